@@ -1,0 +1,63 @@
+# Everything a developer does, by name; `make` alone lists it. Nothing needs to be done before `make run` and `make test`
+# on a machine with Python 3.10 or newer, Rust and a C compiler.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SECONDS ?= 60
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export CARGO_TERM_COLOR ?= never
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-pythons lint bench conformance conformance-peers fuzz docs clean
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(BIN)/maturin:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
+
+$(VENV)/.tests-installed: $(BIN)/maturin tests/requirements.txt requirements-lint.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -r requirements-lint.txt
+	touch $@
+
+build: $(BIN)/maturin ## a release build in .venv
+	$(BIN)/maturin develop --release --locked --quiet
+
+run: build ## serve examples/clock.py on port 8000
+	$(BIN)/tidegate --chdir examples clock:application
+
+test: build $(VENV)/.tests-installed ## every test
+	cargo test --locked --quiet --package tidegate-http --package tidegate-engine --package tidegate-supervisor
+	$(BIN)/python -m pytest --quiet -n 2 tests
+
+test-pythons: ## build and test with every CPython from 3.10 on that is found
+	tools/test-pythons
+
+lint: build $(VENV)/.tests-installed ## formatting, lints, types, stubs and boundaries, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
+	$(BIN)/python tools/boundaries.py
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest tidegate._tidegate --ignore-disjoint-bases
+
+bench: build ## measure against the limit and the peers (see bench/README.md)
+	$(PYTHON) bench/run.py
+
+conformance: build ## run the conformance suite on this build and print its table
+	$(BIN)/python -m conformance --name tidegate -- $(BIN)/tidegate --bind 127.0.0.1:{port} {app}
+
+conformance-peers: build ## run it on other servers too and write docs/conformance.md
+	$(BIN)/python -m conformance.peers
+
+fuzz: ## run each fuzz target for SECONDS (60)
+	fuzz/run $(SECONDS)
+
+docs: ## write the generated pages of docs/ anew
+	cargo run --locked --quiet --package tidegate-supervisor --example settings_doc > docs/settings.md
+
+clean: ## remove what was built
+	rm -rf target $(VENV) .venv-*

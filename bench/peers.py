@@ -1,0 +1,256 @@
+"""Who is measured: the limit, tidegate and its peers, how each is installed and with which settings it runs.
+
+Every server gets one process that serves, its logging off, keep-alive where it has it, and the settings that
+its own documentation recommends for speed. What a setting is for stands beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+TIDEGATE_PYTHON = ROOT / ".venv" / "bin" / "python"
+
+# What a command is made from: the port, and what is to be served there.
+Command = Callable[[int, "Work"], list[str]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one server is asked to serve."""
+
+    # MODULE:ATTR of a file in bench/.
+    app: str
+    # For the limit, which runs no application: the size of the response's body, and of a request when it is
+    # larger than one read.
+    body_size: int = 13
+    request_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One row of the table."""
+
+    name: str
+    command: Command
+    # What pip installs, pinned, so that a run can be repeated.
+    requirements: tuple[str, ...] = ()
+    # A file that must exist once everything is installed.
+    needs: Path | None = None
+    # How to get it, when pip is not the way.
+    remedy: str = ""
+    # Whether it runs Python applications.
+    wsgi: bool = True
+    keeps_alive: bool = True
+    note: str = ""
+
+
+def python_version() -> str:
+    """Return the version, as 3.11, of the Python that tidegate is built for, or else of this one."""
+    python = TIDEGATE_PYTHON if TIDEGATE_PYTHON.exists() else Path(sys.executable)
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+VENV = BENCH / ".peers" / python_version()
+BIN = VENV / "bin"
+SITE = VENV / "lib" / f"python{python_version()}" / "site-packages"
+NODE = shutil.which("node")
+
+FRAMEWORKS = ("flask==3.1.3", "django==5.2.19")
+
+
+def _limit(port: int, work: Work) -> list[str]:
+    figures = [work.body_size] + ([work.request_size] if work.request_size else [])
+    return [str(BENCH / "target" / "release" / "limit"), str(port), *map(str, figures)]
+
+
+def _launched(server: str) -> Command:
+    return lambda port, work: [str(BIN / "python"), str(BENCH / "launch.py"), server, str(port), work.app]
+
+
+def _gunicorn(*options: str) -> Command:
+    # The access log is off by default; `--http-parser fast` is its C parser.
+    return lambda port, work: [
+        *(str(BIN / "gunicorn"), "--workers", "1", "--http-parser", "fast", "--log-level", "critical"),
+        *("--bind", f"127.0.0.1:{port}", *options, work.app),
+    ]
+
+
+def _granian(port: int, work: Work) -> list[str]:
+    # One blocking thread is what its documentation advises for applications that do not wait; HTTP/1 only and
+    # no WebSockets spare it the upgrade paths.
+    return [
+        *(str(BIN / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--blocking-threads", "1", "--http", "1", "--no-ws", "--no-log", work.app),
+    ]
+
+
+def _uwsgi(port: int, work: Work) -> list[str]:
+    module, _, attribute = work.app.partition(":")
+    return [
+        *(str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--processes", "1", "--disable-logging"),
+        *("--listen", "1024", "--need-app", "--die-on-term", "--virtualenv", str(VENV)),
+        # It closes after each response without saying so; said, a client does not count it as an error.
+        *("--add-header", "Connection: close", "--module", module, "--callable", attribute),
+    ]
+
+
+PEERS = (
+    Peer(
+        "limit",
+        _limit,
+        needs=BENCH / "target" / "release" / "limit",
+        remedy="install Rust; the program is built from bench/limit",
+        wsgi=False,
+        note="epoll, one read, one write, no parsing, no Python",
+    ),
+    Peer(
+        "tidegate",
+        lambda port, work: [
+            str(ROOT / ".venv" / "bin" / "tidegate"),
+            "--bind",
+            f"127.0.0.1:{port}",
+            work.app,
+        ],
+        needs=ROOT / ".venv" / "bin" / "tidegate",
+        remedy="make build",
+    ),
+    Peer(
+        "bjoern",
+        _launched("bjoern"),
+        requirements=("bjoern==3.2.2",),
+        needs=SITE / "bjoern.py",
+        remedy="its build needs libev's headers (Debian: apt-get install libev-dev) and a C compiler",
+    ),
+    Peer("fastpysgi", _launched("fastpysgi"), requirements=("fastpysgi==0.6",), needs=SITE / "fastpysgi.py"),
+    Peer(
+        "fastwsgi",
+        _launched("fastwsgi"),
+        # It imports pkg_resources, which newer releases of setuptools no longer have.
+        requirements=("fastwsgi==0.0.9", "setuptools==80.9.0"),
+        needs=SITE / "fastwsgi.py",
+    ),
+    Peer("granian", _granian, requirements=("granian==2.8.7",), needs=BIN / "granian"),
+    Peer(
+        "uwsgi",
+        _uwsgi,
+        requirements=("uwsgi==2.0.31",),
+        needs=BIN / "uwsgi",
+        remedy="its build needs a C compiler and Python's headers",
+        keeps_alive=False,
+        note="closes after each response, because with --http11-socket one connection would hold its only"
+        " worker; wrk counts a response of unsaid length, which ends with the connection, as an error",
+    ),
+    Peer(
+        "gunicorn-gevent",
+        _gunicorn("--worker-class", "gevent"),
+        requirements=("gunicorn==27.0.1", "gunicorn_h1c==0.6.10", "gevent==26.9.0", "packaging==26.0"),
+        needs=BIN / "gunicorn",
+    ),
+    Peer(
+        "gunicorn-sync",
+        _gunicorn("--worker-class", "sync"),
+        requirements=("gunicorn==27.0.1", "gunicorn_h1c==0.6.10"),
+        needs=BIN / "gunicorn",
+        keeps_alive=False,
+        note="closes after each response: this worker has no keep-alive",
+    ),
+    Peer(
+        "waitress",
+        lambda port, work: [
+            str(BIN / "waitress-serve"),
+            f"--listen=127.0.0.1:{port}",
+            "--threads=4",
+            work.app,
+        ],
+        requirements=("waitress==3.0.2",),
+        needs=BIN / "waitress-serve",
+    ),
+    Peer(
+        "cheroot",
+        lambda port, work: [str(BIN / "cheroot"), "--bind", f"127.0.0.1:{port}", work.app],
+        requirements=("cheroot==11.1.2",),
+        needs=BIN / "cheroot",
+    ),
+    Peer(
+        "node",
+        lambda port, work: [str(NODE), str(BENCH / "hello.js"), str(port), work.app.partition(":")[2]],
+        needs=Path(NODE) if NODE else BENCH / "node-is-not-installed",
+        remedy="install Node.js",
+        wsgi=False,
+        note="no Python: its own http module",
+    ),
+)
+BY_NAME = {peer.name: peer for peer in PEERS}
+
+
+def environ() -> Mapping[str, str]:
+    """Return the environment that every server runs in: our applications and the same frameworks for all."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "PYTHON"))}
+    return {
+        **kept,
+        "PYTHONPATH": f"{BENCH}{os.pathsep}{SITE}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return what is installed of the peers and frameworks, by the names that pip knows."""
+    if not (BIN / "python").exists():
+        return {}
+    listing = subprocess.run(
+        [BIN / "python", "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = dict(line.lower().split("==") for line in listing.splitlines() if "==" in line)
+    if NODE:
+        version = subprocess.run([NODE, "--version"], check=False, capture_output=True, text=True)
+        found["node"] = version.stdout.strip().lstrip("v")
+    return found
+
+
+def build_programs(*packages: str) -> None:
+    """Build the named programs of bench/; cargo says what is wrong when it cannot."""
+    for package in packages:
+        subprocess.run(
+            ["cargo", "build", "--release", "--quiet", "--package", package], cwd=BENCH, check=True
+        )
+
+
+def install(chosen: list[Peer]) -> dict[str, str]:
+    """Install what is missing of the chosen peers; return, for each that is not to be had, why."""
+    if not (BIN / "python").exists():
+        base = TIDEGATE_PYTHON if TIDEGATE_PYTHON.exists() else Path(sys.executable)
+        subprocess.run([base, "-m", "venv", VENV], check=True)
+    left_out: dict[str, str] = {}
+    for requirements in (FRAMEWORKS, *(peer.requirements for peer in chosen)):
+        installed = versions()
+        missing = [item for item in requirements if installed.get(item.split("==")[0]) != item.split("==")[1]]
+        # One pip run for each peer, so that one that does not build leaves the others be.
+        if missing:
+            print(f"installing {' '.join(missing)}", file=sys.stderr)
+            pip = [
+                str(BIN / "python"),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                *missing,
+            ]
+            subprocess.run(pip, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for peer in chosen:
+        if peer.needs is not None and not peer.needs.exists():
+            left_out[peer.name] = peer.remedy or f"pip could not install {' '.join(peer.requirements)}"
+    return left_out

@@ -1,0 +1,146 @@
+"""Measure tidegate beside its peers and the limit; bench/README.md says what the figures mean."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+
+import loads
+import memory
+import peers
+import report
+from processes import LOAD_CPU, PINNED, ServerFailed, free_port, on_core, running
+
+# What must be reached is about these.
+CHECK_SERVERS = "limit,tidegate,bjoern,fastpysgi,granian"
+CHECK_LOADS = "hello,hello-1,hello-1-core"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    known_servers, known_loads = ",".join(peers.BY_NAME), ",".join(loads.BY_NAME)
+    add = parser.add_argument
+    add("--servers", help=f"some of {known_servers} (default: all)")
+    add("--loads", help=f"some of {known_loads} (default: all)")
+    add("--rounds", type=int, default=3, help="how often each pair is measured (default: %(default)s)")
+    add("--seconds", type=int, default=4, help="length of one window (default: %(default)s)")
+    add("--quick", action="store_true", help="one round of one second: does everything run?")
+    add("--check", action="store_true", help="judge what must be reached; exit status 1 when it is not")
+    add("--no-memory", action="store_true", help="with --check: leave the memory figures out")
+    add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    add("--from", type=Path, metavar="FILE", dest="source", help="measure nothing, report on such a FILE")
+    add("--markdown", type=Path, metavar="FILE", help="write the report to FILE too")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.seconds = 1, 1
+    if arguments.check:
+        known_servers, known_loads = CHECK_SERVERS, CHECK_LOADS
+    arguments.servers = (arguments.servers or known_servers).split(",")
+    arguments.loads = (arguments.loads or known_loads).split(",")
+    if min(arguments.rounds, arguments.seconds) < 1:
+        parser.error("--rounds and --seconds: at least 1")
+    for given, known in ((arguments.servers, peers.BY_NAME), (arguments.loads, loads.BY_NAME)):
+        if unknown := [name for name in given if name not in known]:
+            parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+    return arguments
+
+
+def serves(peer: peers.Peer, load: loads.Load) -> bool:
+    """Whether the pair makes sense: Node.js has no Flask to serve; the limit is the floor of every load."""
+    return peer.wsgi or not load.framework or peer.name == "limit"
+
+
+def measure(peer: peers.Peer, load: loads.Load, seconds: int, round_number: int) -> report.Sample:
+    """Start the server, see that it answers rightly, warm it up, and measure one window."""
+    port = free_port()
+    with running(peer.command(port, load.work()), port, peers.environ(), peers.BENCH) as server:
+        loads.verify(load, port, of_limit=peer.name == "limit")
+        loads.run_client(load, port, 1)
+        before = server.cpu_seconds()
+        count = loads.run_client(load, port, seconds)
+        used = server.cpu_seconds() - before
+        pss = server.pss_bytes()
+        if not count.requests:
+            raise ServerFailed("no request was answered")
+        # Once more: a server that broke under the load has no figure.
+        loads.verify(load, port, of_limit=peer.name == "limit")
+    return report.Sample(
+        server=peer.name,
+        load=load.name,
+        round=round_number,
+        requests=count.requests,
+        seconds=count.seconds,
+        cpu_us=used / count.requests * 1e6,
+        requests_per_s=count.requests / count.seconds,
+        p50_us=count.p50_us,
+        pss_mib=pss / 2**20,
+        errors=count.errors,
+    )
+
+
+def measure_all(arguments: argparse.Namespace, run: report.Run) -> None:
+    """Fill the run: in each round, each load on each server, one after the other."""
+    chosen = [peers.BY_NAME[name] for name in arguments.servers if name not in run.left_out]
+    for round_number in range(arguments.rounds):
+        # Each round begins with another server, so that none always has the same neighbour in time.
+        shift = round_number % max(len(chosen), 1)
+        for name in arguments.loads:
+            load = loads.BY_NAME[name]
+            for peer in chosen[shift:] + chosen[:shift]:
+                key = f"{peer.name} under {name}"
+                if key in run.left_out or not serves(peer, load):
+                    continue
+                try:
+                    sample = measure(peer, load, arguments.seconds, round_number)
+                except ServerFailed as error:
+                    run.left_out[key] = str(error)
+                    print(f"{key}: {error}", file=sys.stderr)
+                    continue
+                run.samples.append(sample)
+                print(
+                    f"round {round_number + 1}/{arguments.rounds} {name:10} {peer.name:16}"
+                    f" {sample.cpu_us:8.1f} us {sample.requests_per_s:9,.0f}/s p50 {sample.p50_us:8.1f} us"
+                    + (f" {sample.errors} errors" if sample.errors else ""),
+                    file=sys.stderr,
+                )
+
+
+def main() -> int:
+    """Measure, or read an earlier run, and report."""
+    arguments = parse_arguments()
+    if arguments.source:
+        run = report.Run.from_json(json.loads(arguments.source.read_text()))
+    else:
+        if loads.WRK is None:
+            print("bench: the load generator wrk is missing (Debian: apt-get install wrk)", file=sys.stderr)
+            return 1
+        peers.build_programs("limit")
+        left_out = peers.install([peers.BY_NAME[name] for name in arguments.servers])
+        machine = report.describe_machine()
+        machine["run"] = f"{datetime.date.today()}, {arguments.rounds} rounds of {arguments.seconds} s, " + (
+            "server and load on one core each" if PINNED else "server and load share one core"
+        )
+        run = report.Run(machine, [], left_out, {})
+        with on_core(LOAD_CPU):
+            measure_all(arguments, run)
+            if arguments.check and not arguments.no_memory and "tidegate" not in left_out:
+                run.memory = memory.measure(peers.BY_NAME["tidegate"], quick=arguments.quick)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(run.to_json(), indent=1) + "\n")
+
+    text = f"{report.table(run)}\n\n{report.notes(run)}\n"
+    if arguments.check:
+        text += f"\n{report.verdict_table(run)}\n"
+    print(text)
+    if arguments.markdown:
+        arguments.markdown.write_text(text)
+    return 1 if arguments.check and not all(verdict.reached() for verdict in report.verdicts(run)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

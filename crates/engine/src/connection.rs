@@ -1,0 +1,647 @@
+//! One connection: everything that can change its state, in one place.
+//!
+//! ```text
+//!            first byte            head is in            given to a host          response complete
+//!  Waiting ────────────▶ Head ────────────▶ Gathering ────────────▶ Serving ────────────▶ Flushing
+//!     ▲  │                 │  fault            │ fault, too slow        │ lost              │   │
+//!     │  │ idle too long   ├───────────────────┴──▶ Flushing (4xx)      │                   │   │ must close
+//!     │  ▼                 ▼                                            ▼                   │   ▼
+//!     │ Closed ◀───────────────────────────────────────────────────  Closed              Lingering ──▶ Closed
+//!     └─────────────────────────────────── flushed, request read ───────────────────────────┘
+//! ```
+//! The reactor moves it on wakes and deadlines; an exchange moves it from Serving to Flushing, and on to Waiting itself when
+//! nothing is left to do, which is the common path. Both hold the core's lock, for short and never while application code runs.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+use std::{fmt, io};
+
+use tidegate_http as http;
+use tidegate_http::{Event, RequestFault, RequestHead};
+
+use crate::body::{Body, BodyFault};
+use crate::clock::{self, Millis, NEVER};
+use crate::exchange::Exchange;
+use crate::listener::LocalAddress;
+use crate::output::{Flushed, Output};
+use crate::reactor::Settled;
+use crate::settings::Settings;
+use crate::shared::{Lifecycle, Shared};
+use crate::socket::{Moved, Peer, Socket};
+
+/// Bytes that one connection may bring in one turn before the others have theirs.
+const TURN_BUDGET: usize = 256 * 1024;
+
+/// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
+pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
+
+/// How long, and how much, a connection is read after its last response, so that the peer gets that response instead of a
+/// reset (RFC 9112 section 9.6).
+const LINGER_MS: Millis = 2_000;
+const LINGER_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long idle connections stay when a drain begins: their next request may be on its way.
+const DRAIN_IDLE_MS: Millis = 250;
+
+thread_local! {
+    /// Where a response is put together before it goes to the socket: once per thread instead of once per response.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends out an empty buffer.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        work(scratch)
+    })
+}
+
+/// Where a connection stands; see the drawing above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Waiting,
+    Head,
+    Gathering,
+    Serving,
+    Flushing,
+    Lingering,
+    Closed,
+}
+
+/// What a wake said of the socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wake {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer sends no more.
+    pub(crate) ended: bool,
+    /// Neither direction works any more.
+    pub(crate) broken: bool,
+}
+
+/// What a connection may use of the reactor while it is being looked at.
+pub(crate) struct Turn<'a> {
+    pub(crate) now_ms: Millis,
+    pub(crate) scratch: &'a mut [u8],
+    pub(crate) ready: &'a mut VecDeque<Exchange>,
+    pub(crate) budget: usize,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Exchange>) -> Self {
+        Self { now_ms, scratch, ready, budget: TURN_BUDGET }
+    }
+}
+
+/// What comes after one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The phase has changed: take the next step.
+    Again,
+    /// Nothing to do until something happens.
+    Rest,
+    /// There is more to do, after the others have had their turn.
+    Later,
+}
+
+/// What one read came to.
+enum Filled {
+    Some,
+    Dry,
+    Enough,
+    Lost,
+}
+
+pub(crate) struct Connection {
+    pub(crate) slot: usize,
+    pub(crate) id: u64,
+    pub(crate) socket: Socket,
+    pub(crate) peer: Peer,
+    pub(crate) local: Arc<LocalAddress>,
+    pub(crate) shared: Arc<Shared>,
+    /// The peer has closed its side, or is lost: nobody may be waiting for the response.
+    left: AtomicBool,
+    /// See [`Exchange::note`].
+    pub(crate) note: OnceLock<Box<dyn Any + Send + Sync>>,
+    core: Mutex<Core>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) http: http::Connection,
+    pub(crate) phase: Phase,
+    pub(crate) body: Body,
+    pub(crate) output: Output,
+    /// The application waits for body bytes, so the body's rate counts.
+    pub(crate) body_wanted: bool,
+    /// Close when the output is flushed.
+    pub(crate) close_after: bool,
+    /// The head of the request that is being gathered, and, where it will be logged, when it was in.
+    head: Option<(RequestHead, Option<Instant>)>,
+    /// The socket may hold bytes: edge-triggered wakes come once.
+    pub(crate) readable: bool,
+    /// The peer sends no more once the socket is read empty.
+    ended: bool,
+    /// A request was refused, so what follows it was never looked at.
+    refused: bool,
+    since_ms: Millis,
+    idle_until_ms: Millis,
+    progress_ms: Millis,
+    body_since_ms: Millis,
+    body_received: u64,
+    dropped: u64,
+    /// When the reactor will look next.
+    scheduled_ms: Millis,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection {} from {}", self.id, self.peer)
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(
+        (slot, id): (usize, u64),
+        socket: Socket,
+        peer: Peer,
+        local: Arc<LocalAddress>,
+        shared: Arc<Shared>,
+        now_ms: Millis,
+    ) -> Self {
+        let core = Core {
+            http: http::Connection::new(shared.settings.http.clone()),
+            phase: Phase::Waiting,
+            body: Body::default(),
+            output: Output::default(),
+            body_wanted: false,
+            close_after: false,
+            head: None,
+            readable: false,
+            ended: false,
+            refused: false,
+            since_ms: now_ms,
+            // The first head has its deadline from accept on, whether or not a byte has come.
+            idle_until_ms: now_ms + shared.settings.head_timeout_ms,
+            progress_ms: now_ms,
+            body_since_ms: now_ms,
+            body_received: 0,
+            dropped: 0,
+            scheduled_ms: NEVER,
+        };
+        Self { slot, id, socket, peer, local, shared, left: AtomicBool::new(false), note: OnceLock::new(), core: Mutex::new(core) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        // No code that can panic half-way through a change runs under this lock.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    fn mark_left(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Takes note of a wake and does what follows. True when there is more to do in a later turn.
+    pub(crate) fn on_wake(self: &Arc<Self>, wake: Wake, turn: &mut Turn<'_>) -> bool {
+        let mut core = self.lock();
+        if wake.ended && !core.ended {
+            core.ended = true;
+            self.mark_left();
+        }
+        core.readable |= wake.readable || wake.ended;
+        if wake.broken && !matches!(core.phase, Phase::Lingering | Phase::Waiting | Phase::Head) {
+            core.lose(self, io::ErrorKind::ConnectionReset);
+        }
+        let more = wake.writable && core.flush_while_serving(self, turn.now_ms);
+        core.advance(self, turn) || more
+    }
+
+    /// Goes on after an exchange has changed something.
+    pub(crate) fn on_attention(self: &Arc<Self>, turn: &mut Turn<'_>) -> bool {
+        let mut core = self.lock();
+        let more = core.flush_while_serving(self, turn.now_ms);
+        core.advance(self, turn) || more
+    }
+
+    /// A look that was scheduled for `at_ms`.
+    pub(crate) fn on_time(self: &Arc<Self>, at_ms: Millis, turn: &mut Turn<'_>) -> bool {
+        let mut core = self.lock();
+        if core.scheduled_ms != at_ms {
+            // An earlier look has replaced this one.
+            return false;
+        }
+        core.scheduled_ms = NEVER;
+        if core.deadline_ms(self.settings()) <= turn.now_ms {
+            core.miss_deadline(self);
+            return core.advance(self, turn);
+        }
+        false
+    }
+
+    /// The server has begun to drain.
+    pub(crate) fn on_drain(self: &Arc<Self>, turn: &Turn<'_>) {
+        let mut core = self.lock();
+        if core.phase == Phase::Waiting {
+            core.idle_until_ms = core.idle_until_ms.min(turn.now_ms + DRAIN_IDLE_MS);
+        }
+    }
+
+    /// Cuts the connection at once.
+    pub(crate) fn on_stop(self: &Arc<Self>) {
+        let mut core = self.lock();
+        if core.phase == Phase::Serving && !core.body.complete && core.body.fault.is_none() {
+            core.body.fault = Some(BodyFault::Stopped);
+        }
+        core.lose(self, io::ErrorKind::ConnectionAborted);
+    }
+
+    /// What the reactor has to do after a look: forget it, or look again earlier than it would.
+    pub(crate) fn settle(&self, round_up: impl Fn(Millis) -> Millis) -> Settled {
+        let mut core = self.lock();
+        if core.phase == Phase::Closed {
+            return Settled::Closed;
+        }
+        let deadline_ms = core.deadline_ms(self.settings());
+        if deadline_ms >= core.scheduled_ms {
+            return Settled::Unchanged;
+        }
+        core.scheduled_ms = round_up(deadline_ms);
+        Settled::LookAt(core.scheduled_ms)
+    }
+}
+
+impl Core {
+    /// Takes steps until there is nothing to do. True when there is more in a later turn.
+    fn advance(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> bool {
+        loop {
+            let step = match self.phase {
+                Phase::Waiting | Phase::Head | Phase::Gathering | Phase::Serving => self.take_in(connection, turn),
+                Phase::Flushing => self.wind_up(connection, turn),
+                Phase::Lingering => self.linger(connection, turn),
+                Phase::Closed => Step::Rest,
+            };
+            match step {
+                Step::Again => {}
+                Step::Rest => return false,
+                Step::Later => return true,
+            }
+        }
+    }
+
+    /// Reads and parses: the next head, and the body as far as there is room for it.
+    fn take_in(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Step {
+        loop {
+            let in_body = matches!(self.phase, Phase::Gathering | Phase::Serving);
+            if in_body {
+                let room = connection.settings().body_memory_max.saturating_sub(self.body.len());
+                if self.body.complete || self.body.fault.is_some() || room == 0 {
+                    self.dispatch(connection, turn);
+                    return Step::Rest;
+                }
+                let direct = usize::try_from(self.http.direct_body()).unwrap_or(usize::MAX).min(room);
+                if direct > 0 && self.readable {
+                    match self.fill_body(connection, turn, direct) {
+                        Filled::Some => continue,
+                        Filled::Dry => {}
+                        Filled::Enough => return Step::Later,
+                        Filled::Lost => return Step::Again,
+                    }
+                }
+            }
+            match self.http.next_event() {
+                Ok(Event::NeedData) => match self.fill(connection, turn) {
+                    Filled::Some => {}
+                    Filled::Enough => return Step::Later,
+                    Filled::Lost => return Step::Again,
+                    Filled::Dry => {
+                        if self.phase == Phase::Waiting && self.http.head_started() {
+                            self.enter_head(turn.now_ms, connection);
+                        }
+                        // A client that waits for "100 Continue" sends nothing until the application asks for it.
+                        if self.phase == Phase::Gathering && self.http.expect_pending() {
+                            self.dispatch(connection, turn);
+                        }
+                        return Step::Rest;
+                    }
+                },
+                Ok(Event::Request(head)) => {
+                    let started = connection.shared.access_log.is_some().then(clock::instant);
+                    self.head = Some((head, started));
+                    self.phase = Phase::Gathering;
+                    self.body_since_ms = turn.now_ms;
+                    self.body_received = 0;
+                }
+                Ok(Event::Data(data)) => {
+                    self.body_received += data.len() as u64;
+                    self.body.push(data);
+                }
+                Ok(Event::End(_)) => self.body.complete = true,
+                Ok(Event::Paused) => return Step::Rest,
+                Ok(Event::Closed) => {
+                    self.close(connection);
+                    return Step::Again;
+                }
+                Err(fault) if self.phase == Phase::Serving || (in_body && fault.is_truncated()) => {
+                    self.body.fault = Some(BodyFault::Request(fault));
+                }
+                Err(fault) => {
+                    self.refuse(connection, &fault);
+                    return Step::Again;
+                }
+            }
+        }
+    }
+
+    /// The first head has had its time since accept; a later one has it from its first byte.
+    fn enter_head(&mut self, now_ms: Millis, connection: &Connection) {
+        self.phase = Phase::Head;
+        let first = self.since_ms + connection.settings().head_timeout_ms == self.idle_until_ms;
+        if !first {
+            self.since_ms = now_ms;
+        }
+    }
+
+    /// Reads from the socket into the parser.
+    fn fill(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Filled {
+        let size = turn.scratch.len();
+        self.read(connection, turn, size, |core, data| core.http.receive(data))
+    }
+
+    /// Reads body bytes past the parser, which has nothing to say about them.
+    fn fill_body(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>, most: usize) -> Filled {
+        let size = turn.scratch.len().min(most);
+        self.read(connection, turn, size, |core, data| {
+            core.http.direct_body_received(data.len());
+            core.body_received += data.len() as u64;
+            core.body.push(data);
+        })
+    }
+
+    fn read(
+        &mut self,
+        connection: &Arc<Connection>,
+        turn: &mut Turn<'_>,
+        size: usize,
+        take: impl FnOnce(&mut Self, &[u8]),
+    ) -> Filled {
+        if !self.readable {
+            return Filled::Dry;
+        }
+        if turn.budget == 0 {
+            return Filled::Enough;
+        }
+        match connection.socket.receive(&mut turn.scratch[..size]) {
+            Moved::Bytes(count) => {
+                turn.budget = turn.budget.saturating_sub(count);
+                // A short read has emptied the socket: what comes later makes a wake of its own (epoll(7), question 9).
+                self.readable = count == size || self.ended;
+                take(self, &turn.scratch[..count]);
+                Filled::Some
+            }
+            Moved::Blocked => {
+                self.readable = false;
+                Filled::Dry
+            }
+            Moved::End => {
+                self.readable = false;
+                self.ended = true;
+                connection.mark_left();
+                self.http.receive_eof();
+                Filled::Some
+            }
+            Moved::Lost(kind) => {
+                self.lose(connection, kind);
+                Filled::Lost
+            }
+        }
+    }
+
+    /// Gives the exchange to whoever runs the application; at most once for each head.
+    fn dispatch(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) {
+        if let Some((head, started)) = self.head.take() {
+            self.phase = Phase::Serving;
+            turn.ready.push_back(Exchange::new(connection.clone(), head, started));
+        }
+    }
+
+    /// Answers the peer's fault and closes; the application is not run.
+    fn refuse(&mut self, connection: &Arc<Connection>, fault: &RequestFault) {
+        log::debug!("{}: {} {fault}", connection.peer, fault.status());
+        self.head = None;
+        self.refused = true;
+        let now_ms = connection.shared.clock.now_ms();
+        let date = connection.shared.clock.date(now_ms);
+        let server = connection.settings().server.as_deref();
+        let context = http::SendContext { date: &date, server, close: true };
+        with_scratch(|out| {
+            self.http.send_fault(fault, &context, out);
+            if let Some(access_log) = &connection.shared.access_log {
+                access_log.refused(connection.peer, fault.status(), out.len() as u64);
+            }
+            let flushed = self.output.send(&connection.socket, out, false);
+            self.note_flushed(connection, &flushed, now_ms);
+        });
+        if self.phase != Phase::Closed {
+            self.close_after = true;
+            self.phase = Phase::Flushing;
+        }
+    }
+
+    /// The response is complete: what remains is to send what waits, to read what the application has not, and to go on.
+    pub(crate) fn complete(&mut self, connection: &Connection, now_ms: Millis) {
+        self.phase = Phase::Flushing;
+        self.since_ms = now_ms;
+        if self.output.is_empty() {
+            self.start_next(connection, now_ms);
+        }
+    }
+
+    /// Whether the reactor has something to do for this connection after an exchange has touched it.
+    pub(crate) fn wants_attention(&self, settings: &Settings) -> bool {
+        match self.phase {
+            Phase::Waiting => self.readable || self.http.buffered() > 0 || self.idle_until_ms < self.scheduled_ms,
+            Phase::Serving => {
+                (self.readable && !self.body.complete) || self.deadline_ms(settings) < self.scheduled_ms
+            }
+            _ => true,
+        }
+    }
+
+    /// On to the next request, if this connection may serve one and nothing of this one is left.
+    fn start_next(&mut self, connection: &Connection, now_ms: Millis) -> bool {
+        let serving = connection.shared.lifecycle() == Lifecycle::Serving;
+        if !serving || self.close_after || !self.http.request_body_complete() || !self.http.start_next() {
+            return false;
+        }
+        self.phase = Phase::Waiting;
+        self.body = Body::default();
+        self.body_wanted = false;
+        self.dropped = 0;
+        self.since_ms = now_ms;
+        self.idle_until_ms = now_ms + connection.settings().keep_alive_timeout_ms;
+        self.http.shrink();
+        true
+    }
+
+    fn wind_up(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Step {
+        if !self.output.is_empty() {
+            match self.flush(connection, turn.now_ms) {
+                Flushed::All => {}
+                Flushed::Enough => return Step::Later,
+                Flushed::Blocked { .. } => return Step::Rest,
+                Flushed::FileShort | Flushed::Lost(_) => return Step::Again,
+            }
+        }
+        if !self.close_after && !self.http.request_body_complete() && self.dropped <= DISCARD_MAX {
+            match self.http.next_event() {
+                Ok(Event::Data(data)) => self.dropped += data.len() as u64,
+                Ok(Event::NeedData) => match self.fill(connection, turn) {
+                    Filled::Some | Filled::Lost => {}
+                    Filled::Dry => return Step::Rest,
+                    Filled::Enough => return Step::Later,
+                },
+                Ok(Event::End(_)) => {}
+                Ok(Event::Request(_) | Event::Paused | Event::Closed) | Err(_) => self.close_after = true,
+            }
+            return Step::Again;
+        }
+        if self.start_next(connection, turn.now_ms) {
+            return Step::Again;
+        }
+        let peer_may_send = self.refused || self.readable || self.http.buffered() > 0 || !self.http.request_body_complete();
+        if self.ended && !self.readable || !peer_may_send {
+            self.close(connection);
+        } else {
+            connection.socket.shut_output();
+            self.phase = Phase::Lingering;
+            self.since_ms = turn.now_ms;
+            self.dropped = 0;
+        }
+        Step::Again
+    }
+
+    /// Reads and forgets what the peer still sends, for a while.
+    fn linger(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Step {
+        while self.readable {
+            if turn.budget == 0 {
+                return Step::Later;
+            }
+            match connection.socket.receive(turn.scratch) {
+                Moved::Bytes(count) if self.dropped + (count as u64) < LINGER_MAX => {
+                    turn.budget = turn.budget.saturating_sub(count);
+                    self.dropped += count as u64;
+                }
+                Moved::Blocked => self.readable = false,
+                Moved::Bytes(_) | Moved::End | Moved::Lost(_) => {
+                    self.close(connection);
+                    return Step::Again;
+                }
+            }
+        }
+        Step::Rest
+    }
+
+    /// Sends what waits while the application goes on. True when the socket would take more in a later turn.
+    fn flush_while_serving(&mut self, connection: &Connection, now_ms: Millis) -> bool {
+        self.phase == Phase::Serving
+            && !self.output.is_empty()
+            && self.flush(connection, now_ms) == Flushed::Enough
+    }
+
+    fn flush(&mut self, connection: &Connection, now_ms: Millis) -> Flushed {
+        let flushed = self.output.flush(&connection.socket);
+        self.note_flushed(connection, &flushed, now_ms);
+        flushed
+    }
+
+    /// Draws the consequences of an attempt to send.
+    pub(crate) fn note_flushed(&mut self, connection: &Connection, flushed: &Flushed, now_ms: Millis) {
+        match flushed {
+            Flushed::All | Flushed::Enough => self.progress_ms = now_ms,
+            Flushed::Blocked { progress } => {
+                if *progress {
+                    self.progress_ms = now_ms;
+                }
+            }
+            Flushed::FileShort => {
+                log::warn!("{}: a file became shorter while it was being sent", connection.peer);
+                self.lose(connection, io::ErrorKind::UnexpectedEof);
+            }
+            Flushed::Lost(kind) => self.lose(connection, *kind),
+        }
+    }
+
+    /// The peer is gone or is cut off; what the application still does leads nowhere.
+    pub(crate) fn lose(&mut self, connection: &Connection, kind: io::ErrorKind) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.phase != Phase::Waiting {
+            log::debug!("{}: the connection is lost: {kind}", connection.peer);
+        }
+        if !self.body.complete && self.body.fault.is_none() {
+            self.body.fault = Some(BodyFault::Lost);
+        }
+        self.close(connection);
+    }
+
+    fn close(&mut self, connection: &Connection) {
+        connection.mark_left();
+        connection.socket.shut();
+        self.output.clear();
+        self.head = None;
+        self.phase = Phase::Closed;
+    }
+
+    /// The time by which something must have happened.
+    fn deadline_ms(&self, settings: &Settings) -> Millis {
+        let body_deadline_ms = || match settings.body_timeout_ms {
+            None => NEVER,
+            Some(grace_ms) => {
+                let earned_ms = (self.body_received * 1000).checked_div(settings.body_rate_min).unwrap_or(0);
+                self.body_since_ms + grace_ms + earned_ms
+            }
+        };
+        match self.phase {
+            Phase::Waiting => self.idle_until_ms,
+            Phase::Head => self.since_ms + settings.head_timeout_ms,
+            Phase::Gathering => body_deadline_ms(),
+            Phase::Serving | Phase::Flushing if !self.output.is_empty() => self.progress_ms + settings.write_timeout_ms,
+            Phase::Serving if self.body_wanted && !self.body.complete && self.body.fault.is_none() => body_deadline_ms(),
+            Phase::Serving | Phase::Closed => NEVER,
+            Phase::Flushing | Phase::Lingering => self.since_ms + LINGER_MS,
+        }
+    }
+
+    /// What was due has not happened.
+    fn miss_deadline(&mut self, connection: &Arc<Connection>) {
+        match self.phase {
+            Phase::Waiting | Phase::Lingering | Phase::Closed => self.close(connection),
+            Phase::Head => self.refuse(connection, &RequestFault::HeadTimeout),
+            Phase::Gathering => self.refuse(connection, &RequestFault::BodyTimeout),
+            Phase::Serving if self.output.is_empty() => self.body.fault = Some(BodyFault::TooSlow),
+            Phase::Serving | Phase::Flushing => self.lose(connection, io::ErrorKind::TimedOut),
+        }
+    }
+
+    /// The application asks for body bytes that are not there: from now on the peer's pace counts.
+    pub(crate) fn want_body(&mut self, now_ms: Millis) {
+        if !self.body_wanted {
+            self.body_wanted = true;
+            self.body_since_ms = now_ms;
+            self.body_received = 0;
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! One request and its response, as the code that answers it sees them.
+
+use std::any::Any;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, SendFault};
+
+use crate::body::BodyFault;
+use crate::connection::{Connection, Core, DISCARD_MAX, Phase, with_scratch};
+use crate::listener::LocalAddress;
+use crate::output::Flushed;
+use crate::shared::Lifecycle;
+use crate::socket::Peer;
+
+/// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
+pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
+
+/// Bytes of a response.
+#[derive(Debug)]
+pub enum Block<'a> {
+    /// Borrowed; what the socket does not take at once is copied.
+    Borrowed(&'a [u8]),
+    /// Shared; what the socket does not take at once is kept by reference. For [`LARGE_BLOCK_MIN`] and more.
+    Shared(Bytes),
+    /// Part of a file, sent by the kernel.
+    File {
+        /// An open regular file.
+        file: File,
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+impl Block<'_> {
+    /// No bytes.
+    pub const EMPTY: Block<'static> = Block::Borrowed(&[]);
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Borrowed(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+}
+
+/// What became of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The block went over the announced Content-Length and was cut there.
+    pub overrun: bool,
+    /// The response ended this many bytes short of its Content-Length.
+    pub missing: u64,
+}
+
+/// Why a response cannot go on.
+#[derive(Debug)]
+pub enum SendError {
+    /// The client has left or was cut off.
+    Gone,
+    /// The application asked for something that the protocol does not allow.
+    Refused(SendFault),
+}
+
+/// What there is of the request body.
+#[derive(Debug)]
+pub enum BodyRead {
+    /// At least one byte.
+    Data(Vec<u8>),
+    /// All of it has been taken.
+    End,
+    /// Nothing yet: wait as the host waits, and ask again.
+    Wait,
+    /// There will be no more.
+    Fault(BodyFault),
+}
+
+/// One request, and the way to answer it. Dropped before its end, it cuts the connection.
+#[derive(Debug)]
+pub struct Exchange {
+    connection: Arc<Connection>,
+    head: RequestHead,
+    started: Option<Instant>,
+    status: u16,
+    body_sent: u64,
+    done: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(connection: Arc<Connection>, head: RequestHead, started: Option<Instant>) -> Self {
+        Self { connection, head, started, status: 0, body_sent: 0, done: false }
+    }
+
+    /// The request's head.
+    pub fn head(&self) -> &RequestHead {
+        &self.head
+    }
+
+    /// Who asks.
+    pub fn peer(&self) -> Peer {
+        self.connection.peer
+    }
+
+    /// What a gateway keeps with the connection for its next requests: made by the first call, found by the others.
+    /// `None` when another type was kept there.
+    pub fn note<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.connection.note.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+
+    /// The address that was asked.
+    pub fn local(&self) -> &Arc<LocalAddress> {
+        &self.connection.local
+    }
+
+    /// The client has closed its side or is lost. A client may close its side and still wait for the response.
+    pub fn client_left(&self) -> bool {
+        self.connection.has_left()
+    }
+
+    /// The connection is gone or was cut: nothing that is sent now reaches anybody.
+    pub fn is_lost(&self) -> bool {
+        self.connection.lock().phase == Phase::Closed
+    }
+
+    /// Bytes of the response that the kernel has not taken yet.
+    pub fn unsent(&self) -> u64 {
+        self.connection.lock().output.unsent()
+    }
+
+    /// Whether a final head has been sent.
+    pub fn head_sent(&self) -> bool {
+        self.status != 0
+    }
+
+    /// The decoded length of a request body that is wholly in and untaken.
+    pub fn gathered_length(&self) -> Option<usize> {
+        let core = self.connection.lock();
+        core.body.complete.then(|| core.body.len())
+    }
+
+    /// Takes what is in of the request body. The first call that finds nothing sends "100 Continue" to a client that waits
+    /// for it (RFC 9110 section 10.1.1).
+    pub fn read_body(&mut self) -> BodyRead {
+        let mut core = self.connection.lock();
+        let read = if core.body.len() > 0 {
+            BodyRead::Data(core.body.take())
+        } else if let Some(fault) = &core.body.fault {
+            BodyRead::Fault(fault.clone())
+        } else if core.body.complete {
+            BodyRead::End
+        } else {
+            let now_ms = self.connection.shared.clock.now_ms();
+            core.want_body(now_ms);
+            with_scratch(|out| {
+                if core.http.send_continue(out) {
+                    let Core { output, .. } = &mut *core;
+                    let flushed = output.send(&self.connection.socket, out, false);
+                    core.note_flushed(&self.connection, &flushed, now_ms);
+                }
+            });
+            BodyRead::Wait
+        };
+        self.attend(&core);
+        read
+    }
+
+    /// The fault that ended the request body, if one did.
+    pub fn body_fault(&self) -> Option<BodyFault> {
+        self.connection.lock().body.fault.clone()
+    }
+
+    /// Sends a block, before it the head when one is given. With `last` the response is complete.
+    ///
+    /// The block is in the kernel's hands or queued in order when this returns; see [`Exchange::unsent`].
+    ///
+    /// # Errors
+    /// [`SendError::Gone`] when nobody will read it; [`SendError::Refused`] when head and block do not go together.
+    pub fn send(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        last: bool,
+    ) -> Result<Sent, SendError> {
+        let connection = &self.connection;
+        let mut core = connection.lock();
+        if core.phase != Phase::Serving {
+            return Err(SendError::Gone);
+        }
+        let now_ms = connection.shared.clock.now_ms();
+        let mut sent = Sent::default();
+        let flushed = with_scratch(|out| {
+            if let Some((head, length)) = head {
+                let date = connection.shared.clock.date(now_ms);
+                let context = http::SendContext {
+                    date: &date,
+                    server: connection.shared.settings.server.as_deref(),
+                    close: connection.shared.lifecycle() != Lifecycle::Serving || leaves_much_unread(&core),
+                };
+                core.http.send_head(head, length, &context, out)?;
+                self.status = head.status();
+            }
+            let mut after: &[u8] = b"";
+            let mut take = 0;
+            if block.len() > 0 {
+                let framed = core.http.frame_data(usize::try_from(block.len()).unwrap_or(usize::MAX), out)?;
+                take = framed.take;
+                after = framed.suffix;
+                sent.overrun = framed.overrun;
+            }
+            self.body_sent += take as u64;
+            let mut tail = Vec::new();
+            if let Block::Borrowed(bytes) = &block {
+                out.extend_from_slice(&bytes[..take]);
+                out.extend_from_slice(after);
+                if last {
+                    sent.missing = end(&mut core, out)?;
+                }
+            } else {
+                tail.extend_from_slice(after);
+                if last {
+                    sent.missing = end(&mut core, &mut tail)?;
+                }
+            }
+            let output = &mut core.output;
+            Ok(match block {
+                Block::Borrowed(_) => output.send(&connection.socket, out, false),
+                Block::Shared(bytes) => output.send_large(&connection.socket, out, bytes.slice(..take), &tail),
+                Block::File { file, offset, .. } => match output.send(&connection.socket, out, take > 0) {
+                    Flushed::Lost(kind) => Flushed::Lost(kind),
+                    flushed => {
+                        // Reading a file can take a disk's time, so that is left to the reactor: it holds no interpreter.
+                        output.push_file(file, offset, take as u64);
+                        output.push_bytes(Bytes::from(tail));
+                        flushed
+                    }
+                },
+            })
+        })
+        .map_err(SendError::Refused)?;
+        core.note_flushed(connection, &flushed, now_ms);
+        if core.phase != Phase::Serving {
+            return Err(SendError::Gone);
+        }
+        if last {
+            // What was promised and did not come leaves the peer waiting: only a close ends such a response.
+            core.close_after |= sent.missing > 0;
+            core.complete(connection, now_ms);
+            self.done = true;
+        }
+        self.attend(&core);
+        drop(core);
+        if last {
+            self.log();
+        }
+        Ok(sent)
+    }
+
+    /// Ends a response that cannot be completed: what is queued is flushed and the connection closed, so that the peer
+    /// sees that it is cut.
+    pub fn abort(mut self) {
+        self.cut();
+    }
+
+    fn cut(&mut self) {
+        self.done = true;
+        let mut core = self.connection.lock();
+        if core.phase == Phase::Serving {
+            core.close_after = true;
+            core.complete(&self.connection, self.connection.shared.clock.now_ms());
+        }
+        self.attend(&core);
+        drop(core);
+        self.log();
+    }
+
+    fn attend(&self, core: &Core) {
+        if core.wants_attention(&self.connection.shared.settings) {
+            self.connection.shared.attend(self.connection.clone());
+        }
+    }
+
+    fn log(&self) {
+        if let (Some(access_log), Some(started)) = (&self.connection.shared.access_log, self.started) {
+            access_log.served(self.connection.peer, &self.head, self.status, self.body_sent, started);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.done {
+            self.cut();
+        }
+    }
+}
+
+fn end(core: &mut Core, out: &mut Vec<u8>) -> Result<u64, SendFault> {
+    Ok(match core.http.send_end(out)? {
+        ResponseEnd::Complete => 0,
+        ResponseEnd::Short { missing } => missing,
+    })
+}
+
+/// Whether so much of the request body is still to come that reading it for the sake of the connection is not worth it.
+fn leaves_much_unread(core: &Core) -> bool {
+    core.http.body_left().is_none_or(|left| left > DISCARD_MAX)
+}

@@ -1,0 +1,31 @@
+//! Sockets, time, connections and exchanges behind one pollable reactor.
+//!
+//! A [`Reactor`] yields [`Exchange`]s; whoever holds one answers it, on whatever thread. This crate knows nothing of Python,
+//! of WSGI or of where application code runs.
+
+mod access_log;
+mod body;
+mod clock;
+mod connection;
+mod drain;
+mod exchange;
+mod listener;
+mod output;
+mod reactor;
+mod settings;
+mod shared;
+mod socket;
+mod sys;
+mod timer;
+
+pub use tidegate_http as http;
+
+pub use access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
+pub use body::BodyFault;
+pub use drain::SignalWatch;
+pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+pub use listener::{BindAddress, Listener, LocalAddress, bind_all};
+pub use reactor::Reactor;
+pub use settings::Settings;
+pub use shared::{Handle, Lifecycle};
+pub use socket::Peer;

@@ -1,0 +1,389 @@
+//! The reactor: one epoll instance with every socket, the timer and the wake-up in it, and so one descriptor for all.
+//!
+//! A turn is a poll and the handling of what it found, which yields exchanges to run. A thread of its own sleeps in the poll; an
+//! outer event loop watches the descriptor and polls without waiting.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::access_log::AccessLog;
+use crate::clock::{Millis, NEVER};
+use crate::connection::{Connection, Turn, Wake};
+use crate::exchange::Exchange;
+use crate::listener::{Accepted, Listener, LocalAddress};
+use crate::settings::Settings;
+use crate::shared::{Handle, Lifecycle, Shared};
+use crate::socket::Socket;
+use crate::timer::Timers;
+
+const WAKER: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX - 1);
+/// Listeners count down from here, connections count up from zero.
+const LISTENER_TOP: usize = usize::MAX - 2;
+
+/// Wakes handled in one turn.
+const EVENTS_MAX: usize = 256;
+
+/// Connections accepted from one listener in one turn.
+const ACCEPTS_MAX: usize = 64;
+
+/// First and longest pause after the system ran out of descriptors or memory.
+const BACKOFF_FIRST_MS: Millis = 100;
+const BACKOFF_MAX_MS: Millis = 1_000;
+
+/// Sockets, timers and wake-ups of one event loop.
+#[derive(Debug)]
+pub struct Reactor {
+    poll: Poll,
+    events: Events,
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    connections: Slab<Arc<Connection>>,
+    next_id: u64,
+    timers: Timers,
+    /// What sockets are read into; what stays is copied out.
+    scratch: Vec<u8>,
+    ready: VecDeque<Exchange>,
+    /// What the last poll has found and is not handled yet.
+    work: VecDeque<Work>,
+    /// When it found it.
+    now_ms: Millis,
+    /// An outer loop watches the descriptor, so unfinished work must leave it readable.
+    watched: bool,
+    draining_until_ms: Millis,
+    seen: Lifecycle,
+}
+
+impl Reactor {
+    /// A reactor that accepts from `listeners`.
+    ///
+    /// # Errors
+    /// What the system says of epoll, eventfd or timerfd.
+    pub fn new(listeners: Vec<Listener>, settings: Settings, access_log: Option<AccessLog>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let timers = Timers::new()?;
+        let timer_fd = timers.descriptor().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&timer_fd), TIMER, Interest::READABLE)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            let token = Token(LISTENER_TOP - index);
+            poll.registry().register(&mut SourceFd(&listener.raw()), token, Interest::READABLE)?;
+        }
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            scratch: vec![0; settings.read_ahead_max.max(1)],
+            shared: Arc::new(Shared::new(settings, access_log, waker)),
+            listeners,
+            connections: Slab::new(),
+            next_id: 0,
+            timers,
+            ready: VecDeque::new(),
+            work: VecDeque::new(),
+            now_ms: 0,
+            watched: false,
+            draining_until_ms: NEVER,
+            seen: Lifecycle::Serving,
+        })
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> Handle {
+        Handle(self.shared.clone())
+    }
+
+    /// The addresses it listens on.
+    pub fn addresses(&self) -> Vec<LocalAddress> {
+        self.listeners.iter().map(|listener| listener.address().clone()).collect()
+    }
+
+    /// The one descriptor: readable whenever a turn would find something to do. Asked for by an outer loop that watches it.
+    pub fn descriptor(&mut self) -> RawFd {
+        self.watched = true;
+        self.poll.as_raw_fd()
+    }
+
+    /// Nothing is left to serve, and nothing will come.
+    pub fn is_finished(&self) -> bool {
+        self.seen != Lifecycle::Serving && self.connections.is_empty() && self.ready.is_empty()
+    }
+
+    /// Waits at most `max_wait` (`None`: as long as it takes) for something to happen, unless there is work left already.
+    ///
+    /// The part of a turn to spend without the interpreter; [`Reactor::next_exchange`] is the other.
+    ///
+    /// # Errors
+    /// What the system says of epoll or timerfd; nothing that a peer does.
+    pub fn poll(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
+        if !self.work.is_empty() {
+            return Ok(());
+        }
+        self.follow_lifecycle();
+        self.shared.take_attention(&mut self.work);
+        let unfinished = !self.work.is_empty() || self.listeners_want() || self.is_finished();
+        let mut wait = if unfinished { Some(Duration::ZERO) } else { max_wait };
+        self.timers.arm(self.shared.clock.now_ms())?;
+        if wait != Some(Duration::ZERO) && !self.shared.fall_asleep() {
+            wait = Some(Duration::ZERO);
+        }
+        let polled = self.poll.poll(&mut self.events, wait);
+        self.shared.awake();
+        match polled {
+            // A signal came; its handler has run.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(()) => self.work.extend(self.events.iter().map(Work::of)),
+        }
+        self.work.push_back(Work::EndRound);
+        self.now_ms = self.shared.clock.now_ms();
+        Ok(())
+    }
+
+    /// Handles what [`Reactor::poll`] has found, up to the first exchange that is ready for the application.
+    ///
+    /// One at a time, so that a request is answered while its socket is still in the processor's caches. `None` when all is
+    /// handled.
+    pub fn next_exchange(&mut self) -> Option<Exchange> {
+        while self.ready.is_empty() && self.handle_one() {}
+        self.ready.pop_front()
+    }
+
+    /// Polls, and handles all of what it finds; exchanges that become ready are kept for [`Reactor::next_exchange`].
+    ///
+    /// What a call does that waits in the middle of an exchange.
+    ///
+    /// # Errors
+    /// As [`Reactor::poll`].
+    pub fn turn(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
+        self.poll(max_wait)?;
+        while self.handle_one() {}
+        Ok(())
+    }
+
+    /// Handles one piece of work. False when there is none.
+    fn handle_one(&mut self) -> bool {
+        let Some(work) = self.work.pop_front() else { return false };
+        let now_ms = self.now_ms;
+        match work {
+            Work::Attend(connection) => {
+                self.look(&connection, now_ms, |connection, turn| connection.on_attention(turn));
+            }
+            Work::Wake(number, wake) => {
+                if let Some(connection) = self.connections.get(number).cloned() {
+                    self.look(&connection, now_ms, |connection, turn| connection.on_wake(wake, turn));
+                } else if let Some(listener) = self.listeners.get_mut(LISTENER_TOP.saturating_sub(number)) {
+                    listener.ready = true;
+                }
+            }
+            Work::TimerFired => self.timers.fired(),
+            // mio empties the eventfd by itself; being awake is all it is for.
+            Work::Woken => {}
+            Work::EndRound => self.end_round(),
+        }
+        true
+    }
+
+    /// What comes after all wakes of a round: a slot that they set free must not be used again while there are more for its
+    /// former owner, so accepting is last.
+    fn end_round(&mut self) {
+        self.follow_lifecycle();
+        self.keep_deadlines(self.now_ms);
+        self.accept(self.now_ms);
+        if self.watched && self.has_unfinished_work() {
+            self.shared.wake();
+        }
+    }
+
+    /// Lets one connection take its steps, and draws the consequences for timers and slots.
+    fn look(
+        &mut self,
+        connection: &Arc<Connection>,
+        now_ms: Millis,
+        steps: impl FnOnce(&Arc<Connection>, &mut Turn<'_>) -> bool,
+    ) {
+        let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
+        if steps(connection, &mut turn) {
+            self.shared.attend(connection.clone());
+        }
+        match connection.settle(Timers::round_up) {
+            Settled::Closed => self.forget(connection),
+            Settled::LookAt(at_ms) => self.timers.push(at_ms, (connection.slot, connection.id)),
+            Settled::Unchanged => {}
+        }
+    }
+
+    fn forget(&mut self, connection: &Arc<Connection>) {
+        if self.connections.get(connection.slot).is_none_or(|known| known.id != connection.id) {
+            return;
+        }
+        self.connections.remove(connection.slot);
+        // The descriptor may live on in an exchange, so closing it cannot be left to take it out of epoll.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&connection.socket.raw()));
+        for listener in &mut self.listeners {
+            // A descriptor and a place are free again: no need to sit out a pause.
+            if listener.retry_ms != NEVER {
+                listener.retry_ms = 0;
+            }
+        }
+    }
+
+    fn keep_deadlines(&mut self, now_ms: Millis) {
+        while let Some((at_ms, (slot, id))) = self.timers.pop_due(now_ms) {
+            let found = self.connections.get(slot).filter(|connection| connection.id == id).cloned();
+            if let Some(connection) = found {
+                self.look(&connection, now_ms, |connection, turn| connection.on_time(at_ms, turn));
+            }
+        }
+        if now_ms >= self.draining_until_ms {
+            if self.seen == Lifecycle::Draining {
+                log::warn!("the grace is over: {} connections are cut", self.connections.len());
+            }
+            Handle(self.shared.clone()).stop();
+            self.follow_lifecycle();
+        }
+    }
+
+    fn follow_lifecycle(&mut self) {
+        let lifecycle = self.shared.lifecycle();
+        if lifecycle == self.seen {
+            return;
+        }
+        self.seen = lifecycle;
+        // Closed at once, so that a successor may bind and peers are refused instead of left waiting.
+        for listener in self.listeners.drain(..) {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.raw()));
+        }
+        let now_ms = self.shared.clock.now_ms();
+        let connections: Vec<_> = self.connections.iter().map(|(_, connection)| connection.clone()).collect();
+        for connection in connections {
+            self.look(&connection, now_ms, |connection, turn| {
+                match lifecycle {
+                    Lifecycle::Serving => {}
+                    Lifecycle::Draining => connection.on_drain(turn),
+                    Lifecycle::Stopping => connection.on_stop(),
+                }
+                false
+            });
+        }
+        match lifecycle {
+            Lifecycle::Draining => {
+                self.draining_until_ms = now_ms + self.shared.settings.graceful_timeout_ms;
+                self.timers.push(self.draining_until_ms, (usize::MAX, 0));
+            }
+            _ => {
+                self.draining_until_ms = NEVER;
+                self.ready.clear();
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.connections.len() < self.shared.settings.connections_max
+    }
+
+    fn listeners_want(&self) -> bool {
+        self.has_room() && self.listeners.iter().any(|listener| listener.ready && listener.retry_ms == NEVER)
+    }
+
+    fn has_unfinished_work(&self) -> bool {
+        self.listeners_want() || !self.ready.is_empty() || !self.shared.fall_asleep()
+    }
+
+    fn accept(&mut self, now_ms: Millis) {
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if listener.retry_ms <= now_ms {
+                listener.retry_ms = NEVER;
+            }
+            for _ in 0..ACCEPTS_MAX {
+                let has_room = self.connections.len() < self.shared.settings.connections_max;
+                let listener = &mut self.listeners[index];
+                if !listener.ready || listener.retry_ms != NEVER || !has_room {
+                    break;
+                }
+                match listener.accept() {
+                    Accepted::Connection(fd, peer, local) => {
+                        listener.backoff_ms = 0;
+                        self.welcome(Socket::new(fd), peer, local, now_ms);
+                    }
+                    Accepted::Nobody => listener.ready = false,
+                    Accepted::Again => {}
+                    Accepted::Exhausted(error) => {
+                        if listener.backoff_ms == 0 {
+                            log::warn!("no new connections for now: {error}");
+                        }
+                        listener.backoff_ms = (listener.backoff_ms * 2).clamp(BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+                        listener.retry_ms = Timers::round_up(now_ms + listener.backoff_ms);
+                        self.timers.push(listener.retry_ms, (usize::MAX, 0));
+                    }
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, socket: Socket, peer: crate::Peer, local: Arc<LocalAddress>, now_ms: Millis) {
+        let raw = socket.raw();
+        let entry = self.connections.vacant_entry();
+        let slot = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&raw), Token(slot), interest) {
+            log::warn!("a connection could not be watched: {error}");
+            return;
+        }
+        self.next_id += 1;
+        let name = (slot, self.next_id);
+        let connection = Arc::new(Connection::new(name, socket, peer, local, self.shared.clone(), now_ms));
+        entry.insert(connection.clone());
+        // The wake for bytes that are in already comes with the next poll; this only sets the deadline.
+        self.look(&connection, now_ms, |_, _| false);
+    }
+}
+
+/// A piece of a round's work.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// An exchange has changed this connection.
+    Attend(Arc<Connection>),
+    /// The socket with this token woke.
+    Wake(usize, Wake),
+    TimerFired,
+    Woken,
+    EndRound,
+}
+
+impl Work {
+    fn of(event: &Event) -> Self {
+        match event.token() {
+            WAKER => Self::Woken,
+            TIMER => Self::TimerFired,
+            Token(number) => Self::Wake(
+                number,
+                Wake {
+                    readable: event.is_readable(),
+                    writable: event.is_writable(),
+                    ended: event.is_read_closed(),
+                    broken: event.is_write_closed() || event.is_error(),
+                },
+            ),
+        }
+    }
+}
+
+/// What a look at a connection leaves to the reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Its deadline is no earlier than the next look.
+    Unchanged,
+    /// Look again at this time.
+    LookAt(Millis),
+    /// It is over.
+    Closed,
+}

@@ -1,0 +1,51 @@
+//! What the operator decides about connections, as plain numbers. Parsing and defaults for people live elsewhere.
+
+use std::sync::Arc;
+
+use tidegate_http::Limits;
+
+/// Every knob of the engine. Times are in milliseconds, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits of the HTTP/1.1 parser.
+    pub http: Arc<Limits>,
+    /// From the first byte of a head (or from accept, for the first one) to its blank line.
+    pub head_timeout_ms: u64,
+    /// How long a connection may rest between two requests.
+    pub keep_alive_timeout_ms: u64,
+    /// Grace for a body, prolonged by each byte at `body_rate_min`. `None`: no deadline.
+    pub body_timeout_ms: Option<u64>,
+    /// Bytes per second a body must bring on average once its grace is over; 0: the grace is all there is.
+    pub body_rate_min: u64,
+    /// How long a peer may take nothing while output waits for it.
+    pub write_timeout_ms: u64,
+    /// How long a drain may last before what is left is cut.
+    pub graceful_timeout_ms: u64,
+    /// Bytes of a request body held for the application: what is gathered before it starts, and what is read ahead of it.
+    pub body_memory_max: usize,
+    /// Most bytes taken from a socket in one read, and so most bytes of pipelined requests held while one is served.
+    pub read_ahead_max: usize,
+    /// Connections open at once; at the limit the backlog holds the others.
+    pub connections_max: usize,
+    /// Value of the `Server` field, when one is sent.
+    pub server: Option<Vec<u8>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http: Arc::new(Limits::default()),
+            head_timeout_ms: 10_000,
+            // Longer than the 60 s after which the usual load balancers let go, so that they close first.
+            keep_alive_timeout_ms: 75_000,
+            body_timeout_ms: Some(20_000),
+            body_rate_min: 500,
+            write_timeout_ms: 30_000,
+            graceful_timeout_ms: 30_000,
+            body_memory_max: 256 * 1024,
+            read_ahead_max: 64 * 1024,
+            connections_max: 16_384,
+            server: Some(b"tidegate".to_vec()),
+        }
+    }
+}

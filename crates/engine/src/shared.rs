@@ -1,0 +1,122 @@
+//! What a reactor shares with its connections, its exchanges and whoever stops it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::access_log::AccessLog;
+use crate::clock::Clock;
+use crate::connection::Connection;
+use crate::reactor::Work;
+use crate::settings::Settings;
+
+/// How far the server is on its way from serving to its end. It only ever moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lifecycle {
+    /// Accepts and serves.
+    Serving,
+    /// Accepts nothing new and finishes what is in flight.
+    Draining,
+    /// Cuts what is left.
+    Stopping,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) access_log: Option<AccessLog>,
+    lifecycle: AtomicU8,
+    /// Connections that an exchange has changed and the reactor must look at.
+    attention: Mutex<Vec<Arc<Connection>>>,
+    /// Set while the reactor sleeps or is about to: who adds work then must wake it.
+    asleep: AtomicBool,
+    waker: mio::Waker,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
+        Self {
+            settings,
+            clock: Clock::new(),
+            access_log,
+            lifecycle: AtomicU8::new(Lifecycle::Serving as u8),
+            attention: Mutex::new(Vec::new()),
+            asleep: AtomicBool::new(false),
+            waker,
+        }
+    }
+
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        match self.lifecycle.load(Ordering::Acquire) {
+            0 => Lifecycle::Serving,
+            1 => Lifecycle::Draining,
+            _ => Lifecycle::Stopping,
+        }
+    }
+
+    fn advance_lifecycle(&self, to: Lifecycle) {
+        self.lifecycle.fetch_max(to as u8, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Has the reactor look at `connection` in its next turn.
+    pub(crate) fn attend(&self, connection: Arc<Connection>) {
+        self.attention.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Moves what wants attention into the reactor's work.
+    pub(crate) fn take_attention(&self, work: &mut VecDeque<Work>) {
+        work.extend(self.attention.lock().unwrap_or_else(PoisonError::into_inner).drain(..).map(Work::Attend));
+    }
+
+    /// The reactor is about to sleep; false when there is work after all.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        // Store before load, on both sides: either this sees the new work, or the one who adds it sees this.
+        self.asleep.store(true, Ordering::SeqCst);
+        self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!("the reactor cannot be woken: {error}");
+        }
+    }
+}
+
+/// A way to reach a reactor from any thread.
+#[derive(Clone, Debug)]
+pub struct Handle(pub(crate) Arc<Shared>);
+
+impl Handle {
+    /// Stops accepting, finishes what is in flight, and ends after the grace at the latest.
+    pub fn drain(&self) {
+        self.0.advance_lifecycle(Lifecycle::Draining);
+    }
+
+    /// Cuts everything at once.
+    pub fn stop(&self) {
+        self.0.advance_lifecycle(Lifecycle::Stopping);
+    }
+
+    /// How far it is.
+    pub fn lifecycle(&self) -> Lifecycle {
+        self.0.lifecycle()
+    }
+
+    /// Has the reactor's turn return.
+    ///
+    /// # Errors
+    /// What the system says of the eventfd.
+    pub fn wake(&self) -> io::Result<()> {
+        self.0.waker.wake()
+    }
+}

@@ -1,0 +1,82 @@
+//! What the safe wrappers do not offer: signal handlers and descriptors that come in by number. The only `unsafe` of this crate.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Where the handler writes the numbers of signals; -1 when nobody listens.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// Takes over a descriptor that the parent process handed down (`fd://N`), as a duplicate.
+pub(crate) fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes any number and answers EBADF for one that is not open; it touches no memory.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made `copy` for us, so nobody else owns or closes it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Ends the process without running exit handlers: the last resort when application code does not let go.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit takes any status, touches no memory and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+extern "C" fn on_signal(number: libc::c_int) {
+    let fd = SIGNAL_PIPE.load(Ordering::Relaxed);
+    if fd < 0 {
+        return;
+    }
+    // SAFETY: errno's address is valid for this thread, and a handler must leave errno as it found it.
+    let errno = unsafe { *libc::__errno_location() };
+    let byte = number as u8;
+    // SAFETY: write is async-signal-safe (signal-safety(7)); the buffer is one live byte; `fd` is the pipe's write end, which
+    // lives as long as the handlers are installed. A full pipe loses a byte nobody would miss.
+    unsafe { libc::write(fd, (&raw const byte).cast(), 1) };
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Signal handlers that write to a pipe, for as long as this lives; then the former handlers are back.
+#[derive(Debug)]
+pub(crate) struct SignalHandlers {
+    former: Vec<(i32, libc::sigaction)>,
+    _pipe: OwnedFd,
+}
+
+impl SignalHandlers {
+    /// Has each of `signals` written to `pipe` as a byte. One at a time in a process.
+    pub(crate) fn install(signals: &[i32], pipe: OwnedFd) -> io::Result<Self> {
+        if SIGNAL_PIPE.compare_exchange(-1, pipe.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "signals are already being watched"));
+        }
+        let mut handlers = Self { former: Vec::with_capacity(signals.len()), _pipe: pipe };
+        for &signal in signals {
+            // SAFETY: all zeros is a valid sigaction: default handler, empty mask, no flags.
+            let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+            action.sa_sigaction = on_signal as *const () as usize;
+            action.sa_flags = libc::SA_RESTART;
+            // SAFETY: as above; the kernel overwrites it.
+            let mut former: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+            // SAFETY: both point to live sigactions, and `on_signal` does only what a handler may do.
+            if unsafe { libc::sigaction(signal, &raw const action, &raw mut former) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            handlers.former.push((signal, former));
+        }
+        Ok(handlers)
+    }
+}
+
+impl Drop for SignalHandlers {
+    fn drop(&mut self) {
+        for (signal, former) in &self.former {
+            // SAFETY: `former` is what the kernel gave for this very signal; the old value is not asked for.
+            unsafe { libc::sigaction(*signal, former, std::ptr::null_mut()) };
+        }
+        SIGNAL_PIPE.store(-1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,31 @@
+//! HTTP/1.1 for servers, as bytes and events.
+//!
+//! A [`Connection`] is fed with what the socket brought ([`Connection::receive`]), asked what that means
+//! ([`Connection::next_event`]) and told what to answer ([`Connection::send_head`], [`Connection::frame_data`],
+//! [`Connection::send_end`]), which it turns into bytes. It refuses to know sockets, clocks, threads and applications:
+//! the date comes in as an argument, deadlines are the caller's, and so is what a request means.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `h1` | the connection: its states, heads, framing and bodies |
+//! | `event` | what a connection yields |
+//! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
+//! | `limits` | how much a peer may send, with the reason for each number |
+//! | `field` | names and values: which bytes they may hold, and lists of them |
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod error;
+mod event;
+mod field;
+mod h1;
+mod limits;
+
+pub use error::{HeadFault, RequestFault, SendFault};
+pub use event::{Event, Trailers};
+pub use h1::{
+    BodyKind, BodyLength, Connection, FieldOutcome, Framed, RequestHead, ResponseEnd, ResponseHead,
+    SendContext, TargetForm, Version,
+};
+pub use limits::{Limits, UnderscoreNames};

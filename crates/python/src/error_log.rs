@@ -1,0 +1,37 @@
+//! What the application does wrong, told through Python's `logging`, so that it ends up where the application's own log does.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// The logger `tidegate.error`. `logging` is imported when there is something to say and not before: a greenlet host must
+/// patch first.
+pub(crate) struct ErrorLog {
+    logger: PyOnceLock<Py<PyAny>>,
+}
+
+impl ErrorLog {
+    pub(crate) const fn new() -> Self {
+        Self { logger: PyOnceLock::new() }
+    }
+
+    /// Logs at level ERROR, with the traceback when there is one.
+    pub(crate) fn say(&self, py: Python<'_>, text: &str, error: Option<&PyErr>) {
+        if let Err(failure) = self.try_say(py, text, error) {
+            // A handler of the application's that raises must not take the server with it.
+            log::error!("{text} (and logging failed: {failure})");
+        }
+    }
+
+    fn try_say(&self, py: Python<'_>, text: &str, error: Option<&PyErr>) -> PyResult<()> {
+        let logger = self.logger.get_or_try_init(py, || {
+            let logging = py.import("logging")?;
+            Ok::<_, PyErr>(logging.call_method1("getLogger", ("tidegate.error",))?.unbind())
+        })?;
+        let options = pyo3::types::PyDict::new(py);
+        if let Some(error) = error {
+            options.set_item("exc_info", error.value(py))?;
+        }
+        logger.bind(py).call_method("error", ("%s", text), Some(&options))?;
+        Ok(())
+    }
+}

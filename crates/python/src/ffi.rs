@@ -1,0 +1,75 @@
+//! What PyO3 does not offer safely: latin-1 strings and contexts. The only `unsafe` of this crate.
+
+use std::borrow::Cow;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+/// A `str` of the code points that are the bytes' values: PEP 3333's "bytes-as-unicode" strings.
+pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    // A slice is never longer than isize::MAX.
+    let length = bytes.len() as ffi::Py_ssize_t;
+    // SAFETY: `bytes` is valid for `length` bytes during the call, which copies them; a null `errors` means strict; `py` shows
+    // that this thread is attached. The result is a new reference or null with an exception set, as the wrapper expects.
+    let text = unsafe {
+        Bound::from_owned_ptr_or_err(
+            py,
+            ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, std::ptr::null()),
+        )?
+    };
+    // SAFETY: PyUnicode_DecodeLatin1 gives a str and nothing else.
+    Ok(unsafe { text.cast_into_unchecked() })
+}
+
+/// The bytes that a `str` of code points below 256 stands for. The error is Python's UnicodeEncodeError.
+pub(crate) fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
+    // ASCII is the same bytes in both encodings, and the usual case: then Python hands out its own buffer.
+    if let Ok(utf8) = text.to_str()
+        && utf8.is_ascii()
+    {
+        return Ok(Cow::Borrowed(utf8.as_bytes()));
+    }
+    // SAFETY: `text` is a str and this thread is attached, as the Bound shows. The result is a new reference or null with an
+    // exception set, and PyUnicode_AsLatin1String gives exact bytes.
+    let bytes = unsafe {
+        Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsLatin1String(text.as_ptr()))?
+            .cast_into_unchecked::<PyBytes>()
+    };
+    Ok(Cow::Owned(bytes.as_bytes().to_vec()))
+}
+
+/// Runs `work` in a fresh copy of the current context (PEP 567), so that what one request sets no other sees.
+pub(crate) fn in_fresh_context<T>(py: Python<'_>, work: impl FnOnce() -> T) -> PyResult<T> {
+    /// Leaves the context also when `work` unwinds: a thread must never stay in a finished request's context.
+    struct Entered<'py>(Bound<'py, PyAny>);
+    impl Drop for Entered<'_> {
+        fn drop(&mut self) {
+            // SAFETY: the context is the one this thread entered last: `work` has ended, and contexts nest.
+            if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
+                PyErr::take(self.0.py());
+            }
+        }
+    }
+    // SAFETY: attached, as `py` shows; a new reference or null with an exception set.
+    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+    // SAFETY: `context` is a Context that has just been made, so no thread has entered it.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let _entered = Entered(context);
+    Ok(work())
+}
+
+/// Makes the main thread raise KeyboardInterrupt where Python code next looks for signals.
+pub(crate) fn interrupt_main_thread() {
+    // SAFETY: documented as callable from any thread, attached or not, and from signal handlers; 2 is SIGINT.
+    unsafe { ffi::PyErr_SetInterruptEx(2) };
+}
+
+/// Borrows a descriptor that a Python file object has named, for the length of one duplication.
+pub(crate) fn borrow_descriptor<'a>(number: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'a> {
+    // SAFETY: `number` is not -1, which the caller has checked. If the file object lied and nothing is open under it, the only
+    // use, fcntl(F_DUPFD_CLOEXEC), answers EBADF.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(number) }
+}

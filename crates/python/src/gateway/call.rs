@@ -1,0 +1,252 @@
+//! One call of a WSGI application: `start_response`, `write`, and the state that they share with the gateway.
+//!
+//! The call's state *is* the `start_response` object: one object less for each request than a method bound to it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyAssertionError, PyConnectionResetError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use tidegate_engine::http::{BodyLength, FieldOutcome, ResponseHead};
+use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+
+use crate::ffi::latin1_bytes;
+use crate::gateway::HopByHop;
+use crate::host::Host;
+
+/// What the application has said of its response so far.
+#[derive(Default)]
+struct Response {
+    /// The head as last given; kept after it is sent, for the log.
+    head: Option<ResponseHead>,
+    /// `start_response` was called, whether or not it succeeded.
+    started: bool,
+    head_sent: bool,
+    /// Bytes past Content-Length were dropped, and the log has been told.
+    overrun: bool,
+}
+
+/// The state of one call. Its locks are held for moments, never while Python code runs or this thread waits.
+#[pyclass(frozen, module = "tidegate._tidegate", name = "StartResponse")]
+pub(crate) struct Call {
+    response: Mutex<Response>,
+    /// Gone when the call is over: `write` and `wsgi.input` may be kept longer than the request.
+    exchange: Mutex<Option<Exchange>>,
+    host: Arc<dyn Host>,
+    hop_by_hop: HopByHop,
+}
+
+/// What a block led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emitted {
+    /// The response goes on, or has ended well.
+    Fine,
+    /// The announced Content-Length is reached: more would be dropped.
+    Overrun,
+    /// It ended short by so many bytes.
+    Short(u64),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn over() -> PyErr {
+    PyRuntimeError::new_err("the request is over: its response can no longer be written, nor its body read")
+}
+
+fn client_gone() -> PyErr {
+    PyConnectionResetError::new_err("the client has left before the response was complete")
+}
+
+impl Call {
+    pub(crate) fn new(exchange: Exchange, host: Arc<dyn Host>, hop_by_hop: HopByHop) -> Self {
+        Self { response: Mutex::default(), exchange: Mutex::new(Some(exchange)), host, hop_by_hop }
+    }
+
+    pub(crate) fn with_exchange<T>(&self, work: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        lock(&self.exchange).as_mut().map(work).ok_or_else(over)
+    }
+
+    /// Ends the call's use of the exchange.
+    pub(crate) fn take_exchange(&self) -> Option<Exchange> {
+        lock(&self.exchange).take()
+    }
+
+    pub(crate) fn head_sent(&self) -> bool {
+        lock(&self.response).head_sent
+    }
+
+    /// The Content-Length that the application has announced.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        lock(&self.response).head.as_ref().and_then(ResponseHead::content_length)
+    }
+
+    /// Sends a block of the response, before the first one its head, and waits until the application may go on.
+    ///
+    /// `length` is what the gateway knows of the whole body, for a head that does not say it.
+    pub(crate) fn emit(&self, py: Python<'_>, block: Block<'_>, length: BodyLength, last: bool) -> PyResult<Emitted> {
+        let sent = {
+            let mut response = lock(&self.response);
+            let Response { head, head_sent, .. } = &mut *response;
+            let head = match (&*head, *head_sent) {
+                (_, true) => None,
+                (Some(head), false) => Some((head, length)),
+                (None, false) => {
+                    return Err(PyAssertionError::new_err(
+                        "the application must call start_response before its first block [PEP 3333]",
+                    ));
+                }
+            };
+            let sent = self.with_exchange(|exchange| exchange.send(head, block, last))?;
+            *head_sent = true;
+            sent
+        };
+        let Sent { overrun, missing } = sent.map_err(|error| match error {
+            SendError::Gone => client_gone(),
+            SendError::Refused(fault) => PyValueError::new_err(fault.to_string()),
+        })?;
+        if !last {
+            self.wait_for_room(py)?;
+        }
+        if overrun {
+            lock(&self.response).overrun = true;
+            return Ok(Emitted::Overrun);
+        }
+        Ok(if missing > 0 { Emitted::Short(missing) } else { Emitted::Fine })
+    }
+
+    fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
+        while self.with_exchange(|exchange| exchange.unsent())? > self.host.unsent_max() {
+            self.host.wait(py)?;
+        }
+        Ok(())
+    }
+
+    /// Takes body bytes, waiting for some; empty at the end.
+    pub(crate) fn read_body(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
+        loop {
+            match self.with_exchange(Exchange::read_body)? {
+                BodyRead::Data(bytes) => return Ok(bytes),
+                BodyRead::End => return Ok(Vec::new()),
+                BodyRead::Wait => self.host.wait(py)?,
+                BodyRead::Fault(fault) => return Err(body_error(&fault)),
+            }
+        }
+    }
+
+    fn parse_head(&self, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<ResponseHead> {
+        let status = status
+            .cast::<PyString>()
+            .map_err(|_| PyTypeError::new_err("status must be a str such as '200 OK' [PEP 3333]"))?;
+        let mut head = ResponseHead::from_status_line(&latin1_bytes(status)?)
+            .map_err(|fault| PyValueError::new_err(format!("status: {fault} [PEP 3333]")))?;
+        let headers = headers
+            .cast::<PyList>()
+            .map_err(|_| PyTypeError::new_err("headers must be a list of (name, value) tuples [PEP 3333]"))?;
+        for item in headers.iter() {
+            let pair = item.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+            let (name, value) = match pair {
+                Some(pair) => (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?),
+                None => return Err(PyTypeError::new_err("each header must be a (name, value) tuple [PEP 3333]")),
+            };
+            let (Ok(name), Ok(value)) = (name.cast::<PyString>(), value.cast::<PyString>()) else {
+                return Err(PyTypeError::new_err("names and values of headers must be str [PEP 3333]"));
+            };
+            let outcome = head
+                .field(&latin1_bytes(&name)?, &latin1_bytes(&value)?)
+                .map_err(|fault| PyValueError::new_err(format!("header {name:?}: {fault}")))?;
+            if outcome == FieldOutcome::DroppedHopByHop {
+                match self.hop_by_hop {
+                    HopByHop::Raise => {
+                        return Err(PyAssertionError::new_err(format!(
+                            "header {name:?}: hop-by-hop headers are the server's to set [PEP 3333]"
+                        )));
+                    }
+                    HopByHop::Drop => log::warn!("the application set the hop-by-hop header {name:?}: dropped"),
+                }
+            }
+        }
+        Ok(head)
+    }
+}
+
+/// A body that will never be complete is an error and not an end (see also PEP 3333 on `read`).
+fn body_error(fault: &BodyFault) -> PyErr {
+    use pyo3::exceptions::{PyOSError, PyTimeoutError};
+    match fault {
+        BodyFault::TooSlow => PyTimeoutError::new_err(fault.to_string()),
+        BodyFault::Lost | BodyFault::Stopped => PyConnectionResetError::new_err(fault.to_string()),
+        BodyFault::Request(_) => PyOSError::new_err(fault.to_string()),
+    }
+}
+
+#[pymethods]
+impl Call {
+    /// `start_response(status, headers, exc_info=None)`
+    #[pyo3(signature = (status, headers, exc_info = None, /))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Write> {
+        let call = slf.get();
+        let already = std::mem::replace(&mut lock(&call.response).started, true);
+        match exc_info {
+            Some(exc_info) if call.head_sent() => {
+                let (_, value, traceback): (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>) =
+                    exc_info.extract()?;
+                return Err(PyErr::from_value(value.call_method1("with_traceback", (traceback,))?));
+            }
+            None if already => {
+                return Err(PyAssertionError::new_err(
+                    "start_response was called again without exc_info [PEP 3333]",
+                ));
+            }
+            _ => {}
+        }
+        let head = call.parse_head(status, headers)?;
+        lock(&call.response).head = Some(head);
+        Ok(Write { call: slf.clone().unbind() })
+    }
+}
+
+/// What `start_response` gives: `write(data)`, for applications that cannot give their body as an iterable.
+#[pyclass(frozen, module = "tidegate._tidegate")]
+pub(crate) struct Write {
+    call: Py<Call>,
+}
+
+#[pymethods]
+impl Write {
+    #[pyo3(signature = (data, /))]
+    fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let data = data
+            .cast::<PyBytes>()
+            .map_err(|_| PyTypeError::new_err("write() takes bytes [PEP 3333]"))?;
+        // Like an empty block, an empty write does not yet send the head.
+        if data.as_bytes().is_empty() {
+            return Ok(());
+        }
+        match self.call.get().emit(py, block_of(data)?, BodyLength::Unknown, false)? {
+            Emitted::Overrun => Err(PyAssertionError::new_err(
+                "write(): more bytes than the Content-Length that start_response was given [PEP 3333]",
+            )),
+            Emitted::Fine | Emitted::Short(_) => Ok(()),
+        }
+    }
+}
+
+/// The bytes as a block: large ones by reference, when nothing but memory hangs on their end.
+pub(crate) fn block_of<'a>(data: &'a Bound<'_, PyBytes>) -> PyResult<Block<'a>> {
+    // A subclass may have a destructor of its own, which must not run inside the engine.
+    if data.as_bytes().len() >= LARGE_BLOCK_MIN && data.is_exact_instance_of::<PyBytes>() {
+        let owner = PyBackedBytes::from(data.clone());
+        return Ok(Block::Shared(Bytes::from_owner(owner)));
+    }
+    Ok(Block::Borrowed(data.as_bytes()))
+}

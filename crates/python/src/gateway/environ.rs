@@ -1,0 +1,323 @@
+//! The environ: the CGI variables of RFC 3875 section 4.1 and the `wsgi.*` keys of PEP 3333.
+//!
+//! What is the same for every request of an address stands in a template that is copied; keys are made once. A request adds
+//! its own handful.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
+use memchr::memchr;
+use percent_encoding::percent_decode;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use pyo3::{IntoPyObjectExt, intern};
+use tidegate_engine::http::{BodyKind, TargetForm, Version};
+use tidegate_engine::{Exchange, LocalAddress, Peer};
+
+use crate::ffi::latin1;
+use crate::gateway::{FileWrapper, WsgiInput};
+
+/// Field names whose keys are kept. Peers choose names, so the cache must have an end; real clients share far fewer.
+const KEYS_MAX: usize = 1024;
+
+/// Templates that are kept: one for each address that a connection can have come in on.
+const TEMPLATES_MAX: usize = 64;
+
+/// RFC 3875 section 4.1.8 wants an address; a peer on a unix socket is on this machine.
+const UNIX_REMOTE_ADDR: &str = "127.0.0.1";
+
+/// Makes environs.
+pub(crate) struct Environs {
+    script_name: String,
+    errors: Py<PyAny>,
+    empty_input: Py<WsgiInput>,
+    templates: Mutex<Vec<(Arc<LocalAddress>, Py<PyDict>)>>,
+    keys: Mutex<HashMap<Box<[u8]>, Py<PyString>, RandomState>>,
+    names: Names,
+}
+
+/// What a connection's requests are told of its peer, made once for all of them.
+struct PeerNames {
+    address: Py<PyString>,
+    port: Py<PyString>,
+}
+
+impl PeerNames {
+    fn new(py: Python<'_>, peer: Peer) -> Self {
+        let (address, port) = match peer {
+            Peer::Inet(address) => (address.ip().to_string(), address.port().to_string()),
+            Peer::Unix => (UNIX_REMOTE_ADDR.to_owned(), "0".to_owned()),
+        };
+        Self { address: PyString::new(py, &address).unbind(), port: PyString::new(py, &port).unbind() }
+    }
+}
+
+/// Keys and values that recur, made once.
+struct Names {
+    request_method: Py<PyString>,
+    path_info: Py<PyString>,
+    query_string: Py<PyString>,
+    request_uri: Py<PyString>,
+    raw_uri: Py<PyString>,
+    server_protocol: Py<PyString>,
+    remote_addr: Py<PyString>,
+    remote_port: Py<PyString>,
+    content_length: Py<PyString>,
+    http_host: Py<PyString>,
+    wsgi_input: Py<PyString>,
+    get: Py<PyString>,
+    http10: Py<PyString>,
+    http11: Py<PyString>,
+    empty: Py<PyString>,
+    root: Py<PyString>,
+}
+
+impl Names {
+    fn new(py: Python<'_>) -> Self {
+        let name = |text| PyString::intern(py, text).unbind();
+        Self {
+            request_method: name("REQUEST_METHOD"),
+            path_info: name("PATH_INFO"),
+            query_string: name("QUERY_STRING"),
+            request_uri: name("REQUEST_URI"),
+            raw_uri: name("RAW_URI"),
+            server_protocol: name("SERVER_PROTOCOL"),
+            remote_addr: name("REMOTE_ADDR"),
+            remote_port: name("REMOTE_PORT"),
+            content_length: name("CONTENT_LENGTH"),
+            http_host: name("HTTP_HOST"),
+            wsgi_input: name("wsgi.input"),
+            get: name("GET"),
+            http10: name("HTTP/1.0"),
+            http11: name("HTTP/1.1"),
+            empty: name(""),
+            root: name("/"),
+        }
+    }
+}
+
+impl Environs {
+    /// `script_name` is where the application is mounted: empty, or a path that begins and does not end with a slash.
+    pub(crate) fn new(py: Python<'_>, script_name: String) -> PyResult<Self> {
+        let errors = py.import("sys")?.getattr("stderr")?;
+        let errors = if errors.is_none() {
+            // A process without standard error (pythonw, some daemons) still owes the application a stream.
+            py.import("io")?.call_method1("open", ("/dev/null", "w"))?
+        } else {
+            errors
+        };
+        Ok(Self {
+            script_name,
+            errors: errors.unbind(),
+            empty_input: Py::new(py, WsgiInput::empty())?,
+            templates: Mutex::new(Vec::new()),
+            keys: Mutex::new(HashMap::default()),
+            names: Names::new(py),
+        })
+    }
+
+    /// The environ of one request, its `wsgi.input` still the empty one.
+    pub(crate) fn build<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<Bound<'py, PyDict>> {
+        let names = &self.names;
+        let head = exchange.head();
+        let environ = self.template(py, exchange.local())?;
+
+        match head.method() {
+            "GET" => environ.set_item(&names.request_method, &names.get)?,
+            method => environ.set_item(&names.request_method, method)?,
+        }
+        environ.set_item(
+            &names.server_protocol,
+            match head.version() {
+                Version::Http10 => &names.http10,
+                Version::Http11 => &names.http11,
+            },
+        )?;
+        let (path, query) = (head.path(), head.query());
+        if path == b"/" && self.script_name.is_empty() {
+            environ.set_item(&names.path_info, &names.root)?;
+        } else {
+            environ.set_item(&names.path_info, latin1(py, &self.path_info(path, head.target_form()))?)?;
+        }
+        if !query.is_empty() {
+            environ.set_item(&names.query_string, latin1(py, query)?)?;
+        }
+        let target = latin1(py, head.target())?;
+        environ.set_item(&names.request_uri, &target)?;
+        environ.set_item(&names.raw_uri, target)?;
+        let peer = exchange.note(|| PeerNames::new(py, exchange.peer()));
+        if let Some(PeerNames { address, port }) = peer {
+            environ.set_item(&names.remote_addr, address)?;
+            environ.set_item(&names.remote_port, port)?;
+        }
+        self.set_fields(py, &environ, exchange)?;
+        Ok(environ)
+    }
+
+    /// Puts a request's own body stream into its environ.
+    pub(crate) fn set_input(&self, environ: &Bound<'_, PyDict>, input: &Bound<'_, WsgiInput>) -> PyResult<()> {
+        environ.set_item(&self.names.wsgi_input, input)
+    }
+
+    /// PATH_INFO: what follows the mount point, percent-decoded once. `*` names no path, so it gives an empty one.
+    fn path_info<'a>(&self, path: &'a [u8], form: TargetForm) -> Cow<'a, [u8]> {
+        if form == TargetForm::Asterisk {
+            return Cow::Borrowed(b"");
+        }
+        let decoded: Cow<'a, [u8]> =
+            if memchr(b'%', path).is_some() { percent_decode(path).into() } else { Cow::Borrowed(path) };
+        let under_mount = decoded
+            .strip_prefix(self.script_name.as_bytes())
+            // "/apple" is not below "/app".
+            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+        if !under_mount || self.script_name.is_empty() {
+            return decoded;
+        }
+        let mount = self.script_name.len();
+        match decoded {
+            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[mount..]),
+            Cow::Owned(mut bytes) => Cow::Owned(bytes.split_off(mount)),
+        }
+    }
+
+    fn set_fields(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+        let names = &self.names;
+        let head = exchange.head();
+        let chunked = matches!(head.body(), BodyKind::Chunked);
+        let before = environ.len();
+        let mut count = 0;
+        {
+            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, value) in head.fields() {
+                count += 1;
+                let value = latin1(py, value)?;
+                match keys.get(name) {
+                    Some(key) => environ.set_item(key, value)?,
+                    None => {
+                        let key = make_key(py, name)?;
+                        environ.set_item(&key, value)?;
+                        if keys.len() < KEYS_MAX {
+                            keys.insert(name.into(), key.unbind());
+                        }
+                    }
+                }
+            }
+        }
+        if environ.len() - before < count {
+            join_repeated(py, environ, exchange)?;
+        }
+        if chunked {
+            // RFC 3875 section 4.1.2: the length after decoding, when it is known; and the coding is undone.
+            environ.del_item(intern!(py, "HTTP_TRANSFER_ENCODING"))?;
+            if let Some(length) = exchange.gathered_length() {
+                environ.set_item(&names.content_length, length.to_string())?;
+            }
+        }
+        if head.target_form() == TargetForm::Absolute
+            && let Some(authority) = head.authority()
+        {
+            // RFC 9112 section 3.2.2: the target's authority replaces Host.
+            environ.set_item(&names.http_host, latin1(py, authority)?)?;
+        }
+        Ok(())
+    }
+
+    fn template<'py>(&self, py: Python<'py>, local: &Arc<LocalAddress>) -> PyResult<Bound<'py, PyDict>> {
+        let known = {
+            let templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+            templates
+                .iter()
+                .find(|(address, _)| Arc::ptr_eq(address, local) || address == local)
+                .map(|(_, template)| template.clone_ref(py))
+        };
+        if let Some(template) = known {
+            return template.bind(py).copy();
+        }
+        let template = self.make_template(py, local)?;
+        let copy = template.copy()?;
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if templates.len() == TEMPLATES_MAX {
+            templates.clear();
+        }
+        templates.push((local.clone(), template.unbind()));
+        Ok(copy)
+    }
+
+    fn make_template<'py>(&self, py: Python<'py>, local: &LocalAddress) -> PyResult<Bound<'py, PyDict>> {
+        let (server_name, server_port) = match local {
+            LocalAddress::Inet(address) => (address.ip().to_string(), address.port().to_string()),
+            // PEP 3333: neither may be empty, and a path in the file system is neither.
+            LocalAddress::Unix(_) => ("localhost".to_owned(), "80".to_owned()),
+        };
+        let template = PyDict::new(py);
+        let set = |key: &str, value: Bound<'py, PyAny>| template.set_item(PyString::intern(py, key), value);
+        set("GATEWAY_INTERFACE", "CGI/1.1".into_bound_py_any(py)?)?;
+        set("SERVER_SOFTWARE", concat!("tidegate/", env!("CARGO_PKG_VERSION")).into_bound_py_any(py)?)?;
+        set("SERVER_NAME", server_name.into_bound_py_any(py)?)?;
+        set("SERVER_PORT", server_port.into_bound_py_any(py)?)?;
+        set("SCRIPT_NAME", self.script_name.as_str().into_bound_py_any(py)?)?;
+        set("wsgi.version", (1, 0).into_bound_py_any(py)?)?;
+        set("wsgi.url_scheme", "http".into_bound_py_any(py)?)?;
+        set("wsgi.errors", self.errors.bind(py).clone())?;
+        set("wsgi.input", self.empty_input.bind(py).clone().into_any())?;
+        set("wsgi.input_terminated", true.into_bound_py_any(py)?)?;
+        set("wsgi.multithread", false.into_bound_py_any(py)?)?;
+        set("wsgi.multiprocess", false.into_bound_py_any(py)?)?;
+        set("wsgi.run_once", false.into_bound_py_any(py)?)?;
+        set("wsgi.file_wrapper", py.get_type::<FileWrapper>().into_any())?;
+        // What every request sets: a copy has their places, so that setting them neither searches long nor grows the dict.
+        let names = &self.names;
+        for name in [
+            &names.request_method,
+            &names.path_info,
+            &names.query_string,
+            &names.request_uri,
+            &names.raw_uri,
+            &names.server_protocol,
+            &names.remote_addr,
+            &names.remote_port,
+        ] {
+            template.set_item(name, &names.empty)?;
+        }
+        Ok(template)
+    }
+}
+
+/// `HTTP_` and the name in upper case with `-` as `_`; Content-Type and Content-Length without the prefix (RFC 3875
+/// sections 4.1.2, 4.1.3 and 4.1.18).
+fn make_key<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    let upper = |byte: &u8| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() };
+    let bare = name.eq_ignore_ascii_case(b"content-type") || name.eq_ignore_ascii_case(b"content-length");
+    let prefix: &[u8] = if bare { b"" } else { b"HTTP_" };
+    let key: Vec<u8> = prefix.iter().copied().chain(name.iter().map(upper)).collect();
+    // Field names are tokens (RFC 9110 section 5.1), so this is ASCII; interning makes look-ups compare by identity.
+    match std::str::from_utf8(&key) {
+        Ok(key) => Ok(PyString::intern(py, key)),
+        Err(_) => latin1(py, &key),
+    }
+}
+
+/// Values of a repeated field are one list (RFC 9110 section 5.3), but cookies have a separator of their own
+/// (RFC 6265 section 5.4).
+fn join_repeated(py: Python<'_>, environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    let mut joined: Vec<(Bound<'_, PyString>, Vec<u8>)> = Vec::new();
+    let mut index: HashMap<Vec<u8>, usize, RandomState> = HashMap::default();
+    for (name, value) in exchange.head().fields() {
+        // Names that differ in case, or in `-` and `_` where those are let through, share a key.
+        let folded = name.to_ascii_lowercase().iter().map(|&b| if b == b'_' { b'-' } else { b }).collect();
+        if let Some(&at) = index.get(&folded) {
+            let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b"," };
+            joined[at].1.extend_from_slice(separator);
+            joined[at].1.extend_from_slice(value);
+        } else {
+            index.insert(folded, joined.len());
+            joined.push((make_key(py, name)?, value.to_vec()));
+        }
+    }
+    for (key, value) in joined {
+        environ.set_item(key, latin1(py, &value)?)?;
+    }
+    Ok(())
+}

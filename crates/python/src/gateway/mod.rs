@@ -1,0 +1,12 @@
+//! What an application is told, and what is made of its answer.
+
+mod call;
+mod environ;
+mod file_wrapper;
+mod wsgi;
+mod wsgi_input;
+
+pub(crate) use call::Call;
+pub(crate) use file_wrapper::FileWrapper;
+pub(crate) use wsgi::{HopByHop, Wsgi, WsgiOptions};
+pub(crate) use wsgi_input::WsgiInput;

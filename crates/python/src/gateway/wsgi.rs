@@ -1,0 +1,277 @@
+//! The WSGI gateway (PEP 3333): one exchange, one call of the application.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use tidegate_engine::http::{BodyKind, BodyLength, ResponseHead};
+use tidegate_engine::{Block, BodyFault, Exchange, SendError};
+
+use crate::error_log::ErrorLog;
+use crate::ffi::in_fresh_context;
+use crate::gateway::call::{Emitted, block_of};
+use crate::gateway::environ::Environs;
+use crate::gateway::file_wrapper::RestOfFile;
+use crate::gateway::{Call, FileWrapper, WsgiInput};
+use crate::host::Host;
+
+/// Blocks of a list are put together up to this size, so that a list costs no more than one block.
+const JOIN_MAX: usize = 64 * 1024;
+
+/// What happens to hop-by-hop headers (RFC 9110 section 7.6.1) that an application sets, which PEP 3333 forbids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HopByHop {
+    /// Left out, with a warning.
+    Drop,
+    /// An error in the application, as PEP 3333 has it.
+    Raise,
+}
+
+/// What the operator decides about the gateway.
+pub(crate) struct WsgiOptions {
+    pub(crate) script_name: String,
+    pub(crate) hop_by_hop: HopByHop,
+}
+
+/// An application, and all that its calls share.
+pub(crate) struct Wsgi {
+    application: Py<PyAny>,
+    environs: Environs,
+    host: Arc<dyn Host>,
+    hop_by_hop: HopByHop,
+    error_log: ErrorLog,
+}
+
+impl Wsgi {
+    pub(crate) fn new(
+        py: Python<'_>,
+        application: Py<PyAny>,
+        host: Arc<dyn Host>,
+        options: WsgiOptions,
+    ) -> PyResult<Self> {
+        let environs = Environs::new(py, options.script_name)?;
+        Ok(Self { application, environs, host, hop_by_hop: options.hop_by_hop, error_log: ErrorLog::new() })
+    }
+
+    /// Answers one exchange; whatever the application does, this thread goes on.
+    pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
+        let environ = self.environs.build(py, &exchange);
+        let has_body = !matches!(exchange.head().body(), BodyKind::Empty | BodyKind::Length(0));
+        let call = match Py::new(py, Call::new(exchange, self.host.clone(), self.hop_by_hop)) {
+            Ok(call) => call.into_bound(py),
+            // Only for want of memory; the exchange is dropped with the failed call, which cuts the connection.
+            Err(error) => return self.error_log.say(py, "a request could not be begun", Some(&error)),
+        };
+        let outcome = environ.and_then(|environ| {
+            if has_body {
+                let input = Bound::new(py, WsgiInput::new(call.clone().unbind()))?;
+                self.environs.set_input(&environ, &input)?;
+            }
+            in_fresh_context(py, || self.call_application(&call, &environ))?
+        });
+        if let Err(error) = outcome {
+            self.fail(py, call.get(), &error);
+        }
+        // Whoever kept write() or wsgi.input finds the request over; an unfinished exchange is cut.
+        drop(call.get().take_exchange());
+    }
+
+    fn call_application(&self, call: &Bound<'_, Call>, environ: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = call.py();
+        let body = self.application.bind(py).call1((environ, call))?;
+        let sent = self.send_body(call, &body);
+        let closed = close(&body);
+        match (sent, closed) {
+            (Err(error), Err(second)) => {
+                self.error_log.say(py, "close() of the application's iterable failed", Some(&second));
+                Err(error)
+            }
+            (Ok(()), Err(error)) => {
+                self.error_log.say(py, "close() of the application's iterable failed", Some(&error));
+                Ok(())
+            }
+            (sent, Ok(())) => sent,
+        }
+    }
+
+    fn send_body(&self, call: &Bound<'_, Call>, body: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = call.py();
+        if let Ok(list) = body.cast_exact::<PyList>() {
+            return self.send_blocks(call, list.iter());
+        }
+        if let Ok(tuple) = body.cast_exact::<PyTuple>() {
+            return self.send_blocks(call, tuple.iter());
+        }
+        if let Ok(wrapper) = body.cast_exact::<FileWrapper>()
+            && let Some(rest) = wrapper.get().rest_of_file(py)
+        {
+            return self.send_file(call, rest);
+        }
+        if body.is_instance_of::<PyBytes>() || body.is_instance_of::<PyString>() {
+            let kind = body.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "the application must return an iterable of bytes blocks, not {kind} [PEP 3333]"
+            )));
+        }
+        let blocks = body.try_iter().map_err(|_| {
+            PyTypeError::new_err("the application must return an iterable of bytes blocks [PEP 3333]")
+        })?;
+        for block in blocks {
+            let block = block?;
+            let block = as_block(&block)?;
+            if block.as_bytes().is_empty() {
+                continue;
+            }
+            if call.get().emit(py, block_of(block)?, BodyLength::Unknown, false)? == Emitted::Overrun {
+                self.say_overrun(py);
+                break;
+            }
+        }
+        self.finish(call, Block::EMPTY, BodyLength::Known(0))
+    }
+
+    /// A body whose blocks are all there: its length is known, and nothing runs between one block and the next.
+    fn send_blocks<'py>(
+        &self,
+        call: &Bound<'py, Call>,
+        mut blocks: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        if blocks.len() == 1
+            && let Some(block) = blocks.next()
+        {
+            let block = as_block(&block)?;
+            let length = known_length(block.as_bytes().len());
+            return self.finish(call, block_of(block)?, length);
+        }
+        let blocks = blocks
+            .map(|block| block.cast_into::<PyBytes>().map_err(|error| wrong_block(&error.into_inner())))
+            .collect::<PyResult<Vec<_>>>()?;
+        let total = blocks.iter().map(|block| block.as_bytes().len()).sum();
+        if total <= JOIN_MAX {
+            let mut joined = Vec::with_capacity(total);
+            blocks.iter().for_each(|block| joined.extend_from_slice(block.as_bytes()));
+            return self.finish(call, Block::Borrowed(&joined), known_length(total));
+        }
+        for block in blocks.iter().filter(|block| !block.as_bytes().is_empty()) {
+            if call.get().emit(call.py(), block_of(block)?, known_length(total), false)? == Emitted::Overrun {
+                self.say_overrun(call.py());
+                break;
+            }
+        }
+        self.finish(call, Block::EMPTY, BodyLength::Known(0))
+    }
+
+    fn send_file(&self, call: &Bound<'_, Call>, rest: RestOfFile) -> PyResult<()> {
+        let length = call.get().content_length().map_or(rest.length, |announced| announced.min(rest.length));
+        let block = Block::File { file: rest.file, offset: rest.offset, length };
+        self.finish(call, block, BodyLength::Known(length))
+    }
+
+    fn finish(&self, call: &Bound<'_, Call>, block: Block<'_>, length: BodyLength) -> PyResult<()> {
+        let py = call.py();
+        match call.get().emit(py, block, length, true)? {
+            Emitted::Fine => {}
+            Emitted::Overrun => self.say_overrun(py),
+            Emitted::Short(missing) => {
+                let text = format!(
+                    "the response ended {missing} bytes short of its Content-Length: the connection is closed [PEP 3333]"
+                );
+                self.error_log.say(py, &text, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn say_overrun(&self, py: Python<'_>) {
+        let text = "the response has more bytes than its Content-Length: the rest is dropped [PEP 3333]";
+        self.error_log.say(py, text, None);
+    }
+
+    /// Answers for an application that did not, as far as the client can still be told.
+    fn fail(&self, py: Python<'_>, call: &Call, error: &PyErr) {
+        let head_sent = call.head_sent();
+        let Some(mut exchange) = call.take_exchange() else { return };
+        let fault = exchange.body_fault();
+        let (method, target) = (exchange.head().method(), String::from_utf8_lossy(exchange.head().target()));
+        let gone = error.is_instance_of::<PyConnectionResetError>(py) && exchange.is_lost();
+        let status = match &fault {
+            _ if gone => {
+                log::debug!("{method} {target}: the client left before the response was complete");
+                None
+            }
+            // The application only passes on what the client did.
+            Some(fault) if error.is_instance_of::<PyOSError>(py) => {
+                log::debug!("{method} {target}: {fault}");
+                status_of(fault)
+            }
+            _ => {
+                self.error_log.say(py, &format!("the application failed on {method} {target:?}"), Some(error));
+                Some((500, "Internal Server Error"))
+            }
+        };
+        match status {
+            Some((status, reason)) if !head_sent => {
+                if let Err(SendError::Refused(fault)) = send_error(&mut exchange, status, reason) {
+                    log::error!("an error response could not be sent: {fault}");
+                }
+            }
+            _ => exchange.abort(),
+        }
+    }
+}
+
+fn status_of(fault: &BodyFault) -> Option<(u16, &'static str)> {
+    match fault {
+        BodyFault::Request(fault) => match fault.status() {
+            413 => Some((413, "Content Too Large")),
+            _ => Some((400, "Bad Request")),
+        },
+        BodyFault::TooSlow => Some((408, "Request Timeout")),
+        BodyFault::Lost | BodyFault::Stopped => None,
+    }
+}
+
+fn send_error(exchange: &mut Exchange, status: u16, reason: &str) -> Result<(), SendError> {
+    let text = format!("{reason}\n");
+    let head = ResponseHead::new(status, reason.as_bytes()).and_then(|mut head| {
+        head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
+        Ok(head)
+    });
+    match head {
+        Ok(head) => {
+            let length = BodyLength::Known(text.len() as u64);
+            exchange.send(Some((&head, length)), Block::Borrowed(text.as_bytes()), true).map(|_| ())
+        }
+        // The head is a constant and valid.
+        Err(_) => Ok(()),
+    }
+}
+
+/// What the gateway knows of a body. An empty one may be the answer to HEAD, where nothing is known of the real length.
+fn known_length(total: usize) -> BodyLength {
+    BodyLength::Known(total as u64)
+}
+
+fn as_block<'a, 'py>(block: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    block.cast::<PyBytes>().map_err(|_| wrong_block(block))
+}
+
+fn wrong_block(block: &Bound<'_, PyAny>) -> PyErr {
+    match block.get_type().name() {
+        Ok(kind) => PyTypeError::new_err(format!("the application must yield bytes blocks, not {kind} [PEP 3333]")),
+        Err(error) => error,
+    }
+}
+
+/// Calls `close()` if the iterable has one: once, however the request went (PEP 3333).
+fn close(body: &Bound<'_, PyAny>) -> PyResult<()> {
+    if body.is_exact_instance_of::<PyList>() || body.is_exact_instance_of::<PyTuple>() {
+        return Ok(());
+    }
+    match body.getattr_opt(intern!(body.py(), "close"))? {
+        Some(close) => close.call0().map(|_| ()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,72 @@
+//! The single-threaded mode that PEP 3333 asks for: the thread that turns the reactor runs the application.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use tidegate_engine::{Exchange, Handle, Lifecycle, Reactor};
+
+use crate::gateway::Wsgi;
+use crate::host::Host;
+
+/// Longest sleep of a call that waits: another thread of the application may have taken the wake-up meant for this one.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// The reactor, turned by the thread that also runs the application.
+pub(crate) struct InlineHost {
+    reactor: Mutex<Reactor>,
+    handle: Handle,
+}
+
+impl InlineHost {
+    pub(crate) fn new(reactor: Reactor) -> Arc<Self> {
+        let handle = reactor.handle();
+        Arc::new(Self { reactor: Mutex::new(reactor), handle })
+    }
+
+    fn reactor(&self) -> MutexGuard<'_, Reactor> {
+        // A panic in a turn ends the server; a poisoned lock adds nothing to that.
+        self.reactor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next exchange of this round. Attached while it is looked for, as that takes moments and detaching does too.
+    fn next_exchange(&self, py: Python<'_>) -> Option<Exchange> {
+        match self.reactor.try_lock() {
+            Ok(mut reactor) => reactor.next_exchange(),
+            // Another thread of the application waits for a body of its own, and may need the interpreter to go on.
+            Err(_) => py.detach(|| self.reactor().next_exchange()),
+        }
+    }
+
+    /// Serves until the server has ended.
+    pub(crate) fn run(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
+        loop {
+            // Signal handlers of the application's own (SIGCHLD, SIGALRM, SIGUSR1) run on this thread.
+            py.check_signals()?;
+            py.detach(|| self.reactor().poll(None))?;
+            while let Some(exchange) = self.next_exchange(py) {
+                // One that the server no longer waits for is cut by being dropped.
+                if self.handle.lifecycle() != Lifecycle::Stopping {
+                    gateway.serve(py, exchange);
+                }
+            }
+            if self.handle.lifecycle() != Lifecycle::Serving && py.detach(|| self.reactor().is_finished()) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Host for InlineHost {
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        // When everything is being cut, one look is enough for the caller to find its own connection lost.
+        let stopping = self.handle.lifecycle() == Lifecycle::Stopping;
+        let max_wait = if stopping { Duration::ZERO } else { WAIT_MAX };
+        py.detach(|| self.reactor().turn(Some(max_wait)))?;
+        py.check_signals()
+    }
+
+    fn unsent_max(&self) -> u64 {
+        0
+    }
+}

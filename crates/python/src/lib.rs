@@ -1,0 +1,26 @@
+//! The extension module `tidegate._tidegate`: gateways (what an application is told) and hosts (where it runs).
+//!
+//! Everything below knows Python; nothing below parses HTTP, touches a socket or reads a clock: that is the engine's.
+
+mod error_log;
+mod ffi;
+mod gateway;
+mod host;
+mod loader;
+mod log_to_stderr;
+mod serve;
+mod translate;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _tidegate {
+    #[pymodule_export]
+    use crate::gateway::FileWrapper;
+    #[pymodule_export]
+    use crate::serve::{main, serve};
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "the name that Python packages use")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

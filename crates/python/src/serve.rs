@@ -1,0 +1,224 @@
+//! From settings to a running server: load, bind, serve, end.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use tidegate_engine::{AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all};
+use tidegate_supervisor::{self as supervisor, Outcome, Settings, Value};
+
+use crate::ffi;
+use crate::gateway::{Wsgi, WsgiOptions};
+use crate::host::InlineHost;
+use crate::loader::{self, LoadError};
+use crate::log_to_stderr;
+use crate::translate;
+
+/// Exit statuses of the command.
+const STATUS_OK: i32 = 0;
+const STATUS_FAILED: i32 = 1;
+const STATUS_BAD_SETTINGS: i32 = 2;
+
+/// What keeps a server from running: one line for the operator.
+struct Refusal {
+    line: String,
+    cause: Option<PyErr>,
+}
+
+impl Refusal {
+    fn new(line: String) -> Self {
+        Self { line, cause: None }
+    }
+}
+
+impl From<PyErr> for Refusal {
+    fn from(cause: PyErr) -> Self {
+        Self { line: "the server failed".into(), cause: Some(cause) }
+    }
+}
+
+impl From<LoadError> for Refusal {
+    fn from(error: LoadError) -> Self {
+        Self { line: error.line, cause: error.cause }
+    }
+}
+
+/// The command `tidegate`: `arguments` are those after the program's name. Gives the exit status.
+#[pyfunction]
+pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
+    let cwd = std::env::current_dir()?;
+    let settings = match supervisor::from_command_line(&arguments, &mut std::env::vars_os(), &cwd) {
+        Ok(Outcome::Run(settings)) => settings,
+        Ok(Outcome::Print(text)) => {
+            // A reader that has seen enough (`| head`) is no failure.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return Ok(STATUS_OK);
+        }
+        Err(error) => {
+            say(&error.to_string());
+            return Ok(STATUS_BAD_SETTINGS);
+        }
+    };
+    match run_command(py, &settings) {
+        Ok(()) => Ok(STATUS_OK),
+        Err(refusal) => {
+            say(&format!("tidegate: {}", refusal.line));
+            match refusal.cause {
+                Some(cause) => {
+                    cause.print(py);
+                    Ok(STATUS_FAILED)
+                }
+                None => Ok(STATUS_BAD_SETTINGS),
+            }
+        }
+    }
+}
+
+fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let Some(spec) = &settings.app else {
+        return Err(Refusal::new("no application given: tidegate MODULE:ATTR".into()));
+    };
+    if let Some(directory) = &settings.chdir {
+        std::env::set_current_dir(directory)
+            .map_err(|error| Refusal::new(format!("--chdir {:?}: {error}", directory.display())))?;
+    }
+    // As `python -m` does: modules in the working directory are found first.
+    let directory = std::env::current_dir().map_err(PyErr::from)?;
+    py.import("sys")?.getattr("path")?.call_method1("insert", (0, directory.as_os_str()))?;
+    log_to_stderr::set_level(translate::log_level(settings.log_level));
+    // Loaded before anything is bound, so that nobody connects to a server that will not be.
+    let application = loader::load(py, spec, settings.factory)?;
+    run(py, application, settings, |_, addresses| {
+        for address in addresses {
+            say(&format!(
+                "tidegate {} listening on {address} (wsgi, threads 1, pid {})",
+                env!("CARGO_PKG_VERSION"),
+                std::process::id()
+            ));
+        }
+        Ok(())
+    })
+}
+
+/// Runs `application` in this process until it is stopped.
+#[pyfunction]
+#[pyo3(signature = (application, /, *, on_ready = None, **settings))]
+pub(crate) fn serve(
+    py: Python<'_>,
+    application: Bound<'_, PyAny>,
+    on_ready: Option<Bound<'_, PyAny>>,
+    settings: Option<Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    if !application.is_callable() {
+        let kind = application.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("the application must be callable, not {kind}")));
+    }
+    let mut values = Vec::new();
+    for (name, value) in settings.iter().flatten() {
+        let name: String = name.extract()?;
+        let value = value_of(&value)
+            .ok_or_else(|| PyTypeError::new_err(format!("{name}: not a value that a setting can have")))?;
+        values.push((name, value));
+    }
+    let settings = supervisor::from_python(&values).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    log_to_stderr::set_level(translate::log_level(settings.log_level));
+    let outcome = run(py, application, &settings, |py, addresses| match &on_ready {
+        None => Ok(()),
+        Some(on_ready) => {
+            let list = PyList::empty(py);
+            for address in addresses {
+                match address {
+                    LocalAddress::Inet(address) => list.append((address.ip().to_string(), address.port()))?,
+                    LocalAddress::Unix(path) => list.append(path.as_os_str())?,
+                }
+            }
+            on_ready.call1((list,)).map(|_| ())
+        }
+    });
+    outcome.map_err(|refusal| match refusal.cause {
+        Some(cause) => cause,
+        None => PyOSError::new_err(refusal.line),
+    })
+}
+
+/// What `socket.getsockname` and people's scripts give: text, numbers, paths, and lists of them.
+fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
+    if let Ok(value) = value.extract::<bool>() {
+        return Some(Value::Bool(value));
+    }
+    if let Ok(value) = value.extract::<i64>() {
+        return Some(Value::Int(value));
+    }
+    if let Ok(value) = value.extract::<f64>() {
+        return Some(Value::Float(value));
+    }
+    if let Ok(value) = value.extract::<String>() {
+        return Some(Value::Text(value));
+    }
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        let items = value.try_iter().ok()?.map(|item| value_of(&item.ok()?));
+        return Some(Value::List(items.collect::<Option<Vec<_>>>()?));
+    }
+    let path: std::path::PathBuf = value.extract().ok()?;
+    Some(Value::Text(path.to_str()?.to_owned()))
+}
+
+fn run(
+    py: Python<'_>,
+    application: Bound<'_, PyAny>,
+    settings: &Settings,
+    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+) -> Result<(), Refusal> {
+    let listeners = bind(settings)?;
+    let access_log = match translate::access_log(settings) {
+        None => None,
+        Some((target, format)) => Some(
+            AccessLog::start(&target, format)
+                .map_err(|error| Refusal::new(format!("the access log cannot be opened: {error}")))?,
+        ),
+    };
+    let engine = translate::engine(settings);
+    let graceful = Duration::from_millis(engine.graceful_timeout_ms);
+    let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
+    let addresses = reactor.addresses();
+    let handle = reactor.handle();
+    let host = InlineHost::new(reactor);
+    let options = WsgiOptions {
+        script_name: settings.script_name.clone(),
+        hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
+    };
+    let gateway = Wsgi::new(py, application.unbind(), host.clone(), options)?;
+    let watch = SignalWatch::start(&handle, graceful, ffi::interrupt_main_thread, || {
+        say("tidegate: the application does not let go; the process ends");
+    })
+    .map_err(PyErr::from)?;
+    let served = on_ready(py, &addresses).and_then(|()| host.run(py, &gateway));
+    // Its threads are joined, and may be in the middle of a message.
+    py.detach(|| drop(watch));
+    // The reactor goes before its gateway's Python objects: exchanges may hold some.
+    drop(gateway);
+    drop(Arc::into_inner(host));
+    served.map_err(Refusal::from)
+}
+
+fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
+    let addresses = translate::bind_addresses(settings);
+    bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ => error.to_string(),
+        };
+        Refusal::new(format!("--bind {address}: {reason}"))
+    })
+}
+
+fn say(line: &str) {
+    // Standard error may be closed; then there is nobody to tell.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}

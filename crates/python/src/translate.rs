@@ -1,0 +1,77 @@
+//! From the operator's settings to what the engine and the gateways take: two vocabularies that must not know each other.
+
+use std::sync::Arc;
+
+use log::LevelFilter;
+use tidegate_engine::http::{Limits, UnderscoreNames};
+use tidegate_engine::{self as engine, AccessLogFormat, AccessLogTarget, BindAddress};
+use tidegate_supervisor as supervisor;
+use tidegate_supervisor::{Bind, LogLevel, Settings};
+
+use crate::gateway::HopByHop;
+
+pub(crate) fn log_level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warning => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    }
+}
+
+pub(crate) fn access_log(settings: &Settings) -> Option<(AccessLogTarget, AccessLogFormat)> {
+    let target = match settings.access_log.as_ref()? {
+        supervisor::AccessLogTarget::Stdout => AccessLogTarget::Stdout,
+        supervisor::AccessLogTarget::File(path) => AccessLogTarget::File(path.clone()),
+    };
+    let format = match settings.access_log_format {
+        supervisor::AccessLogFormat::Common => AccessLogFormat::Common,
+        supervisor::AccessLogFormat::Combined => AccessLogFormat::Combined,
+    };
+    Some((target, format))
+}
+
+pub(crate) fn engine(settings: &Settings) -> engine::Settings {
+    engine::Settings {
+        http: Arc::new(Limits {
+            head_size_max: settings.head_size_max,
+            line_size_max: settings.line_size_max,
+            field_count_max: settings.field_count_max,
+            body_size_max: settings.body_size_max,
+            chunk_extension_size_max: settings.chunk_extension_size_max,
+            trailer_size_max: settings.trailer_size_max,
+            trailer_count_max: settings.trailer_count_max,
+            underscore_names: match settings.underscore_names {
+                supervisor::UnderscoreNames::Drop => UnderscoreNames::Drop,
+                supervisor::UnderscoreNames::Refuse => UnderscoreNames::Refuse,
+                supervisor::UnderscoreNames::Keep => UnderscoreNames::Keep,
+            },
+        }),
+        head_timeout_ms: settings.head_timeout_ms,
+        keep_alive_timeout_ms: settings.keep_alive_timeout_ms,
+        body_timeout_ms: settings.body_timeout_ms,
+        body_rate_min: settings.body_rate_min,
+        write_timeout_ms: settings.write_timeout_ms,
+        graceful_timeout_ms: settings.graceful_timeout_ms,
+        body_memory_max: settings.body_memory_max,
+        read_ahead_max: settings.pipeline_size_max,
+        connections_max: settings.connections_max,
+        server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
+    }
+}
+
+pub(crate) fn hop_by_hop(choice: supervisor::HopByHop) -> HopByHop {
+    match choice {
+        supervisor::HopByHop::Drop => HopByHop::Drop,
+        supervisor::HopByHop::Raise => HopByHop::Raise,
+    }
+}
+
+pub(crate) fn bind_addresses(settings: &Settings) -> Vec<BindAddress> {
+    let address = |bind: &Bind| match bind {
+        Bind::Tcp { host, port } => BindAddress::Tcp { host: host.clone(), port: *port },
+        Bind::Unix(path) => BindAddress::Unix { path: path.clone(), mode: settings.unix_socket_mode },
+        Bind::Fd(number) => BindAddress::Descriptor(*number),
+    };
+    settings.bind.iter().map(address).collect()
+}

@@ -1,0 +1,20 @@
+//! Settings and the command line of Tidegate.
+//!
+//! What was typed anywhere (flags, variables, files, a Python call) becomes one immutable, validated [`Settings`] value
+//! once, here, and remembers where each value came from. This crate knows nothing of Python, and nothing of the engine:
+//! it binds no socket and reads no file but the operator's settings.
+//!
+//! - [`cli`]: from an argument vector to settings or to a text to print.
+//! - [`settings`]: the table of settings, their values, and the places they are read from.
+//! - [`reference`]: the documentation page made from the table.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod reference;
+pub mod settings;
+
+pub use cli::{Outcome, from_command_line};
+pub use settings::{
+    AccessLogFormat, AccessLogTarget, AppSpec, Bind, Concurrency, Config, HopByHop, Interface, LogLevel,
+    Origin, Settings, SettingsError, UnderscoreNames, Value, from_python,
+};

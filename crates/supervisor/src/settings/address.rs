@@ -1,0 +1,187 @@
+//! Where to listen, as an operator writes it.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use super::value::{Fault, digits};
+
+/// What a bind address may look like, for help and error lines.
+pub(super) const ACCEPTED: &str = "HOST:PORT, [V6]:PORT, unix:PATH, fd://N";
+
+/// The port of an address that names none, as with gunicorn and uvicorn.
+const PORT_DEFAULT: u16 = 8000;
+
+/// unix(7): `sun_path` has 108 bytes, and the kernel's copy ends in a zero byte.
+const UNIX_PATH_MAX: usize = 107;
+
+/// An address to listen on. `Display` gives the notation that is read back as the same address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// TCP.
+    Tcp {
+        /// A name or an address, IPv6 without brackets.
+        host: String,
+        /// The port; 0 lets the system choose one.
+        port: u16,
+    },
+    /// A unix socket, relative to the directory that the server runs in.
+    Unix(PathBuf),
+    /// A listening socket that this process inherited.
+    Fd(i32),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Fd(number) => write!(f, "fd://{number}"),
+        }
+    }
+}
+
+impl Bind {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        // A variable that expands to nothing must not open the server to the world.
+        if text.is_empty() {
+            return Err("the address is empty".into());
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix(path);
+        }
+        if let Some(number) = text.strip_prefix("fd://") {
+            return digits(number)
+                .and_then(|number| i32::try_from(number).ok())
+                .map(Self::Fd)
+                .ok_or_else(|| "the descriptor must be a number".into());
+        }
+        if text.contains("//") {
+            return Err("not an address but a URL".into());
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;
+            return Ok(Self::Tcp { host: v6(host)?, port: port_after(rest)? });
+        }
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Err(format!("an IPv6 address needs brackets: [{text}]:{PORT_DEFAULT}"));
+        }
+        let (host, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+        if digits(host).is_some() {
+            return Err(format!("a port alone is written with a colon: \":{host}\""));
+        }
+        Ok(Self::Tcp { host: name(host)?, port: port_after(rest)? })
+    }
+}
+
+fn unix(path: &str) -> Result<Bind, Fault> {
+    match path.len() {
+        0 => Err("the path is empty".into()),
+        length if length > UNIX_PATH_MAX => {
+            Err(format!("the path has {length} bytes, at most {UNIX_PATH_MAX} fit"))
+        }
+        _ if path.contains('\0') => Err("the path contains a zero byte".into()),
+        _ => Ok(Bind::Unix(path.into())),
+    }
+}
+
+/// An address, with the zone of a link-local one behind `%` (RFC 4007 section 11).
+fn v6(host: &str) -> Result<String, Fault> {
+    let (address, zone) = match host.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (host, None),
+    };
+    let bad_zone =
+        zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(|byte| byte.is_ascii_graphic()));
+    if bad_zone || address.parse::<Ipv6Addr>().is_err() {
+        return Err("not an IPv6 address between the brackets".into());
+    }
+    Ok(host.into())
+}
+
+fn name(host: &str) -> Result<String, Fault> {
+    // Every IPv4 address, as gunicorn has it; a kernel without IPv6 would refuse [::].
+    if host.is_empty() {
+        return Ok(Ipv4Addr::UNSPECIFIED.to_string());
+    }
+    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
+        return Err("not a host name".into());
+    }
+    // The system's resolver takes "127.1" and "1.2.3.999" for something; whoever wrote it meant an address.
+    let numeric = host.rsplit('.').next().is_some_and(|label| digits(label).is_some());
+    if numeric && host.parse::<Ipv4Addr>().is_err() {
+        return Err("not an IPv4 address".into());
+    }
+    Ok(host.into())
+}
+
+/// The port after a host: `:PORT`, or nothing for the usual one.
+fn port_after(rest: &str) -> Result<u16, Fault> {
+    match rest.strip_prefix(':') {
+        Some(port) => digits(port)
+            .and_then(|port| u16::try_from(port).ok())
+            .ok_or_else(|| "port must be 0 to 65535".into()),
+        None if rest.is_empty() => Ok(PORT_DEFAULT),
+        None => Err("a colon must follow the bracket".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_address_is_read_and_shown() {
+        for (text, shown) in [
+            ("127.0.0.1:8000", "127.0.0.1:8000"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("localhost:65535", "localhost:65535"),
+            ("localhost", "localhost:8000"),
+            (":9000", "0.0.0.0:9000"),
+            ("[::]:80", "[::]:80"),
+            ("[::1]", "[::1]:8000"),
+            ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80"),
+            ("unix:/run/app.sock", "unix:/run/app.sock"),
+            ("unix:app.sock", "unix:app.sock"),
+            ("fd://3", "fd://3"),
+        ] {
+            let bind = Bind::parse(text).unwrap();
+            assert_eq!(bind.to_string(), shown, "{text}");
+            assert_eq!(Bind::parse(shown), Ok(bind), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_address_is_said() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (text, fault) in [
+            ("", "the address is empty"),
+            (":", "port must be 0 to 65535"),
+            ("127.0.0.1:99999", "port must be 0 to 65535"),
+            ("127.0.0.1:", "port must be 0 to 65535"),
+            ("127.0.0.1:+1", "port must be 0 to 65535"),
+            ("localhost:http", "port must be 0 to 65535"),
+            ("8000", "a port alone is written with a colon: \":8000\""),
+            ("::1", "an IPv6 address needs brackets: [::1]:8000"),
+            ("::", "an IPv6 address needs brackets: [::]:8000"),
+            ("[::1", "the bracket is not closed"),
+            ("[::1]8000", "a colon must follow the bracket"),
+            ("[localhost]:80", "not an IPv6 address between the brackets"),
+            ("[::1%]:80", "not an IPv6 address between the brackets"),
+            ("1.2.3.999:80", "not an IPv4 address"),
+            ("127.1:80", "not an IPv4 address"),
+            ("a b:80", "not a host name"),
+            ("häuser:80", "not a host name"),
+            ("http://localhost:80", "not an address but a URL"),
+            ("unix:", "the path is empty"),
+            ("unix:a\0b", "the path contains a zero byte"),
+            (&long, "the path has 108 bytes, at most 107 fit"),
+            ("fd://", "the descriptor must be a number"),
+            ("fd://-1", "the descriptor must be a number"),
+            ("fd://4294967296", "the descriptor must be a number"),
+        ] {
+            assert_eq!(Bind::parse(text), Err(fault.into()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Settings whose value is one word of a few.
+
+/// A value that is chosen by its word.
+pub(crate) trait Choice {
+    /// All words, in the order of help and error lines.
+    fn words(&self) -> &'static [&'static str];
+    /// The word of the present value.
+    fn word(&self) -> &'static str;
+    /// Takes the value of that word; false when there is none.
+    fn choose(&mut self, word: &str) -> bool;
+}
+
+macro_rules! choices {
+    ($($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal,)+ })+) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$meaning])* $variant,)+ }
+
+        impl Choice for $name {
+            fn words(&self) -> &'static [&'static str] {
+                &[$($word),+]
+            }
+            fn word(&self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+            fn choose(&mut self, word: &str) -> bool {
+                *self = match word {
+                    $($word => Self::$variant,)+
+                    _ => return false,
+                };
+                true
+            }
+        }
+    )+};
+}
+
+choices! {
+    /// How the application is called.
+    Interface {
+        /// As the application's kind asks for.
+        Auto = "auto",
+        /// By PEP 3333.
+        Wsgi = "wsgi",
+    }
+
+    /// What a request runs on.
+    Concurrency {
+        /// As the interface asks for.
+        Auto = "auto",
+        /// Threads of the system.
+        Threads = "threads",
+    }
+
+    /// What becomes of request fields with `_` in their names.
+    UnderscoreNames {
+        /// The field is left out.
+        Drop = "drop",
+        /// The request is answered with 400.
+        Refuse = "refuse",
+        /// The field is passed on.
+        Keep = "keep",
+    }
+
+    /// What becomes of hop-by-hop fields in an application's response (PEP 3333, "Other HTTP Features").
+    HopByHop {
+        /// The field is left out and a warning is logged.
+        Drop = "drop",
+        /// `start_response` raises.
+        Raise = "raise",
+    }
+
+    /// What a line of the access log holds.
+    AccessLogFormat {
+        /// The Common Log Format.
+        Common = "common",
+        /// Common, then the quoted Referer and User-Agent.
+        Combined = "combined",
+    }
+
+    /// The least severe of the server's own messages that is written.
+    LogLevel {
+        /// What failed.
+        Error = "error",
+        /// What is doubtful.
+        Warning = "warning",
+        /// What happens to the server.
+        Info = "info",
+        /// What happens to each connection.
+        Debug = "debug",
+    }
+}

@@ -1,0 +1,154 @@
+//! Settings: what can be set, how it is written, and the value that the server runs on.
+//!
+//! - `table`: the one definition of every setting.
+//! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
+//! - `value`, `address`, `app_spec`, `texts`: readings of what was typed.
+//! - `load`: the sources, their precedence, and the step from typed values to settings.
+//! - `error`: where a value came from, and the line that says what is wrong with it.
+
+mod address;
+mod app_spec;
+mod choice;
+mod error;
+mod kind;
+mod load;
+mod table;
+mod texts;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use address::Bind;
+pub use app_spec::AppSpec;
+pub use choice::{AccessLogFormat, Concurrency, HopByHop, Interface, LogLevel, UnderscoreNames};
+pub use error::{Origin, SettingsError};
+pub use load::from_python;
+pub use texts::{AccessLogTarget, Config};
+pub use value::Value;
+
+pub(crate) use kind::Kind;
+pub(crate) use load::Typed;
+pub(crate) use table::{Reach, SETTINGS, Setting};
+
+/// Everything that an operator decides, checked. Times are in milliseconds, sizes in bytes; each field is explained in
+/// docs/settings.md under the same name.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the table documents every setting, and a second text would drift from it")]
+pub struct Settings {
+    pub app: Option<AppSpec>,
+    pub factory: bool,
+    pub interface: Interface,
+    pub chdir: Option<PathBuf>,
+    pub script_name: String,
+    pub bind: Vec<Bind>,
+    pub unix_socket_mode: u32,
+    pub backlog: i32,
+    pub connections_max: usize,
+    pub concurrency: Concurrency,
+    pub workers: usize,
+    pub threads: usize,
+    pub graceful_timeout_ms: u64,
+    pub head_timeout_ms: u64,
+    pub keep_alive_timeout_ms: u64,
+    /// `None`: a body has no deadline.
+    pub body_timeout_ms: Option<u64>,
+    /// Bytes per second.
+    pub body_rate_min: u64,
+    pub write_timeout_ms: u64,
+    pub head_size_max: usize,
+    pub line_size_max: usize,
+    pub field_count_max: usize,
+    /// `None`: a body has no limit.
+    pub body_size_max: Option<u64>,
+    pub chunk_extension_size_max: usize,
+    pub trailer_size_max: usize,
+    pub trailer_count_max: usize,
+    pub pipeline_size_max: usize,
+    pub body_memory_max: usize,
+    pub write_buffer_max: u64,
+    pub underscore_names: UnderscoreNames,
+    pub hop_by_hop: HopByHop,
+    /// `None`: the field is not sent.
+    pub server_header: Option<String>,
+    /// `None`: requests are not logged.
+    pub access_log: Option<AccessLogTarget>,
+    pub access_log_format: AccessLogFormat,
+    pub log_level: LogLevel,
+    pub config: Config,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+impl Settings {
+    /// Where the value of the setting of this name (as in `tidegate.toml`) came from.
+    pub fn origin(&self, name: &str) -> Origin {
+        self.origins.get(name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Every effective setting with its origin, in the notation of `tidegate.toml`.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut category = None;
+        for setting in SETTINGS {
+            if category != Some(setting.category) {
+                text.push_str(if category.is_some() { "\n# " } else { "# " });
+                text.push_str(setting.category.title());
+                text.push('\n');
+                category = Some(setting.category);
+            }
+            let origin = self.origin(setting.name);
+            let line = match setting.kind.show(self) {
+                // Only what a file may hold stands uncommented, so that the whole can be used as one.
+                Some(value) if setting.reach == Reach::Start => {
+                    format!("# {} = {value}  # {origin}\n", setting.name)
+                }
+                Some(value) => format!("{} = {value}  # {origin}\n", setting.name),
+                None => format!("# {} is not set\n", setting.name),
+            };
+            text.push_str(&line);
+        }
+        text
+    }
+
+    /// The state before the table's defaults are put in; never seen outside.
+    fn blank() -> Self {
+        Self {
+            app: None,
+            factory: false,
+            interface: Interface::Auto,
+            chdir: None,
+            script_name: String::new(),
+            bind: Vec::new(),
+            unix_socket_mode: 0,
+            backlog: 0,
+            connections_max: 0,
+            concurrency: Concurrency::Auto,
+            workers: 0,
+            threads: 0,
+            graceful_timeout_ms: 0,
+            head_timeout_ms: 0,
+            keep_alive_timeout_ms: 0,
+            body_timeout_ms: None,
+            body_rate_min: 0,
+            write_timeout_ms: 0,
+            head_size_max: 0,
+            line_size_max: 0,
+            field_count_max: 0,
+            body_size_max: None,
+            chunk_extension_size_max: 0,
+            trailer_size_max: 0,
+            trailer_count_max: 0,
+            pipeline_size_max: 0,
+            body_memory_max: 0,
+            write_buffer_max: 0,
+            underscore_names: UnderscoreNames::Drop,
+            hop_by_hop: HopByHop::Drop,
+            server_header: None,
+            access_log: None,
+            access_log_format: AccessLogFormat::Common,
+            log_level: LogLevel::Info,
+            config: Config::Search,
+            origins: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! The one definition of every setting: flags, variables, file keys, Python keywords, help and docs/settings.md come from
+//! this table, and nothing else says what a setting is called, takes or defaults to.
+
+use super::kind::{Kind, NumberField, Range, assign};
+use super::texts::{self, Config};
+use super::value::{Fault, Value, text};
+use super::{AppSpec, Bind, Settings, address};
+
+/// One setting.
+pub(crate) struct Setting {
+    /// As in `tidegate.toml`; the other spellings follow from it.
+    pub(crate) name: &'static str,
+    pub(crate) short: Option<char>,
+    pub(crate) category: Category,
+    pub(crate) reach: Reach,
+    /// Whether it can be given several times, or as a list.
+    pub(crate) repeats: bool,
+    pub(crate) kind: Kind,
+    /// As it would be typed.
+    pub(crate) default: Option<&'static str>,
+    /// One sentence.
+    pub(crate) help: &'static str,
+    /// What else there is to know: reasons, consequences, the rule behind it.
+    pub(crate) doc: &'static str,
+}
+
+/// Where in help and documentation a setting stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Category {
+    Application,
+    Listening,
+    Running,
+    Times,
+    Sizes,
+    Http,
+    Logging,
+    Configuration,
+}
+
+/// Which sources may give a setting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Every source.
+    Everywhere,
+    /// Not a Python call, which brings the application itself.
+    Process,
+    /// Flags and variables: it decides which files are read.
+    Start,
+}
+
+impl Category {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Application => "Application",
+            Self::Listening => "Listening",
+            Self::Running => "Running",
+            Self::Times => "Time limits",
+            Self::Sizes => "Size limits",
+            Self::Http => "HTTP",
+            Self::Logging => "Logging",
+            Self::Configuration => "Settings files",
+        }
+    }
+}
+
+impl Setting {
+    /// The application is what the command line is about, so it needs no flag.
+    pub(crate) fn is_positional(&self) -> bool {
+        self.name == "app"
+    }
+
+    pub(crate) fn flag(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    pub(crate) fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.replace('-', "_").to_ascii_uppercase())
+    }
+
+    pub(crate) fn keyword(&self) -> String {
+        self.name.replace('-', "_")
+    }
+}
+
+/// What every environment variable of ours begins with.
+pub(crate) const VARIABLE_PREFIX: &str = "TIDEGATE_";
+
+/// The entries' common ground.
+const PLAIN: Setting = Setting {
+    name: "",
+    short: None,
+    category: Category::Application,
+    reach: Reach::Everywhere,
+    repeats: false,
+    kind: Kind::Switch(|s| &mut s.factory),
+    default: None,
+    help: "",
+    doc: "",
+};
+
+/// A field that always holds a number.
+macro_rules! number {
+    ($field:ident) => {
+        NumberField { put: |s, number| assign(&mut s.$field, number), get: |s| u64::try_from(s.$field).ok() }
+    };
+}
+
+/// A field that holds a number or no limit.
+macro_rules! number_or_none {
+    ($field:ident) => {
+        NumberField {
+            put: |s, number| {
+                s.$field = number;
+                true
+            },
+            get: |s| s.$field,
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+
+/// One worker, one thread: what this version can run.
+const ONE: &str = "this version runs one worker with one thread";
+
+pub(crate) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "app",
+        category: Category::Application,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "MODULE[:ATTR]",
+            accepted: "MODULE[:ATTR], both dotted names",
+            put: |s, value| put(&mut s.app, AppSpec::parse(text(value)?).map(Some)),
+            get: |s| s.app.as_ref().map(shown),
+        },
+        help: "The application: a module, and the object in it that is called.",
+        doc: "The module is imported from --chdir, or else from the working directory. The object may be an attribute of \
+              another one (site:apps.main). Without ATTR, `application` is looked for, then `app`.",
+        ..PLAIN
+    },
+    Setting {
+        name: "factory",
+        category: Category::Application,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.factory),
+        default: Some("false"),
+        help: "Call the object without arguments to get the application.",
+        doc: "For modules that hold a function such as `create_app`. It is called once, when the worker starts.",
+        ..PLAIN
+    },
+    Setting {
+        name: "interface",
+        short: Some('i'),
+        category: Category::Application,
+        kind: Kind::Choice(|s| &mut s.interface),
+        default: Some("auto"),
+        help: "How the application is called.",
+        doc: "wsgi: by PEP 3333. auto: as the application's kind asks for; in this version that is wsgi.",
+        ..PLAIN
+    },
+    Setting {
+        name: "chdir",
+        category: Category::Application,
+        reach: Reach::Start,
+        kind: Kind::Special {
+            placeholder: "DIR",
+            accepted: "a directory",
+            put: |s, value| put(&mut s.chdir, texts::path(text(value)?).map(Some)),
+            get: |s| s.chdir.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "Change to this directory before anything else.",
+        doc: "Settings files are looked for there, the application is imported from there, and relative paths in other \
+              settings start there; only --config is relative to where the command was typed.",
+        ..PLAIN
+    },
+    Setting {
+        name: "script-name",
+        category: Category::Application,
+        kind: Kind::Special {
+            placeholder: "PREFIX",
+            accepted: "/PREFIX without a slash at its end, or \"\" for none",
+            put: |s, value| put(&mut s.script_name, texts::script_name(value)),
+            get: |s| Some(shown(&s.script_name)),
+        },
+        default: Some(""),
+        help: "Path under which the application is mounted (SCRIPT_NAME).",
+        doc: "It is taken from the front of request paths, at the boundary of a segment, and goes into SCRIPT_NAME; the rest \
+              goes into PATH_INFO. Write it as it looks once percent-decoded.",
+        ..PLAIN
+    },
+    Setting {
+        name: "bind",
+        short: Some('b'),
+        category: Category::Listening,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "ADDRESS",
+            accepted: address::ACCEPTED,
+            put: put_bind,
+            get: |s| Some(Value::List(s.bind.iter().map(shown).collect())),
+        },
+        default: Some("127.0.0.1:8000"),
+        help: "Address to listen on; can be given several times.",
+        doc: "HOST:PORT, [V6]:PORT, unix:PATH, or fd://N for a listening socket inherited as descriptor N. HOST alone means \
+              port 8000, :PORT every IPv4 address, and port 0 lets the system choose. In the variable, addresses are separated by \
+              commas. What a higher source gives replaces the whole list of a lower one.",
+        ..PLAIN
+    },
+    Setting {
+        name: "unix-socket-mode",
+        category: Category::Listening,
+        kind: Kind::Special {
+            placeholder: "MODE",
+            accepted: "000 to 777 in octal digits",
+            put: |s, value| put(&mut s.unix_socket_mode, texts::mode(value)),
+            get: |s| Some(Value::Text(format!("{:04o}", s.unix_socket_mode))),
+        },
+        default: Some("0660"),
+        help: "Permissions of unix sockets, in octal.",
+        doc: "The owner and the group may connect: put the proxy in front into the group. Others may not, for whoever can connect \
+              goes round the proxy and can forge what it vouches for. Written as text, so that nobody has to guess the base.",
+        ..PLAIN
+    },
+    Setting {
+        name: "backlog",
+        category: Category::Listening,
+        kind: Kind::Count {
+            range: Range(1, 65_535),
+            note: "the system may lower it, see net.core.somaxconn",
+            field: number!(backlog),
+        },
+        default: Some("2048"),
+        help: "Connections that the system queues before they are accepted.",
+        doc: "",
+        ..PLAIN
+    },
+    Setting {
+        name: "connections-max",
+        category: Category::Listening,
+        kind: Kind::Count { range: Range(1, 1_000_000), note: "", field: number!(connections_max) },
+        default: Some("16384"),
+        help: "Connections open at once in a worker.",
+        doc: "When it is reached, accepting pauses and the backlog holds the others; nobody is refused. Each connection takes one \
+              descriptor: see the system's limit (ulimit -n).",
+        ..PLAIN
+    },
+    Setting {
+        name: "concurrency",
+        short: Some('c'),
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.concurrency),
+        default: Some("auto"),
+        help: "What requests run on.",
+        doc: "threads: threads of the system. auto: as the interface asks for; in this version that is threads.",
+        ..PLAIN
+    },
+    Setting {
+        name: "workers",
+        short: Some('w'),
+        category: Category::Running,
+        kind: Kind::Count { range: Range(1, 1), note: ONE, field: number!(workers) },
+        default: Some("1"),
+        help: "Number of worker processes.",
+        doc: "",
+        ..PLAIN
+    },
+    Setting {
+        name: "threads",
+        category: Category::Running,
+        kind: Kind::Count { range: Range(1, 1), note: ONE, field: number!(threads) },
+        default: Some("1"),
+        help: "Most threads that run the application in a worker.",
+        doc: "With 1 thread one request runs at a time (`wsgi.multithread` is False), which PEP 3333 asks servers to offer.",
+        ..PLAIN
+    },
+    Setting {
+        name: "graceful-timeout",
+        category: Category::Times,
+        kind: Kind::Duration {
+            range: Range(0, 24 * HOUR),
+            can_be_off: false,
+            field: number!(graceful_timeout_ms),
+        },
+        default: Some("30s"),
+        help: "How long requests in flight may take to finish after SIGTERM or SIGINT.",
+        doc: "What is left then is cut. 0 cuts at once, as a second signal does.",
+        ..PLAIN
+    },
+    Setting {
+        name: "head-timeout",
+        category: Category::Times,
+        kind: Kind::Duration { range: Range(1, HOUR), can_be_off: false, field: number!(head_timeout_ms) },
+        default: Some("10s"),
+        help: "How long a request's head may take to arrive.",
+        doc: "One deadline from its first byte (or from accept, for the first request) to its blank line, however the bytes \
+              dribble in. It cannot be turned off: a head without end would hold its connection for ever.",
+        ..PLAIN
+    },
+    Setting {
+        name: "keep-alive-timeout",
+        category: Category::Times,
+        kind: Kind::Duration {
+            range: Range(1, 24 * HOUR),
+            can_be_off: false,
+            field: number!(keep_alive_timeout_ms),
+        },
+        default: Some("75s"),
+        help: "How long a connection may rest between requests.",
+        doc: "Longer than the 60 s after which the usual load balancers let go: when the server closes first, a request that is just \
+              on its way meets a closed connection, and the client sees a 502.",
+        ..PLAIN
+    },
+    Setting {
+        name: "body-timeout",
+        category: Category::Times,
+        kind: Kind::Duration {
+            range: Range(1, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(body_timeout_ms),
+        },
+        default: Some("20s"),
+        help: "Grace for a request's body to arrive, prolonged by its bytes.",
+        doc: "The deadline is this grace plus the bytes received divided by --body-rate-min: a large upload may take hours, a \
+              trickle may not.",
+        ..PLAIN
+    },
+    Setting {
+        name: "body-rate-min",
+        category: Category::Times,
+        kind: Kind::Size { range: Range(0, GIB), can_be_unlimited: false, field: number!(body_rate_min) },
+        default: Some("500"),
+        help: "Bytes per second that a body must bring on average.",
+        doc: "Counted once --body-timeout is over; 0 makes --body-timeout the whole time that a body has.",
+        ..PLAIN
+    },
+    Setting {
+        name: "write-timeout",
+        category: Category::Times,
+        kind: Kind::Duration {
+            range: Range(1, 24 * HOUR),
+            can_be_off: false,
+            field: number!(write_timeout_ms),
+        },
+        default: Some("30s"),
+        help: "How long a client may take nothing of a response that waits for it.",
+        doc: "A slow client is served for as long as it takes something. It cannot be turned off: a client that stopped reading \
+              would hold its connection for ever.",
+        ..PLAIN
+    },
+    Setting {
+        name: "head-size-max",
+        category: Category::Sizes,
+        kind: Kind::Size {
+            range: Range(256, 16 * MIB),
+            can_be_unlimited: false,
+            field: number!(head_size_max),
+        },
+        default: Some("64KiB"),
+        help: "Largest head of a request, in all.",
+        doc: "More is answered with 431. Cookies and tokens of single sign-on reach tens of kilobytes, and a limit below that of the \
+              proxy in front turns into puzzling 502s.",
+        ..PLAIN
+    },
+    Setting {
+        name: "line-size-max",
+        category: Category::Sizes,
+        kind: Kind::Size {
+            range: Range(128, 16 * MIB),
+            can_be_unlimited: false,
+            field: number!(line_size_max),
+        },
+        default: Some("16KiB"),
+        help: "Longest line in a request's head.",
+        doc: "More is answered with 414 for the request line and with 431 for a field. RFC 9112 section 3 asks servers to take \
+              request lines of 8,000 octets.",
+        ..PLAIN
+    },
+    Setting {
+        name: "field-count-max",
+        category: Category::Sizes,
+        kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(field_count_max) },
+        default: Some("100"),
+        help: "Most fields in a request's head.",
+        doc: "More is answered with 431. Browsers send 10 to 20, and a chain of proxies adds a dozen.",
+        ..PLAIN
+    },
+    Setting {
+        name: "body-size-max",
+        category: Category::Sizes,
+        kind: Kind::Size {
+            range: Range(0, i64::MAX as u64),
+            can_be_unlimited: true,
+            field: number_or_none!(body_size_max),
+        },
+        default: Some("unlimited"),
+        help: "Largest body of a request.",
+        doc: "More is answered with 413, before the application runs where Content-Length tells. Unlimited, since only the \
+              application knows how much is too much, and the server's memory is bounded by --body-memory-max.",
+        ..PLAIN
+    },
+    Setting {
+        name: "chunk-extension-size-max",
+        category: Category::Sizes,
+        kind: Kind::Size {
+            range: Range(0, MIB),
+            can_be_unlimited: false,
+            field: number!(chunk_extension_size_max),
+        },
+        default: Some("16KiB"),
+        help: "Most bytes of chunk extensions in a body.",
+        doc: "More is answered with 400. Nobody uses them, but each is work without data.",
+        ..PLAIN
+    },
+    Setting {
+        name: "trailer-size-max",
+        category: Category::Sizes,
+        kind: Kind::Size { range: Range(0, MIB), can_be_unlimited: false, field: number!(trailer_size_max) },
+        default: Some("8KiB"),
+        help: "Largest trailer section of a chunked body.",
+        doc: "More is answered with 400.",
+        ..PLAIN
+    },
+    Setting {
+        name: "trailer-count-max",
+        category: Category::Sizes,
+        kind: Kind::Count { range: Range(0, 1_000), note: "", field: number!(trailer_count_max) },
+        default: Some("32"),
+        help: "Most fields in a trailer section.",
+        doc: "More is answered with 400.",
+        ..PLAIN
+    },
+    Setting {
+        name: "pipeline-size-max",
+        category: Category::Sizes,
+        kind: Kind::Size {
+            range: Range(KIB, 16 * MIB),
+            can_be_unlimited: false,
+            field: number!(pipeline_size_max),
+        },
+        default: Some("64KiB"),
+        help: "Most bytes of further requests held while one is served.",
+        doc: "A client that pipelines more waits until its requests have been answered; nothing is lost.",
+        ..PLAIN
+    },
+    Setting {
+        name: "body-memory-max",
+        category: Category::Sizes,
+        kind: Kind::Size {
+            range: Range(4 * KIB, GIB),
+            can_be_unlimited: false,
+            field: number!(body_memory_max),
+        },
+        default: Some("256KiB"),
+        help: "Most bytes of a request's body held in memory.",
+        doc: "A body up to this size is in before the application starts. Of a larger one, this much is read ahead of the \
+              application, and the client waits.",
+        ..PLAIN
+    },
+    Setting {
+        name: "write-buffer-max",
+        category: Category::Sizes,
+        kind: Kind::Size { range: Range(0, GIB), can_be_unlimited: false, field: number!(write_buffer_max) },
+        default: Some("64KiB"),
+        help: "Most unsent bytes of a response before the application is asked for more.",
+        doc: "Above it, the application waits for the client. A single block that the application hands over is kept whole, \
+              however large it is.",
+        ..PLAIN
+    },
+    Setting {
+        name: "underscore-names",
+        category: Category::Http,
+        kind: Kind::Choice(|s| &mut s.underscore_names),
+        default: Some("drop"),
+        help: "What becomes of request fields with _ in their names.",
+        doc: "CGI variables cannot tell X_Real_IP from X-Real-IP (RFC 3875 section 4.1.18), so a client could put its word in place of \
+              a proxy's. drop: the field is left out. refuse: the request is answered with 400. keep: the field is passed on, for \
+              peers whose every field is trusted.",
+        ..PLAIN
+    },
+    Setting {
+        name: "hop-by-hop",
+        category: Category::Http,
+        kind: Kind::Choice(|s| &mut s.hop_by_hop),
+        default: Some("drop"),
+        help: "What becomes of hop-by-hop fields that the application sets.",
+        doc: "PEP 3333 forbids applications to set Connection, Transfer-Encoding and the like. drop: the field is left out, and the log \
+              says so. raise: `start_response` raises, as the PEP has it; for development.",
+        ..PLAIN
+    },
+    Setting {
+        name: "server-header",
+        category: Category::Http,
+        kind: Kind::Special {
+            placeholder: "TEXT",
+            accepted: "on, off, or the text to send",
+            put: |s, value| put(&mut s.server_header, texts::server_header(value)),
+            get: |s| Some(Value::Text(s.server_header.clone().unwrap_or_else(|| "off".into()))),
+        },
+        default: Some("on"),
+        help: "The Server field of responses.",
+        doc: "on sends \"tidegate\", without a version, which would only help those who look for known faults. A Server field that the \
+              application sets itself is left alone.",
+        ..PLAIN
+    },
+    Setting {
+        name: "access-log",
+        category: Category::Logging,
+        kind: Kind::Special {
+            placeholder: "TARGET",
+            accepted: "off, - for standard output, or a path",
+            put: |s, value| put(&mut s.access_log, texts::access_log(value)),
+            get: |s| Some(Value::Text(texts::shown_access_log(s.access_log.as_ref()))),
+        },
+        default: Some("off"),
+        help: "Where a line for each request goes.",
+        doc: "off, - for standard output, or the path of a file that is appended to. Lines are written by a thread of their own; when \
+              the disk cannot keep up they are dropped and counted, and requests do not wait.",
+        ..PLAIN
+    },
+    Setting {
+        name: "access-log-format",
+        category: Category::Logging,
+        kind: Kind::Choice(|s| &mut s.access_log_format),
+        default: Some("common"),
+        help: "What a line of the access log holds.",
+        doc: "common: the Common Log Format. combined: common, then the quoted Referer and User-Agent.",
+        ..PLAIN
+    },
+    Setting {
+        name: "log-level",
+        category: Category::Logging,
+        kind: Kind::Choice(|s| &mut s.log_level),
+        default: Some("info"),
+        help: "The least severe of the server's own messages that is written.",
+        doc: "",
+        ..PLAIN
+    },
+    Setting {
+        name: "config",
+        category: Category::Configuration,
+        reach: Reach::Start,
+        kind: Kind::Special {
+            placeholder: "PATH",
+            accepted: "a path, or none",
+            put: |s, value| put(&mut s.config, texts::config(value)),
+            get: |s| match &s.config {
+                Config::Search => None,
+                Config::None => Some(Value::Text("none".into())),
+                Config::File(path) => Some(shown(&path.display())),
+            },
+        },
+        help: "Read settings from this file alone; \"none\" reads no file.",
+        doc: "Without it, tidegate.toml and the [tool.tidegate] table of pyproject.toml are read where they exist, in --chdir or else in \
+              the working directory; the former wins. A file named pyproject.toml is read for its [tool.tidegate] table here too.",
+        ..PLAIN
+    },
+];
+
+fn put<T>(field: &mut T, value: Result<T, Fault>) -> Result<(), Fault> {
+    *field = value?;
+    Ok(())
+}
+
+fn shown(value: &(impl ToString + ?Sized)) -> Value {
+    Value::Text(value.to_string())
+}
+
+/// One address or several; at least one, and none twice, since the second would find the port taken.
+fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
+    let typed = match value {
+        Value::List(values) => values.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    let mut addresses: Vec<Bind> = Vec::with_capacity(typed.len());
+    for value in typed {
+        let address = Bind::parse(text(value)?).map_err(|fault| match typed {
+            [_] => fault,
+            _ => format!("{}: {fault}", value.excerpt()),
+        })?;
+        // Each port 0 is another port.
+        if addresses.contains(&address) && !matches!(address, Bind::Tcp { port: 0, .. }) {
+            return Err(format!("{address} stands there twice"));
+        }
+        addresses.push(address);
+    }
+    if addresses.is_empty() {
+        return Err("at least one address is needed".into());
+    }
+    settings.bind = addresses;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_lower_case_words_joined_by_hyphens_and_unique() {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            let good = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+            assert!(setting.name.bytes().all(good), "{}", setting.name);
+            for other in &SETTINGS[index + 1..] {
+                assert_ne!(setting.name, other.name);
+                assert!(setting.short.is_none() || setting.short != other.short, "{}", setting.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_category_is_one_run_of_settings() {
+        let mut seen = Vec::new();
+        for setting in SETTINGS {
+            if seen.last() != Some(&setting.category.title()) {
+                assert!(!seen.contains(&setting.category.title()), "{}", setting.name);
+                seen.push(setting.category.title());
+            }
+        }
+    }
+
+    #[test]
+    fn help_is_one_sentence_that_fits_a_line() {
+        for setting in SETTINGS {
+            assert!(setting.help.ends_with('.'), "{}", setting.name);
+            assert!(setting.help.len() <= 80, "{}: {}", setting.name, setting.help.len());
+            assert!(setting.doc.is_empty() || setting.doc.ends_with('.'), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn every_default_is_accepted_and_shown_as_it_is_typed() {
+        for setting in SETTINGS {
+            let mut settings = Settings::blank();
+            let Some(default) = setting.default else {
+                assert_eq!(setting.kind.show(&settings), None, "{}", setting.name);
+                continue;
+            };
+            assert_eq!(
+                setting.kind.put(&mut settings, &Value::Text(default.into())),
+                Ok(()),
+                "{}",
+                setting.name
+            );
+            let shown = setting.kind.show(&settings).unwrap();
+            assert_eq!(setting.kind.put(&mut settings, &shown), Ok(()), "{}", setting.name);
+            assert_eq!(setting.kind.show(&settings).as_ref(), Some(&shown), "{}", setting.name);
+        }
+    }
+}

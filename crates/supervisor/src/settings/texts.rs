@@ -1,0 +1,198 @@
+//! Settings with a grammar of their own.
+
+use std::path::PathBuf;
+
+use super::value::{Fault, Value, digits, text};
+
+/// Where the lines of the access log go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file, relative to the directory that the server runs in.
+    File(PathBuf),
+}
+
+/// Which settings file is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Config {
+    /// `tidegate.toml` and `pyproject.toml` of the directory that the server runs in, where they exist.
+    Search,
+    /// No file.
+    None,
+    /// This file alone.
+    File(PathBuf),
+}
+
+/// The value of `Server` when a setting says no more than that it is sent: no version, which would only help a scanner.
+const SERVER: &str = "tidegate";
+
+/// Longest `Server` value; it goes out with every response.
+const SERVER_SIZE_MAX: usize = 256;
+
+/// `on`, `off` or the text itself.
+pub(super) fn server_header(value: &Value) -> Result<Option<String>, Fault> {
+    let text = match value {
+        Value::Bool(true) => return Ok(Some(SERVER.into())),
+        Value::Bool(false) => return Ok(None),
+        value => text(value)?,
+    };
+    match text {
+        "on" | "true" => Ok(Some(SERVER.into())),
+        "off" | "false" => Ok(None),
+        "" => Err("the text is empty".into()),
+        text if text.len() > SERVER_SIZE_MAX => Err("the text is too long".into()),
+        // RFC 9110 section 5.5: visible characters, with spaces between them.
+        text if text.trim() != text || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+            Err("not fit for a header field".into())
+        }
+        text => Ok(Some(text.into())),
+    }
+}
+
+/// `off`, `-` or a path.
+pub(super) fn access_log(value: &Value) -> Result<Option<AccessLogTarget>, Fault> {
+    if *value == Value::Bool(false) {
+        return Ok(None);
+    }
+    match text(value)? {
+        "off" => Ok(None),
+        "-" => Ok(Some(AccessLogTarget::Stdout)),
+        text => Ok(Some(AccessLogTarget::File(path(text)?))),
+    }
+}
+
+/// What [`access_log`] reads back.
+pub(super) fn shown_access_log(target: Option<&AccessLogTarget>) -> String {
+    match target {
+        None => "off".into(),
+        Some(AccessLogTarget::Stdout) => "-".into(),
+        Some(AccessLogTarget::File(path)) => path.display().to_string(),
+    }
+}
+
+/// `none` or a path.
+pub(super) fn config(value: &Value) -> Result<Config, Fault> {
+    match text(value)? {
+        "none" => Ok(Config::None),
+        text => Ok(Config::File(path(text)?)),
+    }
+}
+
+/// A path that the system can take.
+pub(super) fn path(text: &str) -> Result<PathBuf, Fault> {
+    match text {
+        "" => Err("the path is empty".into()),
+        text if text.contains('\0') => Err("the path contains a zero byte".into()),
+        text => Ok(text.into()),
+    }
+}
+
+/// Permission bits in octal digits, as chmod(1) takes them.
+///
+/// A number without quotes is refused, since 660 would be taken for decimal by one reader and for octal by the next.
+pub(super) fn mode(value: &Value) -> Result<u32, Fault> {
+    let Value::Text(text) = value else {
+        return Err("must be text in quotes, \"0660\"".into());
+    };
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| digits(text).is_some() && *mode <= 0o777)
+        .ok_or_else(|| "not a mode in octal digits".into())
+}
+
+/// A prefix of paths as SCRIPT_NAME has it (RFC 3875 section 4.1.13): empty, or from a slash to the end of a segment.
+pub(super) fn script_name(value: &Value) -> Result<String, Fault> {
+    match text(value)? {
+        "" => Ok(String::new()),
+        text if !text.starts_with('/') => Err("must begin with a slash".into()),
+        text if text.ends_with('/') => Err("must not end with a slash".into()),
+        // Its UTF-8 bytes are compared with paths that are percent-decoded, and go into a CGI variable as they are.
+        text if text.contains(['%', '?', '#']) || text.contains(char::is_control) => {
+            Err("must be a plain path, without %, ? and #".into())
+        }
+        text => Ok(text.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> Value {
+        Value::Text(text.into())
+    }
+
+    #[test]
+    fn a_mode_is_octal_digits_and_at_most_all_nine_bits() {
+        for (value, expected) in [
+            (typed("0660"), Some(0o660)),
+            (typed("600"), Some(0o600)),
+            (typed("777"), Some(0o777)),
+            (typed("1777"), None),
+            (typed("0o660"), None),
+            (typed("+660"), None),
+            (typed("rw"), None),
+            (typed(""), None),
+            (typed("888"), None),
+            (Value::Int(660), None),
+            (Value::Int(0o660), None),
+        ] {
+            assert_eq!(mode(&value).ok(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_server_header_is_a_switch_or_a_field_value() {
+        for (value, expected) in [
+            (typed("on"), Some(Some("tidegate"))),
+            (Value::Bool(true), Some(Some("tidegate"))),
+            (typed("off"), Some(None)),
+            (Value::Bool(false), Some(None)),
+            (typed("my server/1"), Some(Some("my server/1"))),
+            (typed(""), None),
+            (typed(" a"), None),
+            (typed("a\r\nSet-Cookie: b"), None),
+            (typed("é"), None),
+            (Value::Int(1), None),
+        ] {
+            let read = server_header(&value).ok();
+            assert_eq!(read.as_ref().map(|header| header.as_deref()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_script_name_begins_with_a_slash_and_does_not_end_with_one() {
+        for (text, good) in [
+            ("", true),
+            ("/app", true),
+            ("/a/b", true),
+            ("/café", true),
+            ("/", false),
+            ("app", false),
+            ("/app/", false),
+            ("/a%20b", false),
+            ("/a?b", false),
+            ("/a\nb", false),
+            ("/日本", true),
+        ] {
+            assert_eq!(script_name(&typed(text)).is_ok(), good, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_access_log_is_off_standard_output_or_a_file() {
+        let file = AccessLogTarget::File("logs/off".into());
+        for (value, expected) in [
+            (typed("off"), None),
+            (Value::Bool(false), None),
+            (typed("-"), Some(AccessLogTarget::Stdout)),
+            (typed("logs/off"), Some(file)),
+        ] {
+            assert_eq!(access_log(&value), Ok(expected.clone()), "{value}");
+            assert_eq!(access_log(&typed(&shown_access_log(expected.as_ref()))), Ok(expected), "{value}");
+        }
+        assert!(access_log(&Value::Bool(true)).is_err());
+        assert!(access_log(&typed("")).is_err());
+    }
+}

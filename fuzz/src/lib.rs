@@ -1,0 +1,116 @@
+//! What the targets share: choices made from a few bytes of the input, and a connection that is fed in pieces.
+
+use std::sync::Arc;
+
+use tidegate_http::{BodyKind, Connection, Event, Limits, RequestFault};
+
+/// A stream of choices that follows from a seed alone, so that every finding can be run again.
+pub struct Choices(u64);
+
+impl Choices {
+    pub fn new(seed: u64) -> Self {
+        // Zero would stay zero.
+        Self(seed ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// A number below `end`, which is not zero.
+    pub fn below(&mut self, end: usize) -> usize {
+        // xorshift64.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % end
+    }
+}
+
+/// Splits off the bytes that decide how the rest is sent.
+pub fn control(data: &[u8]) -> Option<(Choices, &[u8])> {
+    let (seed, wire) = data.split_first_chunk::<4>()?;
+    Some((Choices::new(u64::from(u32::from_le_bytes(*seed))), wire))
+}
+
+/// Cuts bytes into pieces, often small ones.
+pub fn pieces<'a>(mut wire: &'a [u8], choices: &mut Choices) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    while !wire.is_empty() {
+        let most = [1, 2, 8, 64, wire.len()][choices.below(5)];
+        let (piece, rest) = wire.split_at((1 + choices.below(most)).min(wire.len()));
+        pieces.push(piece);
+        wire = rest;
+    }
+    pieces
+}
+
+/// What a first request came to, in a form that can be compared.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    pub head: Option<Head>,
+    pub body: Vec<u8>,
+    pub trailers: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub fault: Option<RequestFault>,
+    /// Bytes of the input behind the request.
+    pub left: usize,
+}
+
+/// A head that owns all its parts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Head {
+    pub method: String,
+    pub target: Vec<u8>,
+    pub path: Vec<u8>,
+    pub query: Vec<u8>,
+    pub authority: Option<Vec<u8>>,
+    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+    pub body: BodyKind,
+    pub keep_alive: bool,
+    pub size: usize,
+}
+
+/// Feeds the pieces to a new connection and reads one request.
+pub fn read_one<'a>(limits: &Arc<Limits>, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
+    let mut connection = Connection::new(limits.clone());
+    let mut read = Read::default();
+    for piece in pieces {
+        connection.receive(piece);
+        loop {
+            match connection.next_event() {
+                Ok(Event::NeedData | Event::Paused) => break,
+                Ok(Event::Request(head)) => {
+                    assert!(read.head.is_none(), "a second request before the first was answered");
+                    let owned = |fields: &mut dyn Iterator<Item = (&[u8], &[u8])>| {
+                        fields.map(|(name, value)| (name.to_vec(), value.to_vec())).collect::<Vec<_>>()
+                    };
+                    read.head = Some(Head {
+                        method: head.method().to_owned(),
+                        target: head.target().to_vec(),
+                        path: head.path().to_vec(),
+                        query: head.query().to_vec(),
+                        authority: head.authority().map(<[u8]>::to_vec),
+                        fields: owned(&mut head.fields()),
+                        body: head.body(),
+                        keep_alive: head.keep_alive_wanted(),
+                        size: head.size(),
+                    });
+                }
+                Ok(Event::Data(data)) => {
+                    assert!(!data.is_empty(), "data without bytes");
+                    read.body.extend_from_slice(data);
+                }
+                Ok(Event::End(trailers)) => {
+                    assert!(read.trailers.is_none(), "a second end");
+                    let fields = trailers.fields().map(|(name, value)| (name.to_vec(), value.to_vec()));
+                    read.trailers = Some(fields.collect());
+                }
+                Ok(Event::Closed) => panic!("closed without an end of the input"),
+                Err(fault) => {
+                    assert_eq!(connection.buffered(), 0, "refused bytes are kept");
+                    read.fault = Some(fault);
+                    break;
+                }
+            }
+        }
+    }
+    // How much of an unfinished line is kept is nobody's business, but what lies behind a request is.
+    read.left = if read.trailers.is_some() { connection.buffered() } else { 0 };
+    read
+}

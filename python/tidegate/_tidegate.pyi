@@ -1,0 +1,51 @@
+"""The extension module."""
+
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
+from typing import Any, Final, Protocol, final
+
+from _typeshed.wsgi import WSGIApplication
+
+__all__ = ["FileWrapper", "__version__", "main", "serve"]
+
+__version__: Final[str]
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+@final
+class FileWrapper(Iterator[bytes]):
+    """A file as an iterable of blocks: ``environ["wsgi.file_wrapper"]`` (PEP 3333).
+
+    Returned as it is from an application, a regular file is sent by the kernel, from its current position to its end or
+    to Content-Length, whichever comes first. Any other object with ``read`` is read in blocks of ``block_size`` bytes.
+
+    :raises ValueError: when ``block_size`` is less than 1.
+    """
+
+    def __new__(cls, file: _Readable, block_size: int = 8192, /) -> FileWrapper: ...
+    def __iter__(self) -> FileWrapper: ...
+    def __next__(self) -> bytes: ...
+    def close(self) -> None:
+        """Close the file, if it can be closed."""
+
+def main(arguments: list[str]) -> int:
+    """Run the command with these arguments (without the program's name) and give the exit status."""
+
+def serve(
+    application: WSGIApplication,
+    /,
+    *,
+    on_ready: Callable[[list[Any]], object] | None = None,
+    **settings: bool | float | str | PathLike[str] | Iterable[str],
+) -> None:
+    """Run a WSGI application in this process until SIGTERM or SIGINT stops it.
+
+    :param application: the application object.
+    :param on_ready: called once with the bound addresses, when connections are accepted: ``(host, port)`` for TCP, the
+        path for a unix socket, in the order of ``bind``.
+    :param settings: settings by their names in ``docs/settings.md``, ``_`` for ``-``; times in seconds, sizes in bytes.
+        Nothing is read from the environment or from files.
+    :raises ValueError: for a setting that does not exist or a value that it cannot have.
+    :raises OSError: when an address cannot be bound.
+    """

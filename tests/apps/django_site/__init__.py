@@ -1,0 +1,1 @@
+"""A small Django project: models on SQLite, forms, files, sessions, the admin and static files."""

@@ -1,0 +1,1 @@
+"""The project's one Django app: readings of the tide."""

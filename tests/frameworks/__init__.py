@@ -1,0 +1,1 @@
+"""Real applications, driven by real clients over real sockets."""

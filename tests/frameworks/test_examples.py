@@ -1,0 +1,82 @@
+"""The other examples do what their first lines promise."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.clients import Client
+from support.server import EXAMPLES, Server
+
+
+@pytest.fixture(scope="module")
+def streaming():
+    with Server("streaming:application", cwd=EXAMPLES) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def notes():
+    with Server("flask_app:app", cwd=EXAMPLES) as server:
+        yield server
+        assert server.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def django():
+    with Server("django_single:application", cwd=EXAMPLES) as server:
+        yield server
+        assert server.complaints() == []
+
+
+def test_ticks_arrive_whole_and_in_order(streaming):
+    with streaming.connect() as wire:
+        answer = wire.ask("GET", "/?ticks=3&every=0.01")
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        events = answer.text.removesuffix("\n\n").split("\n\n")
+        assert [event.splitlines()[0] for event in events] == ["id: 1", "id: 2", "id: 3"]
+
+
+def test_a_tick_is_seen_while_the_next_one_is_waited_for(streaming):
+    with streaming.connect() as wire:
+        began = time.monotonic()
+        wire.send(b"GET /?ticks=2&every=0.7 HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = b""
+        while b"\n\n" not in received.partition(b"\r\n\r\n")[2]:
+            received += wire.receive_some()
+        assert time.monotonic() - began < 0.6
+        assert b"id: 2" not in received
+
+
+def test_the_ticking_ends_when_the_listener_leaves(streaming):
+    since = len(streaming.log)
+    with streaming.connect() as wire:
+        wire.send(b"GET /?every=0.01 HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.receive(1000)
+        wire.reset()
+    streaming.wait_for_log(r"a listener left after \d+ ticks", since=since)
+
+
+def test_notes_are_kept_shown_and_removed(notes):
+    with Client() as session:
+        added = session.post(notes.url("/notes"), json={"text": "spring tide"})
+        assert added.status_code == 201
+        assert session.get(notes.url(added.headers["Location"])).json()["text"] == "spring tide"
+        assert "spring tide" in session.get(notes.url("/notes")).json().values()
+        assert session.delete(notes.url(added.headers["Location"])).status_code == 204
+        assert session.get(notes.url(added.headers["Location"])).status_code == 404
+        assert session.post(notes.url("/notes"), json=["no object"]).status_code == 400
+
+
+def test_django_in_one_file_greets_and_counts(django):
+    with Client() as session:
+        assert "Hello from Django" in session.get(django.url("/")).text
+        greeting = session.get(django.url("/greet/J%C3%B6rg")).json()["greeting"]
+        assert greeting == "Hello, J\N{LATIN SMALL LETTER O WITH DIAERESIS}rg!"
+        assert session.get(django.url("/count/1000")).text == "".join(f"{number}\n" for number in range(1, 1001))
+        assert session.get(django.url("/none")).status_code == 404
+
+
+def test_django_refuses_a_host_that_is_not_its_own(django):
+    with django.connect() as wire:
+        assert wire.ask("GET", "/", host="elsewhere.example").status == 400

@@ -1,0 +1,124 @@
+"""From a signal to the end."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from support.server import Server
+
+APP = "apps.engine_probe:application"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_idle_server_with_status_0(number):
+    with Server(APP) as server:
+        server.signal(number)
+        assert server.wait() == 0
+        assert not server.complaints()
+
+
+def test_what_is_in_flight_is_finished_and_its_connection_closed():
+    with Server(APP) as server, server.connect() as wire:
+        wire.send(b"GET /slow?for=0.5 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /slow")
+        server.signal(signal.SIGTERM)
+        answer = wire.answer()
+        assert (answer.status, answer.body) == (200, b"slow")
+        assert server.wait() == 0
+
+
+def test_a_request_that_was_waiting_when_the_drain_began_is_answered_with_connection_close():
+    with Server(APP) as server, server.connect() as first, server.connect() as second:
+        first.send(b"GET /slow?for=0.5 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /slow")
+        second.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.signal(signal.SIGTERM)
+        answer = second.answer()
+        assert (answer.body, answer.headers["Connection"]) == (b"hello", "close")
+        assert server.wait() == 0
+
+
+def test_a_draining_server_accepts_nobody():
+    with Server(APP) as server, server.connect() as wire:
+        wire.send(b"GET /stream?count=20&size=10&pause=0.1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /stream")
+        server.signal(signal.SIGTERM)
+        with pytest.raises(OSError):
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                server.connect(timeout_s=1).close()
+                time.sleep(0.05)
+        assert len(wire.answer().body) == 200
+        assert server.wait() == 0
+
+
+def test_idle_connections_do_not_hold_up_the_end():
+    with Server(APP) as server:
+        crowd = [server.connect() for _ in range(20)]
+        for wire in crowd:
+            assert wire.ask("GET", "/").status == 200
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 5
+        for wire in crowd:
+            wire.close()
+
+
+def test_the_drain_ends_within_the_graceful_timeout():
+    with Server(APP, options=["--graceful-timeout", "1"]) as server, server.connect() as wire:
+        wire.send(b"GET /stream?count=1000&size=10&pause=0.1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /stream")
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        server.wait()
+        assert 0.8 < time.monotonic() - began < 6
+        assert "stream closed" in server.log
+
+
+def test_a_second_signal_stops_at_once():
+    with Server(APP) as server, server.connect() as wire:
+        wire.send(b"GET /stream?count=1000&size=10&pause=0.1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /stream")
+        server.signal(signal.SIGTERM)
+        began = time.monotonic()
+        time.sleep(0.2)
+        server.signal(signal.SIGTERM)
+        server.wait()
+        assert time.monotonic() - began < 6
+
+
+def test_an_application_that_does_not_return_is_interrupted_by_the_second_signal():
+    with Server(APP) as server, server.connect() as wire:
+        wire.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /stuck")
+        server.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert time.monotonic() - began < 6
+
+
+def test_an_application_that_cannot_be_interrupted_does_not_keep_the_process():
+    with Server("apps.deaf:application") as server, server.connect() as wire:
+        wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("deaf")
+        server.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 1
+        assert time.monotonic() - began < 10
+        assert "does not let go" in server.log
+
+
+def test_a_stopped_reader_does_not_hold_up_the_drain_past_its_grace():
+    with Server(APP, options=["--graceful-timeout", "1"]) as server, server.connect() as wire:
+        wire.send(b"GET /large?size=50000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /large")
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert time.monotonic() - began < 6
