@@ -71,7 +71,8 @@ class Check:
     level: Level
     steps: tuple[Step, ...]
     variant: Variant = Variant.TCP
-    # Whether the probing application keeps PEP 3333 itself, so that it may be wrapped in wsgiref.validate.
+    # Whether the probing application may be wrapped in wsgiref.validate: it keeps PEP 3333 itself, and the wrapper does
+    # not hide what is looked for.
     lawful: bool = True
     # Whether it takes over a minute and runs only when asked for.
     slow: bool = False

@@ -107,7 +107,7 @@ class Run:
         if check.variant not in self.target.commands:
             return f"no command line for {check.variant.value} is known"
         if self.options.wrap and not check.lawful:
-            return "the probe itself breaks a rule that wsgiref.validate enforces"
+            return "cannot be put through wsgiref.validate"
         if check.slow and not self.options.slow:
             return "takes over a minute: --slow"
         return None

@@ -115,7 +115,7 @@ def _(server: Live) -> None:
         judge_closed(server, token)
 
 
-@check("PEP-10a", "A body of one block gets a Content-Length.", LENGTH, Level.ADVICE)
+@check("PEP-10a", "A body of one block gets a Content-Length.", LENGTH, Level.ADVICE, lawful=False)
 def _(server: Live) -> None:
     _, response = server.probe("single")
     expect(response.body == b"only", f"the body is {response.body!r}")

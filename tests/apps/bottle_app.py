@@ -25,7 +25,7 @@ def hello(name: str, times: int) -> str:
 
 @application.get("/json")
 def as_json() -> dict[str, object]:
-    return {"query": dict(request.query), "path": request.path, "method": request.method}
+    return {"query": dict(request.query.decode()), "path": request.path, "method": request.method}
 
 
 @application.post("/form")

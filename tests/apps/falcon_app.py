@@ -54,6 +54,8 @@ class File:
         else:
             response.set_stream(open(path, "rb"), os.path.getsize(path))  # noqa: SIM115: the server closes it.
 
+    on_head = on_get
+
 
 class Errors:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:

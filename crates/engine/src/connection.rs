@@ -136,8 +136,6 @@ pub(crate) struct Core {
     pub(crate) phase: Phase,
     pub(crate) body: Body,
     pub(crate) output: Output,
-    /// The application waits for body bytes, so the body's rate counts.
-    pub(crate) body_wanted: bool,
     /// Close when the output is flushed.
     pub(crate) close_after: bool,
     /// The head of the request that is being gathered, and, where it will be logged, when it was in.
@@ -151,8 +149,7 @@ pub(crate) struct Core {
     since_ms: Millis,
     idle_until_ms: Millis,
     progress_ms: Millis,
-    body_since_ms: Millis,
-    body_received: u64,
+    pub(crate) body_clock: BodyClock,
     dropped: u64,
     /// When the reactor will look next.
     scheduled_ms: Millis,
@@ -178,7 +175,6 @@ impl Connection {
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
-            body_wanted: false,
             close_after: false,
             head: None,
             readable: false,
@@ -188,8 +184,7 @@ impl Connection {
             // The first head has its deadline from accept on, whether or not a byte has come.
             idle_until_ms: now_ms + shared.settings.head_timeout_ms,
             progress_ms: now_ms,
-            body_since_ms: now_ms,
-            body_received: 0,
+            body_clock: BodyClock::Stopped { left_us: NEVER },
             dropped: 0,
             scheduled_ms: NEVER,
         };
@@ -340,12 +335,14 @@ impl Core {
                     let started = connection.shared.access_log.is_some().then(clock::instant);
                     self.head = Some((head, started));
                     self.phase = Phase::Gathering;
-                    self.body_since_ms = turn.now_ms;
-                    self.body_received = 0;
+                    let time_us = connection.settings().body_timeout_ms.map_or(NEVER, |time_ms| time_ms * 1000);
+                    self.body_clock = BodyClock::Stopped { left_us: time_us };
+                    self.body_clock.start(turn.now_ms);
                 }
                 Ok(Event::Data(data)) => {
-                    self.body_received += data.len() as u64;
                     self.body.push(data);
+                    let count = data.len();
+                    self.body_clock.earn(connection.settings(), count, turn.now_ms);
                 }
                 Ok(Event::End(_)) => self.body.complete = true,
                 Ok(Event::Paused) => return Step::Rest,
@@ -382,9 +379,10 @@ impl Core {
     /// Reads body bytes past the parser, which has nothing to say about them.
     fn fill_body(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>, most: usize) -> Filled {
         let size = turn.scratch.len().min(most);
+        let now_ms = turn.now_ms;
         self.read(connection, turn, size, |core, data| {
             core.http.direct_body_received(data.len());
-            core.body_received += data.len() as u64;
+            core.body_clock.earn(connection.settings(), data.len(), now_ms);
             core.body.push(data);
         })
     }
@@ -432,6 +430,7 @@ impl Core {
     fn dispatch(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) {
         if let Some((head, started)) = self.head.take() {
             self.phase = Phase::Serving;
+            self.body_clock.stop(turn.now_ms);
             turn.ready.push_back(Exchange::new(connection.clone(), head, started));
         }
     }
@@ -487,7 +486,6 @@ impl Core {
         }
         self.phase = Phase::Waiting;
         self.body = Body::default();
-        self.body_wanted = false;
         self.dropped = 0;
         self.since_ms = now_ms;
         self.idle_until_ms = now_ms + connection.settings().keep_alive_timeout_ms;
@@ -607,19 +605,12 @@ impl Core {
 
     /// The time by which something must have happened.
     fn deadline_ms(&self, settings: &Settings) -> Millis {
-        let body_deadline_ms = || match settings.body_timeout_ms {
-            None => NEVER,
-            Some(grace_ms) => {
-                let earned_ms = (self.body_received * 1000).checked_div(settings.body_rate_min).unwrap_or(0);
-                self.body_since_ms + grace_ms + earned_ms
-            }
-        };
         match self.phase {
             Phase::Waiting => self.idle_until_ms,
             Phase::Head => self.since_ms + settings.head_timeout_ms,
-            Phase::Gathering => body_deadline_ms(),
+            Phase::Gathering => self.body_clock.deadline_ms(),
             Phase::Serving | Phase::Flushing if !self.output.is_empty() => self.progress_ms + settings.write_timeout_ms,
-            Phase::Serving if self.body_wanted && !self.body.complete && self.body.fault.is_none() => body_deadline_ms(),
+            Phase::Serving if !self.body.complete && self.body.fault.is_none() => self.body_clock.deadline_ms(),
             Phase::Serving | Phase::Closed => NEVER,
             Phase::Flushing | Phase::Lingering => self.since_ms + LINGER_MS,
         }
@@ -635,13 +626,51 @@ impl Core {
             Phase::Serving | Phase::Flushing => self.lose(connection, io::ErrorKind::TimedOut),
         }
     }
+}
 
-    /// The application asks for body bytes that are not there: from now on the peer's pace counts.
-    pub(crate) fn want_body(&mut self, now_ms: Millis) {
-        if !self.body_wanted {
-            self.body_wanted = true;
-            self.body_since_ms = now_ms;
-            self.body_received = 0;
+/// The time that a body has. It runs while somebody waits for the peer's bytes: the gathering of the request, or the
+/// application; what the application does meanwhile is not the peer's fault.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BodyClock {
+    /// In microseconds, as a single byte earns less than a millisecond.
+    Running {
+        deadline_us: u64,
+    },
+    Stopped {
+        left_us: u64,
+    },
+}
+
+impl BodyClock {
+    pub(crate) fn start(&mut self, now_ms: Millis) {
+        if let Self::Stopped { left_us } = *self {
+            *self = Self::Running { deadline_us: left_us.saturating_add(now_ms * 1000) };
+        }
+    }
+
+    pub(crate) fn stop(&mut self, now_ms: Millis) {
+        if let Self::Running { deadline_us } = *self {
+            let left_us = if deadline_us == NEVER { NEVER } else { deadline_us.saturating_sub(now_ms * 1000) };
+            *self = Self::Stopped { left_us };
+        }
+    }
+
+    /// Bytes buy time at the minimum rate, but never more than there was at first: a fast beginning pays for no long stall.
+    fn earn(&mut self, settings: &Settings, count: usize, now_ms: Millis) {
+        let Some(time_ms) = settings.body_timeout_ms else { return };
+        let earned_us = (count as u64 * 1_000_000).checked_div(settings.body_rate_min).unwrap_or(0);
+        match self {
+            Self::Running { deadline_us } => {
+                *deadline_us = (*deadline_us + earned_us).min((now_ms + time_ms) * 1000);
+            }
+            Self::Stopped { left_us } => *left_us = (*left_us + earned_us).min(time_ms * 1000),
+        }
+    }
+
+    fn deadline_ms(self) -> Millis {
+        match self {
+            Self::Running { deadline_us: NEVER } | Self::Stopped { .. } => NEVER,
+            Self::Running { deadline_us } => deadline_us / 1000,
         }
     }
 }

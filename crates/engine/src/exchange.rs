@@ -148,6 +148,7 @@ impl Exchange {
     pub fn read_body(&mut self) -> BodyRead {
         let mut core = self.connection.lock();
         let read = if core.body.len() > 0 {
+            core.body_clock.stop(self.connection.shared.clock.now_ms());
             BodyRead::Data(core.body.take())
         } else if let Some(fault) = &core.body.fault {
             BodyRead::Fault(fault.clone())
@@ -155,7 +156,7 @@ impl Exchange {
             BodyRead::End
         } else {
             let now_ms = self.connection.shared.clock.now_ms();
-            core.want_body(now_ms);
+            core.body_clock.start(now_ms);
             with_scratch(|out| {
                 if core.http.send_continue(out) {
                     let Core { output, .. } = &mut *core;

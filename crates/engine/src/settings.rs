@@ -13,9 +13,9 @@ pub struct Settings {
     pub head_timeout_ms: u64,
     /// How long a connection may rest between two requests.
     pub keep_alive_timeout_ms: u64,
-    /// Grace for a body, prolonged by each byte at `body_rate_min`. `None`: no deadline.
+    /// The time a body has; bytes give some back at `body_rate_min`, up to this much. `None`: no deadline.
     pub body_timeout_ms: Option<u64>,
-    /// Bytes per second a body must bring on average once its grace is over; 0: the grace is all there is.
+    /// Bytes per second that a body must bring to keep its time from running out; 0: the time is for the whole of it.
     pub body_rate_min: u64,
     /// How long a peer may take nothing while output waits for it.
     pub write_timeout_ms: u64,

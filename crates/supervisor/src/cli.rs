@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::reference::{facts, wrap};
 use crate::settings::{Kind, Origin, SETTINGS, Setting, Settings, SettingsError, Typed, Value};
+use crate::settings_page::{facts, wrap};
 
 /// What the command line asks for.
 #[derive(Debug)]

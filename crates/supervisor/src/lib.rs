@@ -6,12 +6,12 @@
 //!
 //! - [`cli`]: from an argument vector to settings or to a text to print.
 //! - [`settings`]: the table of settings, their values, and the places they are read from.
-//! - [`reference`]: the documentation page made from the table.
+//! - [`settings_page`]: docs/settings.md, made from the table.
 #![forbid(unsafe_code)]
 
 pub mod cli;
-pub mod reference;
 pub mod settings;
+pub mod settings_page;
 
 pub use cli::{Outcome, from_command_line};
 pub use settings::{

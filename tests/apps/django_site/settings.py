@@ -63,6 +63,15 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 MEDIA_ROOT = DATA / "media"
+
+# Django's own default writes errors to the log only while DEBUG is on.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.request": {"handlers": ["stderr"], "level": "ERROR", "propagate": False}},
+}
+
 # Half a megabyte goes to a temporary file on its way to the disk, as a large upload does.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 100_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5_000_000

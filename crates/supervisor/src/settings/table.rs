@@ -324,9 +324,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
             field: number_or_none!(body_timeout_ms),
         },
         default: Some("20s"),
-        help: "Grace for a request's body to arrive, prolonged by its bytes.",
-        doc: "The deadline is this grace plus the bytes received divided by --body-rate-min: a large upload may take hours, a \
-              trickle may not.",
+        help: "Time for a request's body to arrive, given back by its bytes.",
+        doc: "Bytes give time back at --body-rate-min, up to this much: a large upload may take hours, a trickle or a stall may \
+              not. Only time spent waiting for the client counts.",
         ..PLAIN
     },
     Setting {
@@ -334,8 +334,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Times,
         kind: Kind::Size { range: Range(0, GIB), can_be_unlimited: false, field: number!(body_rate_min) },
         default: Some("500"),
-        help: "Bytes per second that a body must bring on average.",
-        doc: "Counted once --body-timeout is over; 0 makes --body-timeout the whole time that a body has.",
+        help: "Bytes per second that keep --body-timeout from running out.",
+        doc: "0 makes --body-timeout the whole time that a body has.",
         ..PLAIN
     },
     Setting {
@@ -466,9 +466,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Sizes,
         kind: Kind::Size { range: Range(0, GIB), can_be_unlimited: false, field: number!(write_buffer_max) },
         default: Some("64KiB"),
-        help: "Most unsent bytes of a response before the application is asked for more.",
-        doc: "Above it, the application waits for the client. A single block that the application hands over is kept whole, \
-              however large it is.",
+        help: "Most unsent bytes of a response before the application waits.",
+        doc: "The application is asked for more once the client has taken enough. A single block that it hands over is kept \
+              whole, however large it is.",
         ..PLAIN
     },
     Setting {
@@ -626,7 +626,7 @@ mod tests {
     fn help_is_one_sentence_that_fits_a_line() {
         for setting in SETTINGS {
             assert!(setting.help.ends_with('.'), "{}", setting.name);
-            assert!(setting.help.len() <= 80, "{}: {}", setting.name, setting.help.len());
+            assert!(setting.help.len() <= 72, "{}: {}", setting.name, setting.help.len());
             assert!(setting.doc.is_empty() || setting.doc.ends_with('.'), "{}", setting.name);
         }
     }

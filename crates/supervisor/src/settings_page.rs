@@ -21,8 +21,8 @@ neither variables nor files.
 
 `tidegate --print-settings` prints what is in force and where each value came from, as a file that can be used again.
 
-An unknown name is an error that suggests the near one, and so is a value that does not fit: one line that names the setting,
-the value, where it came from and what is accepted, then exit status 2, before anything is bound. (Variables that
+An unknown name is an error that suggests the near one. A value that does not fit is an error too: one line that names the
+setting, the value, where it came from and what is accepted, then exit status 2, before anything is bound. (Variables that
 Kubernetes makes for a service called `tidegate`, such as `TIDEGATE_SERVICE_HOST`, are left alone.)
 
 - Times are in seconds (`10`, `0.5`) or have a unit: `500ms`, `10s`, `2m`, `1h`.
@@ -31,7 +31,7 @@ Kubernetes makes for a service called `tidegate`, such as `TIDEGATE_SERVICE_HOST
 ";
 
 /// The page, whole.
-pub fn page() -> String {
+pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
     let mut category = None;
     for setting in SETTINGS {
@@ -41,12 +41,12 @@ pub fn page() -> String {
         }
         page.push_str(&format!("\n### {}\n{}\n", setting.name, setting.help));
         if !setting.doc.is_empty() {
-            page.push_str(&wrap(&escaped(setting.doc), PAGE_WIDTH));
+            page.push_str(&wrap(setting.doc, PAGE_WIDTH));
             page.push('\n');
         }
         page.push_str(&format!("\n- Flag: `{}`\n", flags(setting)));
         for (name, value) in facts(setting) {
-            let value = if name == "Accepted" { escaped(&value) } else { format!("`{value}`") };
+            let value = if name == "Accepted" { value } else { format!("`{value}`") };
             page.push_str(&format!("- {name}: {value}\n"));
         }
     }
@@ -83,11 +83,6 @@ fn flags(setting: &Setting) -> String {
         (_, Some(short)) => format!("-{short} {placeholder}, {} {placeholder}", setting.flag()),
         (_, None) => format!("{} {placeholder}", setting.flag()),
     }
-}
-
-/// Markdown takes these for emphasis or links.
-fn escaped(text: &str) -> String {
-    text.replace('_', "\\_").replace('[', "\\[").replace(']', "\\]")
 }
 
 /// Breaks a paragraph at spaces so that lines have at most `width` characters where words allow.
