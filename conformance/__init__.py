@@ -1,8 +1,8 @@
 """A black-box conformance suite for WSGI servers: PEP 3333 and the HTTP/1.1 beneath it.
 
-It knows nothing about the server but its command line. `python -m conformance --help` runs it from a shell, `run` from
-Python. The servers under test import this package too, for its probing applications, so nothing is imported here
-before it is needed.
+It knows nothing about the server but its command line. `python -m conformance --help` runs it from a shell,
+`run` from Python. The servers under test import this package too, for its probing applications, so nothing is
+imported here before it is needed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def run(
     slow: bool = False,
     work_dir: Path | None = None,
 ) -> list[Result]:
-    """Run the suite against the server that `command` starts and return one result for each check, in table order.
+    """Run the suite against the server that `command` starts and return one result for each check, in table
+    order.
 
-    `command` holds the placeholders `{port}` and `{app}`. `name` adds what `conformance.targets` knows about a server:
-    how it listens on a unix socket and on IPv6, for instance. `only` is a regular expression for identifiers; `exact`
-    asks for the very status the corpus names where any refusal would do; `slow` runs what takes over a minute.
-    Raises `conformance.model.UsageError` for a command without placeholders, an unknown wrapper or a server that
-    does not start.
+    `command` holds the placeholders `{port}` and `{app}`. `name` adds what `conformance.targets` knows about
+    a server: how it listens on a unix socket and on IPv6, for instance. `only` is a regular expression for
+    identifiers; `exact` asks for the very status the corpus names where any refusal would do; `slow` runs
+    what takes over a minute. Raises `conformance.model.UsageError` for a command without placeholders, an
+    unknown wrapper or a server that does not start.
     """
     from conformance.runner import Options, run_suite
     from conformance.targets import target_for

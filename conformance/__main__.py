@@ -24,11 +24,15 @@ def parser() -> argparse.ArgumentParser:
         description="Check any WSGI server against PEP 3333 and HTTP/1.1, from the outside.",
         epilog="Exit status: 0 all passed, 1 some failed, 2 the suite could not run.",
     )
-    made.add_argument("--name", default="server", help="what to call the server; known names bring more command lines")
+    made.add_argument(
+        "--name", default="server", help="what to call the server; known names bring more command lines"
+    )
     made.add_argument("--only", metavar="REGEX", help="run the checks whose identifier matches")
     made.add_argument("--list", action="store_true", help="show the checks and run none")
     made.add_argument("--json", metavar="FILE", type=Path, help="write the results to a file")
-    made.add_argument("--jobs", metavar="N", type=int, default=4, help="servers to run side by side (default: 4)")
+    made.add_argument(
+        "--jobs", metavar="N", type=int, default=4, help="servers to run side by side (default: 4)"
+    )
     made.add_argument("--wrap", choices=["validate"], help="wrap each application in wsgiref.validate")
     made.add_argument("--exact", action="store_true", help="ask for the very status that the corpus names")
     made.add_argument("--slow", action="store_true", help="run what takes over a minute, too")

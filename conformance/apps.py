@@ -1,9 +1,10 @@
 """The probing applications: `application`, and `validated`, the same wrapped in wsgiref.validate.
 
-A path `/probe/NAME` leads to the function NAME below; every other path is echoed. What an application sees it answers as
-JSON; what happens outside the response (calls, reads that fail, close()) it writes to the side channel, a file named by
-CONFORMANCE_TRACE, one JSON object per line. The request's `t` parameter marks its lines. An application that has to
-wait for the client waits for a file, its gate, in CONFORMANCE_FOLDER, which works the same on every kind of server.
+A path `/probe/NAME` leads to the function NAME below; every other path is echoed. What an application sees it
+answers as JSON; what happens outside the response (calls, reads that fail, close()) it writes to the side
+channel, a file named by CONFORMANCE_TRACE, one JSON object per line. The request's `t` parameter marks its
+lines. An application that has to wait for the client waits for a file, its gate, in CONFORMANCE_FOLDER, which
+works the same on every kind of server.
 
 Several of these break PEP 3333 on purpose: what a server makes of that is what they are for.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import importlib
 import io
 import json
 import os
@@ -32,7 +34,8 @@ Probe = Callable[[Environ, StartResponse], Any]
 
 TRACE = os.environ.get("CONFORMANCE_TRACE", os.devnull)
 FOLDER = os.environ.get("CONFORMANCE_FOLDER", ".")
-# A gate opens by itself after this time, so that a probe whose client has gone does not hold its server for ever.
+# A gate opens by itself after this time, so that a probe whose client has gone does not hold its server for
+# ever.
 GATE_S = 10.0
 # Where an endless response ends after all, on a server that would buffer it without bound.
 ENDLESS_MAX = 512 * 1024 * 1024
@@ -148,7 +151,13 @@ def echo(environ: Environ, start_response: StartResponse) -> Any:
             while piece := environ["wsgi.input"].read(65536):
                 body += piece
     except Exception as error:
-        trace(environ, "read-failed", type=type(error).__name__, oserror=isinstance(error, OSError), got=len(body))
+        trace(
+            environ,
+            "read-failed",
+            type=type(error).__name__,
+            oserror=isinstance(error, OSError),
+            got=len(body),
+        )
         raise
     short = bool(environ.get("CONTENT_LENGTH")) and len(body) < int(environ["CONTENT_LENGTH"])
     facts = {
@@ -178,9 +187,12 @@ def environ_types(environ: Environ, start_response: StartResponse) -> Any:
         "values": {key: value for key, value in environ.items() if is_text(value)},
         "version": repr(environ.get("wsgi.version")),
         "flags": {
-            key: repr(environ.get(f"wsgi.{key}", "missing")) for key in ("multithread", "multiprocess", "run_once")
+            key: repr(environ.get(f"wsgi.{key}", "missing"))
+            for key in ("multithread", "multiprocess", "run_once")
         },
-        "truths": {key: bool(environ.get(f"wsgi.{key}")) for key in ("multithread", "multiprocess", "run_once")},
+        "truths": {
+            key: bool(environ.get(f"wsgi.{key}")) for key in ("multithread", "multiprocess", "run_once")
+        },
         "input_methods": [
             name
             for name in ("read", "readline", "readlines", "__iter__")
@@ -198,7 +210,11 @@ def environ_types(environ: Environ, start_response: StartResponse) -> Any:
 @probe
 def dirty(environ: Environ, start_response: StartResponse) -> Any:
     found = "conformance.dirt" in environ or "HTTP_DIRT" in environ
-    lost = [key for key in ("SERVER_NAME", "wsgi.version", "wsgi.url_scheme", "REQUEST_METHOD") if key not in environ]
+    lost = [
+        key
+        for key in ("SERVER_NAME", "wsgi.version", "wsgi.url_scheme", "REQUEST_METHOD")
+        if key not in environ
+    ]
     facts = {"found": found, "lost": lost}
     environ["conformance.dirt"] = environ["HTTP_DIRT"] = "dirt"
     for key in ("SERVER_NAME", "wsgi.version", "wsgi.url_scheme"):
@@ -437,7 +453,14 @@ def early_hints(environ: Environ, start_response: StartResponse) -> Any:
     trace(environ, "hints", offered=hints is not None)
     if hints is not None:
         try:
-            hints([("Link", "</a.css>; rel=preload\r\nX-Injected: 1" if query(environ).get("bad") else "</a.css>")])
+            hints(
+                [
+                    (
+                        "Link",
+                        "</a.css>; rel=preload\r\nX-Injected: 1" if query(environ).get("bad") else "</a.css>",
+                    )
+                ]
+            )
         except Exception as error:
             trace(environ, "refused", type=type(error).__name__)
             raise
@@ -585,7 +608,8 @@ def latin(environ: Environ, start_response: StartResponse) -> Any:
 
 @probe
 def read(environ: Environ, start_response: StartResponse) -> Any:
-    """Call methods of wsgi.input in the order the query names them, `read:5,readline,iterate`, and answer their results."""
+    """Call methods of wsgi.input in the order the query names them, `read:5,readline,iterate`, and answer
+    their results."""
     stream = environ["wsgi.input"]
     results: list[Any] = []
     try:
@@ -598,12 +622,18 @@ def read(environ: Environ, start_response: StartResponse) -> Any:
                 result = next(iter(stream))
             else:
                 result = getattr(stream, name)(*arguments)
-            results.append([line.decode("latin-1") for line in result] if isinstance(result, list) else result.decode("latin-1"))
+            results.append(
+                [line.decode("latin-1") for line in result]
+                if isinstance(result, list)
+                else result.decode("latin-1")
+            )
     except Exception as error:
         trace(environ, "read-failed", type=type(error).__name__, oserror=isinstance(error, OSError))
         raise
     trace(environ, "read-done")
-    known = {key: environ.get(key) for key in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "wsgi.input_terminated")}
+    known = {
+        key: environ.get(key) for key in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "wsgi.input_terminated")
+    }
     return reply(start_response, {"results": results, **known})
 
 
@@ -790,7 +820,8 @@ class ClosingFile(io.FileIO):
 
 @probe
 def file(environ: Environ, start_response: StartResponse) -> Any:
-    """Answer with wsgi.file_wrapper around a file that the runner has put into its folder, or around what acts like one."""
+    """Answer with wsgi.file_wrapper around a file that the runner has put into its folder, or around what
+    acts like one."""
     wrapper = environ.get("wsgi.file_wrapper")
     trace(environ, "wrapper", offered=wrapper is not None)
     if wrapper is None:
@@ -847,11 +878,11 @@ def lint(environ: Environ, start_response: StartResponse) -> Any:
     name = query(environ)["by"]
     if name == "werkzeug":
         try:
-            from werkzeug.middleware.lint import LintMiddleware
+            lint_module = importlib.import_module("werkzeug.middleware.lint")
         except ImportError:
             trace(environ, "lint", missing=True)
             return reply(start_response, {})
-        wrapped: Any = LintMiddleware(well_behaved)
+        wrapped: Any = lint_module.LintMiddleware(well_behaved)
     else:
         wrapped = validator(well_behaved)
     try:

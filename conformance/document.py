@@ -1,4 +1,5 @@
-"""docs/conformance.md: prose, the summary, the table of every check and server, and what was seen where one failed."""
+"""docs/conformance.md: prose, the summary, the table of every check and server, and what was seen where one
+failed."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ NOTES_PER_CHECK = 3
 INTRODUCTION = """\
 # WSGI and HTTP conformance
 
-`conformance/` is a black-box test suite for WSGI servers. Given a server's command line it starts the server with
-probing applications and talks to it over raw sockets: {points} checks put the fine points of PEP 3333, {rows} more put
-HTTP/1.1 requests and responses on which servers have differed, among them the inputs of published advisories. It needs
-nothing but Python 3.10 or later, and knows nothing about the server but how to start it.
+`conformance/` is a black-box test suite for WSGI servers. Given a server's command line it starts the server
+with probing applications and talks to it over raw sockets: {points} checks put the fine points of PEP 3333,
+{rows} more put HTTP/1.1 requests and responses on which servers have differed, among them the inputs of
+published advisories. It needs nothing but Python 3.10 or later, and knows nothing about the server but how to
+start it.
 
 ## Run it on your server
 
@@ -29,30 +31,34 @@ git clone THIS REPOSITORY && cd tidegate
 python -m conformance --name mine -- myserver --listen 127.0.0.1:{{port}} {{app}}
 ```
 
-`{{app}}` becomes `conformance.apps:application`, `{{port}}` a free port. `--list` shows the checks, `--only REGEX` runs
-some of them, `--json FILE` keeps what was seen. [conformance/README.md](../conformance/README.md) has the rest.
+`{{app}}` becomes `conformance.apps:application`, `{{port}}` a free port. `--list` shows the checks, `--only
+REGEX` runs some of them, `--json FILE` keeps what was seen. [conformance/README.md](../conformance/README.md)
+has the rest.
 `make conformance-peers` measures again what stands below.
 
 ## How to read the tables
 
-A check is one rule with its source. Its level says how binding the rule is: **MUST** and **SHOULD** are the words of its
-source (a PEP's "must", an RFC's), **advice** is what no specification demands, for example where an RFC lets a server
-accept what careful ones refuse. A failed check of the last kind is a difference, not a violation.
+A check is one rule with its source. Its level says how binding the rule is: **MUST** and **SHOULD** are the
+words of its source (a PEP's "must", an RFC's), **advice** is what no specification demands, for example where
+an RFC lets a server accept what careful ones refuse. A failed check of the last kind is a difference, not a
+violation.
 
 | mark | meaning |
 |---|---|
 | ✓ | the server did as the rule says |
 | ✗ | it did not; what was seen stands under its name below |
 | 3/7 | a rule with several inputs: three of seven came out as the rule says |
-| – | not applicable: the feature is optional and absent, or no command line for it is known |
+| n/a | not applicable: the feature is optional and absent, or no command line for it is known |
 
-- Where PEP 3333 leaves a choice, every legal answer passes: hop-by-hop headers may be refused or dropped, not sent on.
-- A refusal is a refusal: where the corpus names 400, another 4xx, 501 or 505 passes as well. 500 and silence do not.
-- Each input of the corpus was sent whole, split at every byte, and with a second request behind it that a refused
-  connection must not answer.
-- A server is measured as its command line below starts it: one process, otherwise its own defaults. Some of these
-  servers are meant to stand behind a proxy that refuses malformed requests before they see them, and several of the
-  differences are documented choices of theirs. The tables say what was measured, no more.
+- Where PEP 3333 leaves a choice, every legal answer passes: hop-by-hop headers may be refused or dropped, not
+  sent on.
+- A refusal is a refusal: where the corpus names 400, another 4xx, 501 or 505 passes as well. 500 and silence
+  do not.
+- Each input of the corpus was sent whole, split at every byte, and with a second request behind it that a
+  refused connection must not answer.
+- A server is measured as its command line below starts it: one process, otherwise its own defaults. Some of
+  these servers are meant to stand behind a proxy that refuses malformed requests before they see them, and
+  several of the differences are documented choices of theirs. The tables say what was measured, no more.
 
 Measured {dates} on Python {python}.
 """
@@ -96,13 +102,16 @@ def document(rows: Sequence[Row], checks: Sequence[Check]) -> str:
 def table(head: Sequence[str], align: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     rows = [head, align, *lines]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows) + "\n"
+    return (
+        "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+        + "\n"
+    )
 
 
 def mark(result: dict[str, Any] | None) -> str:
     """Return the short form of one result."""
     if result is None or result["verdict"] == "skip":
-        return "–"
+        return "n/a"
     if result["verdict"] == "pass":
         return "✓"
     return "✗" if result["total"] == 1 else f"{result['passed']}/{result['total']}"
@@ -113,7 +122,7 @@ def summary_table(rows: Sequence[Row], checks: Sequence[Check]) -> str:
     families = list(dict.fromkeys(check.family for check in checks))
     lines = []
     for row in rows:
-        applied = [row.results[check.id] for check in checks if mark(row.results.get(check.id)) != "–"]
+        applied = [row.results[check.id] for check in checks if mark(row.results.get(check.id)) != "n/a"]
         cells = []
         for family in families:
             of_family = [result for result in applied if result["family"] == family]
@@ -122,8 +131,9 @@ def summary_table(rows: Sequence[Row], checks: Sequence[Check]) -> str:
         cells += [str(sum(result["level"] == level.value for result in failed)) for level in Level]
         lines.append([row.name, *cells])
     text = (
-        "Checks passed of those that apply, by family (PEP 3333; RL request line, HD header fields, CL Content-Length,\n"
-        "TE Transfer-Encoding, CH chunks, PL pipelining, EX Expect, OUT responses), and the failed ones by level.\n\n"
+        "Checks passed of those that apply, by family (PEP 3333; RL request line, HD header fields,\n"
+        "CL Content-Length, TE Transfer-Encoding, CH chunks, PL pipelining, EX Expect, OUT responses),\n"
+        "and the failed ones by level.\n\n"
     )
     head = ["server", *families, *(f"{level.value} failed" for level in Level)]
     return text + table(head, ["---"] + ["---:"] * (len(head) - 1), lines)
@@ -138,7 +148,12 @@ def server_table(rows: Sequence[Row]) -> str:
 def check_table(rows: Sequence[Row], checks: Sequence[Check]) -> str:
     """Return the table of every check and server."""
     lines = [
-        [check.id, check.level.value, f"{check.rule} *{check.source}*", *(mark(row.results.get(check.id)) for row in rows)]
+        [
+            check.id,
+            check.level.value,
+            f"{check.rule} *{check.source}*",
+            *(mark(row.results.get(check.id)) for row in rows),
+        ]
         for check in checks
     ]
     head = ["id", "level", "rule and source", *(row.name for row in rows)]

@@ -55,7 +55,8 @@ Probe = Callable[["Live"], None]
 
 @dataclass(frozen=True)
 class Step:
-    """One of the questions a check asks: a single one for most, one per variant of the input for a corpus row."""
+    """One of the questions a check asks: a single one for most, one per variant of the input for a corpus
+    row."""
 
     name: str
     probe: Probe
@@ -71,8 +72,8 @@ class Check:
     level: Level
     steps: tuple[Step, ...]
     variant: Variant = Variant.TCP
-    # Whether the probing application may be wrapped in wsgiref.validate: it keeps PEP 3333 itself, and the wrapper does
-    # not hide what is looked for.
+    # Whether the probing application may be wrapped in wsgiref.validate: it keeps PEP 3333 itself, and the
+    # wrapper does not hide what is looked for.
     lawful: bool = True
     # Whether it takes over a minute and runs only when asked for.
     slow: bool = False
@@ -95,7 +96,8 @@ class Result:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, object]:
-        """Return the result as plain values, with the rule beside it so that a file of results explains itself."""
+        """Return the result as plain values, with the rule beside it so that a file of results explains
+        itself."""
         return {
             "id": self.check.id,
             "family": self.check.family,

@@ -1,7 +1,8 @@
-"""Runs the suite against known servers and writes docs/conformance.md: `python -m conformance.peers [NAME...]`.
+"""Runs the suite against known servers and writes docs/conformance.md: `python -m conformance.peers
+[NAME...]`.
 
-The servers are installed, at the versions named here, into a virtual environment in conformance/.peers. Results are kept
-there as JSON, so that one server can be measured again without the others.
+The servers are installed, at the versions named here, into a virtual environment in conformance/.peers.
+Results are kept there as JSON, so that one server can be measured again without the others.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ TIDEGATE = ROOT / ".venv" / "bin" / "tidegate"
 # bjoern has no command line of its own.
 BJOERN = (
     "import importlib, sys, bjoern; module, name = sys.argv[1].split(':');"
-    " bjoern.run(getattr(importlib.import_module(module), name), *eval(sys.argv[2]))"
+    " bjoern.run(getattr(importlib.import_module(module), name), sys.argv[2], *map(int, sys.argv[3:]))"
 )
 
 
@@ -54,16 +55,24 @@ class Peer:
 
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}")
 PEERS = (
-    Peer("gunicorn-sync", "gunicorn", "27.0.1", (*GUNICORN, "{app}"), note="closes each connection by design"),
+    Peer(
+        "gunicorn-sync", "gunicorn", "27.0.1", (*GUNICORN, "{app}"), note="closes each connection by design"
+    ),
     Peer("gunicorn-gthread", "gunicorn", "27.0.1", (*GUNICORN, "--threads", "8", "{app}")),
-    Peer("gunicorn-gevent", "gunicorn", "27.0.1", (*GUNICORN, "--worker-class", "gevent", "{app}"), ("gevent==26.9.0",)),
+    Peer(
+        "gunicorn-gevent",
+        "gunicorn",
+        "27.0.1",
+        (*GUNICORN, "--worker-class", "gevent", "{app}"),
+        ("gevent==26.9.0",),
+    ),
     Peer("waitress", "waitress", "3.0.2", ("waitress-serve", "--listen=127.0.0.1:{port}", "{app}")),
     Peer(
         "uwsgi",
         "uwsgi",
         "2.0.31",
         ("uwsgi", "--http-socket", "127.0.0.1:{port}", "--need-app", "--die-on-term", "--module", "{app}"),
-        note="its HTTP socket closes each connection and is meant to stand behind a proxy",
+        note="its HTTP socket closes each connection and is meant for proxies; no threads by default",
     ),
     Peer("cheroot", "cheroot", "11.1.2", ("cheroot", "--bind", "127.0.0.1:{port}", "{app}")),
     Peer(
@@ -76,12 +85,12 @@ PEERS = (
         "bjoern",
         "bjoern",
         "3.2.2",
-        ("python", "-c", BJOERN, "{app}", "('127.0.0.1', {port})"),
+        ("python", "-c", BJOERN, "{app}", "127.0.0.1", "{port}"),
         note="needs libev's headers to build; started from a line of Python",
     ),
 )
 # werkzeug is the second validator of PEP-32; every server gets it.
-VALIDATOR = "werkzeug==3.1.8"
+VALIDATOR = "werkzeug==3.1.9"
 
 
 def install(peers: Sequence[Peer]) -> None:
@@ -93,7 +102,15 @@ def install(peers: Sequence[Peer]) -> None:
         if missing:
             print(f"installing {' '.join(missing)}", file=sys.stderr)
             subprocess.run(
-                [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *missing],
+                [
+                    str(BIN / "python"),
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    *missing,
+                ],
                 check=False,
             )
 
@@ -110,7 +127,7 @@ def measure(peer: Peer) -> None:
     command = [str(program), *peer.command[1:]]
     extra = {}
     if peer.name == "bjoern":
-        extra[Variant.UNIX] = [*command[:-1], "('unix:{path}',)"]
+        extra[Variant.UNIX] = [*command[:-2], "unix:{path}"]
     began = time.monotonic()
     print(f"{peer.name} {peer.version} ", end="", file=sys.stderr, flush=True)
     results = run_suite(target_for(peer.name, command, extra), Options(progress=show_progress))
@@ -123,7 +140,12 @@ def tidegate() -> Peer:
     """Return our own column, with the version that the command reports."""
     said = subprocess.run([str(TIDEGATE), "--version"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"\d[\w.+-]*", said)
-    return Peer("tidegate", "tidegate", version[0] if version else "?", ("tidegate", "--bind", "127.0.0.1:{port}", "{app}"))
+    return Peer(
+        "tidegate",
+        "tidegate",
+        version[0] if version else "?",
+        ("tidegate", "--bind", "127.0.0.1:{port}", "{app}"),
+    )
 
 
 def rows(peers: Sequence[Peer]) -> list[Row]:
@@ -135,7 +157,9 @@ def rows(peers: Sequence[Peer]) -> list[Row]:
             kept: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
             measured = date.fromtimestamp(path.stat().st_mtime)
             results = {result["id"]: result for result in kept}
-            shown = "bjoern.run(app, '127.0.0.1', port)" if peer.name == "bjoern" else shlex.join(peer.command)
+            shown = (
+                "bjoern.run(app, '127.0.0.1', port)" if peer.name == "bjoern" else shlex.join(peer.command)
+            )
             found.append(Row(peer.name, peer.version, shown.replace("'", ""), peer.note, measured, results))
     return found
 
@@ -144,8 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the named servers, or all, and write the document; return the exit status."""
     everyone = [*([tidegate()] if TIDEGATE.exists() else []), *PEERS]
     parser = argparse.ArgumentParser(prog="python -m conformance.peers", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to measure: {', '.join(p.name for p in everyone)}")
-    parser.add_argument("--document-only", action="store_true", help="measure nothing; write the document from kept results")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which to measure: {', '.join(p.name for p in everyone)}"
+    )
+    parser.add_argument(
+        "--document-only", action="store_true", help="measure nothing; write the document from kept results"
+    )
     options = parser.parse_args(arguments)
     unknown = set(options.names) - {peer.name for peer in everyone}
     if unknown:

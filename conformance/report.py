@@ -32,7 +32,8 @@ def text_table(results: Sequence[Result], *, verbose: bool = True) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Return the line at the end: how many checks passed, failed and were skipped, the failed ones by level."""
+    """Return the line at the end: how many checks passed, failed and were skipped, the failed ones by
+    level."""
     passed = sum(result.verdict is Verdict.PASS for result in results)
     skipped = sum(result.verdict is Verdict.SKIP for result in results)
     failed = [result for result in results if result.verdict is Verdict.FAIL]
@@ -44,7 +45,9 @@ def summary(results: Sequence[Result]) -> str:
 
 def list_table(checks: Sequence[Check]) -> str:
     """Return what `--list` shows: the checks with their rules and sources."""
-    return "\n".join(f"{check.id:<8} {check.level.value:<6}  {check.rule}  [{check.source}]" for check in checks)
+    return "\n".join(
+        f"{check.id:<8} {check.level.value:<6}  {check.rule}  [{check.source}]" for check in checks
+    )
 
 
 def write_json(path: Path, name: str, command: Sequence[str], results: Sequence[Result]) -> None:

@@ -1,7 +1,8 @@
 """Runs the checks: several servers side by side, each asked one thing at a time.
 
-A check that makes its server hang or crash must not colour the next one, and several checks need to know what the
-applications have done since a moment: so each job has a server of its own, and asks it one check after the other.
+A check that makes its server hang or crash must not colour the next one, and several checks need to know what
+the applications have done since a moment: so each job has a server of its own, and asks it one check after
+the other.
 """
 
 from __future__ import annotations
@@ -126,7 +127,9 @@ class Run:
                             server.stop()
                         server = self._start(check.variant)
                     if server is None:
-                        self._add(Result(check, Verdict.SKIP, notes=[f"does not start as {check.variant.value}"]))
+                        self._add(
+                            Result(check, Verdict.SKIP, notes=[f"does not start as {check.variant.value}"])
+                        )
                         continue
                     self._add(run_check(check, server))
         except BaseException as problem:
@@ -156,8 +159,13 @@ class Run:
 
 
 def batches(checks: Sequence[Check]) -> list[list[Check]]:
-    """Return what one job takes at a time: single checks, and for the rarer variants all that share a server."""
-    rare = [[check for check in checks if check.variant is variant] for variant in Variant if variant is not Variant.TCP]
+    """Return what one job takes at a time: single checks, and for the rarer variants all that share a
+    server."""
+    rare = [
+        [check for check in checks if check.variant is variant]
+        for variant in Variant
+        if variant is not Variant.TCP
+    ]
     common = [[check] for check in checks if check.variant is Variant.TCP]
     common.sort(key=lambda batch: not batch[0].id.startswith(LONG))
     return [batch for batch in [*common, *rare] if batch]
@@ -178,11 +186,16 @@ def run_check(check: Check, server: Live) -> Result:
             continue
         except Failed as failure:
             note = str(failure)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            # A server may answer anything, the answer to another request included.
+            note = f"the answer makes no sense: {error!r}"
         except OSError as error:
             note = f"the connection failed: {error}"
         if not server.healthy():
             status = server.exit_status()
-            ended = "and then no longer answered" if status is None else f"and then ended with status {status}"
+            ended = (
+                "and then no longer answered" if status is None else f"and then ended with status {status}"
+            )
             note = f"{note or 'did as expected'}, {ended}"
             server.stop()
             server.start()

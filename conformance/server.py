@@ -13,9 +13,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from conformance.model import Failed, UsageError, Variant
@@ -28,25 +28,28 @@ START_S = 30.0
 START_ATTEMPTS = 3
 STOP_S = 5.0
 CHECK_S = 40.0
+# Where the command lines of the mounted variant put the application.
+MOUNT = "/mount"
 
 Event = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server's name and its command lines, with the placeholders {port}, {path} (of a unix socket) and {app}."""
+    """A server's name and its command lines, with the placeholders {port}, {path} (of a unix socket) and
+    {app}."""
 
     name: str
     commands: dict[Variant, list[str]]
-    # What the command line says about wsgi.multithread and wsgi.multiprocess cannot be read off it; environment
-    # variables that a server needs can.
-    environ: dict[str, str] = field(default_factory=dict)
 
 
 class Live:
     """A running server, and the side channel through which the probing applications report."""
 
-    def __init__(self, target: Target, variant: Variant, app: str, folder: Path, *, exact: bool = False) -> None:
+    def __init__(
+        self, target: Target, variant: Variant, app: str, folder: Path, *, exact: bool = False
+    ) -> None:
         self.target = target
         self.variant = variant
         self.app = app
@@ -59,11 +62,13 @@ class Live:
         self._tokens = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self.address: tuple[str, int] | str = ""
+        self.ping = f"{MOUNT if variant is Variant.MOUNTED else ''}/probe/ping"
 
     # The process
 
     def start(self) -> None:
-        """Start the server and wait until it answers; raise UsageError, with its last words, when it does not."""
+        """Start the server and wait until it answers; raise UsageError, with its last words, when it does
+        not."""
         for _ in range(START_ATTEMPTS):
             self._spawn()
             if self._ready():
@@ -96,7 +101,7 @@ class Live:
         if self.exit_status() is not None:
             return False
         try:
-            return self.ask("/probe/ping").status == 200
+            return self.ask(self.ping).status == 200
         except Failed:
             return False
 
@@ -121,7 +126,9 @@ class Live:
                 ancestor = parents[ancestor]
             if ancestor == self._process.pid:
                 with contextlib.suppress(OSError):
-                    total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+                    total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf(
+                        "SC_PAGE_SIZE"
+                    )
         return total
 
     def _spawn(self) -> None:
@@ -132,11 +139,11 @@ class Live:
             word.replace("{port}", str(port)).replace("{path}", str(path)).replace("{app}", self.app)
             for word in self.target.commands[self.variant]
         ]
-        self.address = {Variant.UNIX: str(path), Variant.IPV6: ("::1", port)}.get(self.variant, ("127.0.0.1", port))
+        host = "::1" if self.variant is Variant.IPV6 else "127.0.0.1"
+        self.address = str(path) if self.variant is Variant.UNIX else (host, port)
         search = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         environ = {
             **os.environ,
-            **self.target.environ,
             "PYTHONPATH": os.pathsep.join(search),
             "PYTHONDONTWRITEBYTECODE": "1",
             "CONFORMANCE_TRACE": str(self.trace_path),
@@ -163,7 +170,7 @@ class Live:
         while time.monotonic() < end and self.exit_status() is None:
             self.deadline = end
             with contextlib.suppress(Failed):
-                if self.ask("/probe/ping").status == 200:
+                if self.ask(self.ping).status == 200:
                     return True
             time.sleep(0.02)
         return False
@@ -189,7 +196,11 @@ class Live:
     ) -> Response:
         """Send one request on a connection of its own and return the response."""
         with self.connect() as wire:
-            wire.send(request(path, method=method, headers=["Connection: close", *headers], body=body, version=version))
+            wire.send(
+                request(
+                    path, method=method, headers=["Connection: close", *headers], body=body, version=version
+                )
+            )
             return wire.response(method)
 
     def probe(self, name: str, /, *, headers: Sequence[str] = (), **query: object) -> tuple[str, Response]:
@@ -202,7 +213,9 @@ class Live:
     def events(self, token: str, name: str | None = None) -> list[Event]:
         """Return what the applications have reported about one request so far."""
         return [
-            event for event in self._read_trace(0) if event["t"] == token and (name is None or event["event"] == name)
+            event
+            for event in self._read_trace(0)
+            if event["t"] == token and (name is None or event["event"] == name)
         ]
 
     def wait_for(self, token: str, name: str, count: int = 1) -> list[Event]:
@@ -212,7 +225,7 @@ class Live:
             raise Failed(f"the application never reported {name!r}")
         return found
 
-    def poll(self, look: Callable[[], Any], seconds: float = 6.0) -> Any:
+    def poll(self, look: Callable[[], T | None], seconds: float = 6.0) -> T | None:
         """Look until there is something to see; return it, None when the time is up."""
         end = min(time.monotonic() + seconds, self.deadline)
         while (found := look()) is None and time.monotonic() < end:

@@ -1,7 +1,7 @@
 """What is known about some servers: how they are told to listen elsewhere than on a TCP port of 127.0.0.1.
 
-A server that is not here is tested all the same; the checks that need a unix socket, IPv6, one thread or a mount point
-are skipped unless the command line gives `--unix`, `--ipv6`, `--single` or `--mounted`.
+A server that is not here is tested all the same; the checks that need a unix socket, IPv6, one thread or a
+mount point are skipped unless the command line gives `--unix`, `--ipv6`, `--single` or `--mounted`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 from conformance.model import Variant
 from conformance.server import Target
 
-# The first word stands for the program, whatever the given command calls it. {mount} is not a placeholder: /mount is
-# where the application is mounted.
+# The first word stands for the program, whatever the given command calls it. The mounted variants put the
+# application at /mount.
 KNOWN: dict[str, dict[Variant, list[str]]] = {
     "tidegate": {
         Variant.UNIX: ["tidegate", "--bind", "unix:{path}", "{app}"],
@@ -28,7 +28,16 @@ KNOWN: dict[str, dict[Variant, list[str]]] = {
     "gunicorn-gthread": {
         Variant.UNIX: ["gunicorn", "--threads", "8", "--bind", "unix:{path}", "{app}"],
         Variant.IPV6: ["gunicorn", "--threads", "8", "--bind", "[::1]:{port}", "{app}"],
-        Variant.SINGLE: ["gunicorn", "-k", "gthread", "--threads", "1", "--bind", "127.0.0.1:{port}", "{app}"],
+        Variant.SINGLE: [
+            "gunicorn",
+            "-k",
+            "gthread",
+            "--threads",
+            "1",
+            "--bind",
+            "127.0.0.1:{port}",
+            "{app}",
+        ],
     },
     "gunicorn-gevent": {
         Variant.UNIX: ["gunicorn", "--worker-class", "gevent", "--bind", "unix:{path}", "{app}"],
@@ -41,10 +50,34 @@ KNOWN: dict[str, dict[Variant, list[str]]] = {
         Variant.MOUNTED: ["waitress-serve", "--url-prefix=/mount", "--listen=127.0.0.1:{port}", "{app}"],
     },
     "uwsgi": {
-        Variant.UNIX: ["uwsgi", "--http-socket", "{path}", "--need-app", "--die-on-term", "--module", "{app}"],
-        Variant.IPV6: ["uwsgi", "--http-socket", "[::1]:{port}", "--need-app", "--die-on-term", "--module", "{app}"],
+        Variant.UNIX: [
+            "uwsgi",
+            "--http-socket",
+            "{path}",
+            "--need-app",
+            "--die-on-term",
+            "--module",
+            "{app}",
+        ],
+        Variant.IPV6: [
+            "uwsgi",
+            "--http-socket",
+            "[::1]:{port}",
+            "--need-app",
+            "--die-on-term",
+            "--module",
+            "{app}",
+        ],
         Variant.SINGLE: [
-            *("uwsgi", "--http-socket", "127.0.0.1:{port}", "--need-app", "--die-on-term", "--module", "{app}"),
+            *(
+                "uwsgi",
+                "--http-socket",
+                "127.0.0.1:{port}",
+                "--need-app",
+                "--die-on-term",
+                "--module",
+                "{app}",
+            ),
         ],
         Variant.MOUNTED: [
             *("uwsgi", "--http-socket", "127.0.0.1:{port}", "--need-app", "--die-on-term"),

@@ -18,6 +18,8 @@ from conformance.model import Failed
 PATIENCE_S = 6.0
 # The pause between two bytes of a split input: long enough for a waiting server to read what is there.
 SPLIT_PAUSE_S = 0.0003
+# How soon a server that closes after its response does so.
+CLOSE_PAUSE_S = 0.05
 # Inputs above this size are split at some places only: at every byte of their beginning and their end.
 SPLIT_WHOLE_MAX = 1500
 SPLIT_EDGE = 400
@@ -156,6 +158,12 @@ class Wire:
                 self._receive(self._patience())
         return self.at_end and not self.buffer
 
+    def ended(self) -> bool:
+        """Return whether the server closes now that it has answered, without the patience of `end`."""
+        if not self.buffer and not self.at_end and self._readable(CLOSE_PAUSE_S):
+            self._receive(0.0)
+        return self.at_end and not self.buffer
+
     def response(self, method: str = "GET") -> Response:
         """Read one response and its body, which depends on the request's method (RFC 9112 section 6.3)."""
         interim = []
@@ -172,7 +180,11 @@ class Wire:
         if not self.buffer and not self.at_end:
             self._receive(self._patience())
         if not self.buffer and self.at_end:
-            raise Failed("the connection was reset" if self.was_reset else "the connection was closed without an answer")
+            raise Failed(
+                "the connection was reset"
+                if self.was_reset
+                else "the connection was closed without an answer"
+            )
         if not b"HTTP/1.".startswith(self.buffer[:7]) and not self.buffer.startswith(b"HTTP/1."):
             raise Failed(f"not an HTTP/1 response: {bytes(self.buffer[:60])!r}")
         lines = self.read_until(b"\r\n\r\n")[:-4].decode("latin-1").split("\r\n")
@@ -255,7 +267,9 @@ class Wire:
 
     def _receive(self, seconds: float) -> None:
         if not self._readable(seconds):
-            raise Failed(f"no answer within {PATIENCE_S:.0f} s" if not self.buffer else "the answer stops midway")
+            raise Failed(
+                f"no answer within {PATIENCE_S:.0f} s" if not self.buffer else "the answer stops midway"
+            )
         try:
             piece = self.socket.recv(1 << 18)
         except OSError:

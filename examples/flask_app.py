@@ -1,7 +1,7 @@
 """A list of notes with Flask. Run it with `pip install flask` and `tidegate flask_app`, then:
 
-    curl --json '{"text": "spring tide at noon"}' http://127.0.0.1:8000/notes
-    curl http://127.0.0.1:8000/notes
+curl --json '{"text": "spring tide at noon"}' http://127.0.0.1:8000/notes
+curl http://127.0.0.1:8000/notes
 """
 
 from __future__ import annotations

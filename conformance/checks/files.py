@@ -15,7 +15,9 @@ WRAPPER = "PEP 3333, Optional Platform-Specific File Handling"
 CONTENT = bytes(range(256)) * 1200
 
 
-def ask(server: Live, kind: str, *, content: bytes = CONTENT, method: str = "GET", **query: object) -> tuple[str, Response]:
+def ask(
+    server: Live, kind: str, *, content: bytes = CONTENT, method: str = "GET", **query: object
+) -> tuple[str, Response]:
     """Put a file into the server's folder and ask for it."""
     token = server.token()
     name = f"file-{token}"
@@ -35,7 +37,10 @@ def need_wrapper(server: Live, token: str) -> None:
 def judge_body(response: Response, wanted: bytes) -> None:
     expect(response.status == 200, f"answered {response.status}")
     got = response.body
-    expect(got == wanted, f"{len(got)} bytes arrived, {len(wanted)} expected" if len(got) != len(wanted) else "other bytes")
+    expect(
+        got == wanted,
+        f"{len(got)} bytes arrived, {len(wanted)} expected" if len(got) != len(wanted) else "other bytes",
+    )
     expect(response.complete, "the response is incomplete")
 
 
@@ -52,13 +57,17 @@ def _(server: Live) -> None:
     judge_body(ask(server, "plain")[1], b"from a reader")
 
 
-@check("PEP-28c", "A file is sent from its current position, which a buffered file's descriptor does not tell.", WRAPPER)
+@check(
+    "PEP-28c",
+    "A file is sent from its current position, which a buffered file's descriptor does not tell.",
+    WRAPPER,
+)
 def _(server: Live) -> None:
     judge_body(ask(server, "offset")[1], CONTENT[5:])
     judge_body(ask(server, "at-end")[1], b"")
 
 
-@check("PEP-28d", "No more than Content-Length is sent of a file.", WRAPPER)
+@check("PEP-28d", "No more than Content-Length is sent of a file.", WRAPPER, Level.SHOULD)
 def _(server: Live) -> None:
     token = server.token()
     name = f"file-{token}"
@@ -86,14 +95,23 @@ def _(server: Live) -> None:
             expect(count == 1, f"close() of the {kind} was called {count} times for {method}")
 
 
-@check("PEP-28f", "A wrapper that is not returned has no effect, and one that is iterated gives its blocks.", WRAPPER)
+@check(
+    "PEP-28f",
+    "A wrapper that is not returned has no effect, and one that is iterated gives its blocks.",
+    WRAPPER,
+)
 def _(server: Live) -> None:
     judge_body(ask(server, "not-returned")[1], b"something else")
     body = ask(server, "iterated", content=b"abc")[1].body
     expect(re.fullmatch(rb"<abc>(<>)*", body), f"a generator over the wrapper sent {body[:40]!r}")
 
 
-@check("PEP-28g", "A file that shrinks while it is sent cuts the response off; the server goes on.", WRAPPER, Level.SHOULD)
+@check(
+    "PEP-28g",
+    "A file that shrinks while it is sent cuts the response off; the server goes on.",
+    WRAPPER,
+    Level.SHOULD,
+)
 def _(server: Live) -> None:
     token = server.token()
     path = server.folder / f"file-{token}"
@@ -119,7 +137,10 @@ def _(server: Live) -> None:
 def _(server: Live) -> None:
     _, response = ask(server, "real", method="HEAD", length=len(CONTENT))
     expect(response.status == 200, f"answered {response.status}")
-    expect(response.get("Content-Length") == str(len(CONTENT)), f"Content-Length {response.get('Content-Length')}")
+    expect(
+        response.get("Content-Length") == str(len(CONTENT)),
+        f"Content-Length {response.get('Content-Length')}",
+    )
 
 
 @check("PEP-28i", "The server offers wsgi.file_wrapper.", WRAPPER + " (optional)", Level.ADVICE)

@@ -1,7 +1,9 @@
-"""The rows of the HTTP corpus that one string of bytes cannot express: time, volume, resets, and responses."""
+"""The rows of the HTTP corpus that one string of bytes cannot express: time, volume, resets, and
+responses."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -74,11 +76,17 @@ def _(server: Live) -> None:
 
 @row("HD14-time")
 def _(server: Live) -> None:
-    for head in (b"A: b\r\n" * 10_000, b"Bad-header: " + b"x" * 60_000 + b"\x10\r\n", b"A: " + b" " * 60_000 + b"\r\n"):
+    for head in (
+        b"A: b\r\n" * 10_000,
+        b"Bad-header: " + b"x" * 60_000 + b"\x10\r\n",
+        b"A: " + b" " * 60_000 + b"\r\n",
+    ):
         with server.connect() as wire:
             began = time.monotonic()
             wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + head + b"\r\n")
-            wire.head()
+            # A refusal without an answer is another row's affair.
+            with contextlib.suppress(Failed):
+                wire.head()
             took = time.monotonic() - began
             expect(took < LINEAR_S, f"{len(head)} bytes of {head[:10]!r} took {took:.1f} s")
 
@@ -90,7 +98,9 @@ def _(server: Live) -> None:
         wire.send(b"POST /cut HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
         server.poll(lambda: True if server.calls_since(mark) else None, 0.3)
         wire.reset()
-    server.poll(lambda: server.events_since(mark, "read-failed") or server.events_since(mark, "echoed") or None, 0.5)
+    server.poll(
+        lambda: server.events_since(mark, "read-failed") or server.events_since(mark, "echoed") or None, 0.5
+    )
     expect(not server.events_since(mark, "echoed"), "the application took the part for the whole body")
 
 
@@ -98,7 +108,13 @@ def _(server: Live) -> None:
 def _(server: Live) -> None:
     for method in ("GET", "POST"):
         with server.connect() as wire:
-            wire.send(request(probe_path("unread", server.token()), method=method, body=b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"))
+            wire.send(
+                request(
+                    probe_path("unread", server.token()),
+                    method=method,
+                    body=b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+                )
+            )
             mark = server.mark()
             response = wire.response()
             expect(response.status == 200, f"answered {response.status}")
@@ -147,7 +163,9 @@ def trickle(server: Live, head: bytes, piece: bytes, every_s: float) -> None:
         while time.monotonic() < end:
             if not wire.quiet(every_s) or not wire.send(piece):
                 return
-    raise Failed(f"a client that sends {len(piece)} bytes every {every_s:.0f} s was served for {TRICKLE_S:.0f} s")
+    raise Failed(
+        f"a client that sends {len(piece)} bytes every {every_s:.0f} s was served for {TRICKLE_S:.0f} s"
+    )
 
 
 @row("PL01-slow")
@@ -189,7 +207,10 @@ def _(server: Live) -> None:
         wire.response()
     if before is None or after is None:
         raise Skipped("there is no /proc to look in")
-    expect(after - before < min(GROWTH_MAX, max(sent, 1 << 24)), f"resident memory grew by {(after - before) >> 20} MiB")
+    expect(
+        after - before < min(GROWTH_MAX, max(sent, 1 << 24)),
+        f"resident memory grew by {(after - before) >> 20} MiB",
+    )
 
 
 @row("PL06")
@@ -287,8 +308,14 @@ def judge_bodiless(server: Live, method: str, **query: object) -> None:
         if response.status >= 500:
             return
         if response.status == 204:
-            expect(response.get("Content-Length") is None, f"204 with Content-Length: {response.get('Content-Length')}")
-        expect(response.get("Transfer-Encoding") is None or method == "HEAD", f"{response.status} with Transfer-Encoding")
+            expect(
+                response.get("Content-Length") is None,
+                f"204 with Content-Length: {response.get('Content-Length')}",
+            )
+        expect(
+            response.get("Transfer-Encoding") is None or method == "HEAD",
+            f"{response.status} with Transfer-Encoding",
+        )
         if response.says_close:
             expect(wire.end(), "the body was sent")
             return
@@ -379,4 +406,3 @@ def echoes(template: bytes, server: Live) -> None:
 
 for _case, _template in ECHOED:
     row(f"OUT08-{_case}")(partial(echoes, _template))
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from conformance.apps import HEADERS, STATUSES
@@ -21,7 +22,9 @@ QUIET_S = 0.15
 def _(server: Live) -> None:
     token, response = server.probe("written", more=1)
     expect(server.wait_for(token, "writer")[0]["callable"], "start_response returned no callable")
-    expect(response.body == b"one,two,three,four", f"the body is {response.body!r} (status {response.status})")
+    expect(
+        response.body == b"one,two,three,four", f"the body is {response.body!r} (status {response.status})"
+    )
     expect(response.complete, "the response is incomplete")
 
 
@@ -32,7 +35,13 @@ def _(server: Live) -> None:
     expect(response.complete, "the response is incomplete")
 
 
-@check("PEP-02c", "write() takes bytes only; text is not encoded behind the application's back.", "PEP 3333, A Note On String Types", lawful=False)
+@check(
+    "PEP-02c",
+    "write() takes bytes only; text is not encoded behind the application's back.",
+    "PEP 3333, A Note On String Types",
+    Level.SHOULD,
+    lawful=False,
+)
 def _(server: Live) -> None:
     try:
         _, response = server.probe("write-str")
@@ -52,7 +61,10 @@ def _(server: Live) -> None:
 @check("PEP-03b", "A response without any block has its headers sent all the same.", START)
 def _(server: Live) -> None:
     _, response = server.probe("nothing")
-    expect(response.status == 200 and response.complete, f"answered {response.status}, complete: {response.complete}")
+    expect(
+        response.status == 200 and response.complete,
+        f"answered {response.status}, complete: {response.complete}",
+    )
     expect(response.body == b"", f"the body is {response.body!r}")
 
 
@@ -76,28 +88,38 @@ def _(server: Live) -> None:
     expect(response.get("X-Late") == "1" and response.body == b"late", f"the body is {response.body!r}")
 
 
-@check("PEP-05a", "With exc_info, before the headers are sent, status and all headers are replaced.", "PEP 3333, Error Handling")
+@check(
+    "PEP-05a",
+    "With exc_info, before the headers are sent, status and all headers are replaced.",
+    "PEP 3333, Error Handling",
+)
 def _(server: Live) -> None:
     _, response = server.probe("exc-before")
-    expect(response.status == 500 and response.reason == "New", f"answered {response.status} {response.reason}")
+    expect(
+        response.status == 500 and response.reason == "New", f"answered {response.status} {response.reason}"
+    )
     expect(response.get("X-New") == "1", "the new headers are missing")
     expect(response.get("X-Old") is None, "the old headers were sent too")
     expect(response.body == b"new", f"the body is {response.body!r}")
 
 
-@check("PEP-05b", "With exc_info, after the headers were sent, the same exception is raised again.", "PEP 3333, Error Handling")
+@check(
+    "PEP-05b",
+    "With exc_info, after the headers were sent, the same exception is raised again.",
+    "PEP 3333, Error Handling",
+)
 def _(server: Live) -> None:
     token = server.token()
-    try:
+    with contextlib.suppress(Failed):
         server.ask(probe_path("exc-after", token))
-    except Failed:
-        pass
     raised = server.wait_for(token, "raised")[0]
     expect(raised["type"] is not None, "start_response returned as if nothing had been sent")
     expect(raised["same"], f"it raised {raised['type']}, not the application's exception")
 
 
-@check("PEP-05c", "A response that fails midway does not end as if it were whole.", "RFC 9112 8", Level.SHOULD)
+@check(
+    "PEP-05c", "A response that fails midway does not end as if it were whole.", "RFC 9112 8", Level.SHOULD
+)
 def _(server: Live) -> None:
     with server.connect() as wire:
         wire.send(request(probe_path("exc-after", server.token())))
@@ -105,13 +127,23 @@ def _(server: Live) -> None:
             response = wire.response()
         except Failed:
             return
-    expect(b"<" not in response.body and b"500" not in response.body, f"an error page was appended: {response.body!r}")
+    expect(
+        b"<" not in response.body and b"500" not in response.body,
+        f"an error page was appended: {response.body!r}",
+    )
     if response.framing == "close":
-        expect(not response.complete, "the body ends with the connection, so nobody can tell it from a whole one")
+        expect(
+            not response.complete, "the body ends with the connection, so nobody can tell it from a whole one"
+        )
     expect(not response.complete, f"it ended cleanly with {response.body!r}")
 
 
-@check("PEP-05d", "The server keeps no reference to exc_info after the request.", "PEP 3333, Error Handling (circular references)", Level.SHOULD)
+@check(
+    "PEP-05d",
+    "The server keeps no reference to exc_info after the request.",
+    "PEP 3333, Error Handling (circular references)",
+    Level.SHOULD,
+)
 def _(server: Live) -> None:
     for _ in range(8):
         server.probe("exc-kept")
@@ -136,10 +168,8 @@ def _(server: Live) -> None:
 @check("PEP-06c", "So it does after a first call that was refused.", START, Level.ADVICE, lawful=False)
 def _(server: Live) -> None:
     token = server.token()
-    try:
+    with contextlib.suppress(Failed):
         server.ask(probe_path("twice-after-refused", token))
-    except Failed:
-        pass
     if not server.events(token, "accepted"):
         expect(server.wait_for(token, "raised")[0]["type"], "the second call returned")
 
@@ -155,7 +185,7 @@ def judge_second(server: Live, name: str) -> None:
 
 
 def judge_refused(server: Live, name: str, case: str) -> str | None:
-    """Return what is wrong with a server's answer to a bad status or header, None when it was kept off the wire."""
+    """Return what a bad status or header did to the response, None when it was kept off the wire."""
     token = server.token()
     try:
         response = server.ask(probe_path(name, token, case=case))
@@ -164,19 +194,19 @@ def judge_refused(server: Live, name: str, case: str) -> str | None:
         return None if "closed" in str(failure) or "reset" in str(failure) else str(failure)
     if response.get("X-Injected") is not None:
         return "a header was injected"
-    if response.status >= 500:
+    probed = [field for field in response.headers if field[0].startswith("X")]
+    clean = response.reason.isprintable() and not probed
+    if response.status >= 500 or (clean and case not in TYPES_OF_STATUS):
         return None
-    return f"sent as {response.status} {response.reason!r} {[h for h in response.headers if h[0].startswith('X')]}"
+    return f"sent as {response.status} {response.reason!r} {probed}"
 
 
 def judge_early(server: Live, name: str, cases: list[str]) -> None:
     late = []
     for case in cases:
         token = server.token()
-        try:
+        with contextlib.suppress(Failed):
             server.ask(probe_path(name, token, case=case))
-        except Failed:
-            pass
         if not server.events(token, "refused"):
             late.append(case)
     expect(not late, f"start_response took {', '.join(late)}")
@@ -186,13 +216,25 @@ TYPES_OF_STATUS = ["bytes", "integer"]
 TYPES_OF_HEADERS = ["integer-value", "none-value", "bytes-value", "bytes-name", "triple"]
 
 
-@check("PEP-07a", "A status or header that cannot be sent is refused while start_response runs.", START, Level.SHOULD, lawful=False)
+@check(
+    "PEP-07a",
+    "A status or header that cannot be sent is refused while start_response runs.",
+    START,
+    Level.SHOULD,
+    lawful=False,
+)
 def _(server: Live) -> None:
     judge_early(server, "status", ["injected", "newline", "no-code"])
     judge_early(server, "header", ["crlf-in-value", "crlf-in-name", "lf-in-value", "empty-name"])
 
 
-@check("PEP-07b", "Statuses and headers of wrong types do not reach the wire.", "PEP 3333, A Note On String Types", lawful=False)
+@check(
+    "PEP-07b",
+    "Statuses and headers of wrong types do not reach the wire.",
+    "PEP 3333, A Note On String Types",
+    Level.SHOULD,
+    lawful=False,
+)
 def _(server: Live) -> None:
     for name, cases in (("status", TYPES_OF_STATUS), ("header", TYPES_OF_HEADERS)):
         for case in cases:
@@ -211,13 +253,18 @@ HOP = (
     ("Keep-Alive", "timeout=987"),
     ("Proxy-Authenticate", "conformance"),
     ("TE", "conformance"),
-    ("Trailer", "X-Conformance"),
     ("Transfer-Encoding", "gzip"),
     ("Upgrade", "conformance"),
 )
 
 
-@check("PEP-08a", "Hop-by-hop headers of the application are refused or dropped, not sent.", "PEP 3333, Other HTTP Features", lawful=False)
+@check(
+    "PEP-08a",
+    "Hop-by-hop headers of the application are refused or dropped, not sent.",
+    "PEP 3333, Other HTTP Features",
+    Level.SHOULD,
+    lawful=False,
+)
 def _(server: Live) -> None:
     sent = []
     for name, value in HOP:

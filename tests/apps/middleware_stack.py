@@ -39,7 +39,9 @@ class Rewriter:
         started: list[Any] = []
         blocks: list[bytes] = []
 
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        def start(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], object]:
             if started and exc_info is None:
                 raise AssertionError("started twice")
             started[:] = [status, headers]
@@ -103,7 +105,15 @@ def waves(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def api(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    names = ("SCRIPT_NAME", "PATH_INFO", "REMOTE_ADDR", "HTTP_HOST", "SERVER_NAME", "wsgi.url_scheme", "REQUEST_METHOD")
+    names = (
+        "SCRIPT_NAME",
+        "PATH_INFO",
+        "REMOTE_ADDR",
+        "HTTP_HOST",
+        "SERVER_NAME",
+        "wsgi.url_scheme",
+        "REQUEST_METHOD",
+    )
     body = json.dumps({name: environ[name] for name in names}).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]

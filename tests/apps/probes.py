@@ -188,6 +188,13 @@ def read_blocks(environ: Environ, start_response: StartResponse) -> Iterable[byt
 
 
 @legal
+def read_some(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Leaves the rest of the body for the server to skip."""
+    start_response("200 OK", list(BINARY))
+    return [environ["wsgi.input"].read(7)]
+
+
+@legal
 def read_minus_one(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     body = environ["wsgi.input"].read(-1)
     start_response("200 OK", list(BINARY))
@@ -262,7 +269,7 @@ class Closing(io.BytesIO):
 
 
 def tides() -> Any:
-    file = tempfile.TemporaryFile()  # noqa: SIM115: the server closes what it sends.
+    file = tempfile.TemporaryFile()  # The server closes what it sends.
     file.write(TIDES)
     file.seek(0)
     return file
@@ -351,7 +358,9 @@ def replaced(environ: Environ, start_response: StartResponse) -> Iterable[bytes]
     try:
         raise LookupError("probe: handled")
     except LookupError:
-        start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("X-Error", "yes")], exc_info())
+        start_response(
+            "503 Service Unavailable", [("Content-Type", "text/plain"), ("X-Error", "yes")], exc_info()
+        )
     return [b"an error page"]
 
 
@@ -363,7 +372,9 @@ def replaced_after_an_empty_block(environ: Environ, start_response: StartRespons
     try:
         raise LookupError("probe: handled")
     except LookupError:
-        start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("X-Error", "yes")], exc_info())
+        start_response(
+            "503 Service Unavailable", [("Content-Type", "text/plain"), ("X-Error", "yes")], exc_info()
+        )
     yield b"an error page"
 
 

@@ -42,7 +42,9 @@ def test_routes_take_their_parts_from_the_path(server, client):
 def test_json_goes_both_ways(server, client):
     seen = client.get(server.url("/json"), params={"a": "1 2", "b": "\N{WATER WAVE}"}).json()
     assert seen == {"query": {"a": "1 2", "b": "\N{WATER WAVE}"}, "path": "/json", "method": "GET"}
-    assert client.post(server.url("/json"), json={"deep": [1, {"x": None}]}).json() == {"got": {"deep": [1, {"x": None}]}}
+    assert client.post(server.url("/json"), json={"deep": [1, {"x": None}]}).json() == {
+        "got": {"deep": [1, {"x": None}]}
+    }
 
 
 def test_a_form_arrives_with_its_repeated_fields(server, client):
@@ -52,7 +54,9 @@ def test_a_form_arrives_with_its_repeated_fields(server, client):
 
 def test_an_upload_arrives_whole(server, client):
     answer = client.post(
-        server.url("/upload"), data={"note": "from the sea"}, files={"file": ("tides.bin", BODY, "application/x-tide")}
+        server.url("/upload"),
+        data={"note": "from the sea"},
+        files={"file": ("tides.bin", BODY, "application/x-tide")},
     )
     assert answer.json() == {
         "name": "tides.bin",
@@ -90,7 +94,9 @@ def test_signed_cookies_come_back(server, client):
 
 
 def test_a_stream_arrives_whole(server, client):
-    assert client.get(server.url("/stream/2000")).text == "".join(f"line {number}\n" for number in range(2000))
+    assert client.get(server.url("/stream/2000")).text == "".join(
+        f"line {number}\n" for number in range(2000)
+    )
     assert client.get(server.url("/stream/0")).text == ""
 
 

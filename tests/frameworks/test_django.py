@@ -77,7 +77,9 @@ def test_a_failed_transaction_leaves_nothing(server, client):
     assert client.get(server.url("/readings/?place=nowhere")).json()["readings"] == []
 
 
-@pytest.mark.parametrize(("size", "kind"), [(1000, "InMemoryUploadedFile"), (500_000, "TemporaryUploadedFile")])
+@pytest.mark.parametrize(
+    ("size", "kind"), [(1000, "InMemoryUploadedFile"), (500_000, "TemporaryUploadedFile")]
+)
 def test_an_upload_reaches_the_disk_and_is_downloaded_again(server, client, size, kind):
     url = server.url("/upload/")
     sent = client.post(url, files={"file": ("tides.bin", BODY[:size])}, data={"note": "n"}).json()
@@ -105,7 +107,9 @@ def test_a_chunked_multipart_upload_reaches_the_disk(server, client):
 @pytest.mark.parametrize("size", [0, 1, 20_000, 500_000])
 def test_a_chunked_body_is_seen_whole(server, client, size):
     body = BODY[:size]
-    seen = client.post(server.url("/body/"), data=(body[start : start + 1234] for start in range(0, size, 1234))).json()
+    seen = client.post(
+        server.url("/body/"), data=(body[start : start + 1234] for start in range(0, size, 1234))
+    ).json()
     assert (seen["size"], seen["sha256"]) == (size, hashlib.sha256(body).hexdigest())
 
 

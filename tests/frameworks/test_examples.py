@@ -73,7 +73,9 @@ def test_django_in_one_file_greets_and_counts(django):
         assert "Hello from Django" in session.get(django.url("/")).text
         greeting = session.get(django.url("/greet/J%C3%B6rg")).json()["greeting"]
         assert greeting == "Hello, J\N{LATIN SMALL LETTER O WITH DIAERESIS}rg!"
-        assert session.get(django.url("/count/1000")).text == "".join(f"{number}\n" for number in range(1, 1001))
+        assert session.get(django.url("/count/1000")).text == "".join(
+            f"{number}\n" for number in range(1, 1001)
+        )
         assert session.get(django.url("/none")).status_code == 404
 
 

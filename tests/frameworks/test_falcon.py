@@ -36,7 +36,10 @@ def test_a_resource_answers_through_the_middleware(server, client):
 
 def test_media_goes_both_ways(server, client):
     assert client.post(server.url("/media"), json={"a": 1}).json() == {"got": {"a": 1}, "length": 8}
-    assert client.post(server.url("/media"), data="{", headers={"Content-Type": "application/json"}).status_code == 400
+    assert (
+        client.post(server.url("/media"), data="{", headers={"Content-Type": "application/json"}).status_code
+        == 400
+    )
 
 
 @pytest.mark.parametrize("bounded", ["true", "false"])
@@ -47,7 +50,9 @@ def test_a_body_is_read_whole(server, client, bounded):
 
 
 def test_a_chunked_body_is_read_whole(server, client):
-    answer = client.post(server.url("/body"), data=(BODY[start : start + 3333] for start in range(0, len(BODY), 3333)))
+    answer = client.post(
+        server.url("/body"), data=(BODY[start : start + 3333] for start in range(0, len(BODY), 3333))
+    )
     assert answer.text == hashlib.sha256(BODY).hexdigest()
 
 

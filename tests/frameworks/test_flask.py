@@ -36,7 +36,10 @@ def test_a_template_is_rendered(server, client):
 def test_json_goes_both_ways(server, client):
     sent = {"list": [1, 2.5, None], "wave": "\N{WATER WAVE}"}
     assert client.post(server.url("/json?a=1"), json=sent).json() == {"got": sent, "args": {"a": "1"}}
-    assert client.post(server.url("/json"), data="{", headers={"Content-Type": "application/json"}).status_code == 400
+    assert (
+        client.post(server.url("/json"), data="{", headers={"Content-Type": "application/json"}).status_code
+        == 400
+    )
 
 
 def test_a_session_lasts_through_a_redirect(server, client):
@@ -48,13 +51,17 @@ def test_a_session_lasts_through_a_redirect(server, client):
 @pytest.mark.parametrize("size", [0, 1, 400_000])
 def test_a_chunked_body_is_seen_whole(server, client, size):
     body = BODY[:size]
-    seen = client.post(server.url("/body"), data=(body[start : start + 999] for start in range(0, size, 999))).json()
+    seen = client.post(
+        server.url("/body"), data=(body[start : start + 999] for start in range(0, size, 999))
+    ).json()
     assert (seen["size"], seen["sha256"]) == (size, hashlib.sha256(body).hexdigest())
 
 
 def test_a_chunked_body_from_httpx_is_seen_whole(server):
     with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
-        seen = client.post(server.url("/body"), content=(BODY[start : start + 50_000] for start in range(0, 400_000, 50_000)))
+        seen = client.post(
+            server.url("/body"), content=(BODY[start : start + 50_000] for start in range(0, 400_000, 50_000))
+        )
         assert seen.json()["sha256"] == hashlib.sha256(BODY).hexdigest()
 
 
@@ -91,7 +98,12 @@ def test_an_upload_is_saved_and_served_again(server, client):
 
 def test_send_file_gives_ranges(server, client):
     url = server.url("/files/tides.bin")
-    for asked, start, end in (("0-0", 0, 1), ("100-299", 100, 300), ("399000-", 399_000, 400_000), ("-10", 399_990, 400_000)):
+    for asked, start, end in (
+        ("0-0", 0, 1),
+        ("100-299", 100, 300),
+        ("399000-", 399_000, 400_000),
+        ("-10", 399_990, 400_000),
+    ):
         part = client.get(url, headers={"Range": f"bytes={asked}"})
         assert (part.status_code, part.content) == (206, BODY[start:end])
         assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/400000"
@@ -102,11 +114,17 @@ def test_send_file_heeds_conditions(server, client):
     url = server.url("/files/tides.bin")
     whole = client.get(url)
     assert whole.content == BODY
-    for field, value in (("If-None-Match", whole.headers["ETag"]), ("If-Modified-Since", whole.headers["Last-Modified"])):
+    for field, value in (
+        ("If-None-Match", whole.headers["ETag"]),
+        ("If-Modified-Since", whole.headers["Last-Modified"]),
+    ):
         again = client.get(url, headers={field: value})
         assert (again.status_code, again.content) == (304, b"")
         assert "Transfer-Encoding" not in again.headers
-    assert client.get(url, headers={"Range": "bytes=0-9", "If-Range": whole.headers["ETag"]}).content == BODY[:10]
+    assert (
+        client.get(url, headers={"Range": "bytes=0-9", "If-Range": whole.headers["ETag"]}).content
+        == BODY[:10]
+    )
     assert client.get(url, headers={"Range": "bytes=0-9", "If-Range": '"other"'}).content == BODY
     head = client.head(url)
     assert head.headers["Content-Length"] == "400000"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import pytest
 from support.server import Server
 
@@ -44,28 +47,34 @@ def test_an_unread_chunked_upload_is_skipped(wire):
         assert wire.ask("GET", "/hello").body == HELLO
 
 
-def test_a_large_unread_upload_is_answered_and_the_connection_is_drained_or_closed(server):
-    for size in (1_000_000, 20_000_000):
-        with server.connect() as wire:
-            wire.send(f"POST /ignore_body HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode())
-            answer = wire.answer("POST")
-            assert answer.body == b"not read"
-            if answer.headers["Connection"] == "close":
-                wire.end_sending()
-                assert wire.rest() == b""
-            else:
+@pytest.mark.parametrize("size", [1_000_000, 20_000_000])
+def test_a_large_unread_upload_is_answered_and_what_follows_is_not_mistaken(server, size):
+    with server.connect() as wire:
+
+        def upload():
+            # The server may well have answered and closed before it has seen all of this.
+            with contextlib.suppress(OSError):
+                wire.send(f"POST /ignore_body HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode())
                 wire.send(b"z" * size)
-                assert wire.ask("GET", "/hello").body == HELLO
+
+        uploading = threading.Thread(target=upload)
+        uploading.start()
+        answer = wire.answer("POST")
+        assert answer.body == b"not read"
+        uploading.join()
+        if answer.headers["Connection"] != "close":
+            assert wire.ask("GET", "/hello").body == HELLO
 
 
 def test_a_partly_read_body_is_skipped(wire):
     for _ in range(3):
-        # The generator's first block is 64 KiB; the validator and the server see the rest go unread on HEAD.
-        assert wire.ask("POST", "/read_blocks", body=b"0123456789" * 100).body.endswith(b"[end]")
+        assert wire.ask("POST", "/read_some", body=b"0123456789" * 100).body == b"0123456"
         assert wire.ask("GET", "/hello").body == HELLO
 
 
-@pytest.mark.parametrize("path", ["raises", "raises_after_start", "raises_at_first_block", "returns_none", "starts_twice"])
+@pytest.mark.parametrize(
+    "path", ["raises", "raises_after_start", "raises_at_first_block", "returns_none", "starts_twice"]
+)
 def test_the_connection_is_whole_after_an_error_before_the_first_byte(server, path):
     with server.connect() as wire:
         for _ in range(3):

@@ -104,7 +104,9 @@ def test_all_probes_answer_in_turn_on_one_connection(server):
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("path", ["hello", "generator", "large?size=100000", "write", "real_file_without_length"])
+@pytest.mark.parametrize(
+    "path", ["hello", "generator", "large?size=100000", "write", "real_file_without_length"]
+)
 def test_an_http_1_0_client_gets_no_chunks(server, path):
     received = server.raw(f"GET /{path} HTTP/1.0\r\n\r\n".encode())
     head, _, body = received.partition(b"\r\n\r\n")

@@ -49,7 +49,9 @@ def test_a_chunked_body_is_seen_whole(server, client):
 
 
 def test_a_stream_arrives_whole(server, client):
-    assert client.get(server.url("/stream")).content == b"".join(b"wave %d\n" % number for number in range(1000))
+    assert client.get(server.url("/stream")).content == b"".join(
+        b"wave %d\n" % number for number in range(1000)
+    )
 
 
 def test_a_file_is_sent_through_the_wrapper(server):

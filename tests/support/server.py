@@ -267,7 +267,9 @@ class Server:
         if found is None:
             raise ServerFailed(f"no banner for {self.binds} from {self._own_command()}:\n{self.log}")
         self.addresses = [
-            Address("", 0, line["path"]) if line["path"] else Address(line["host"].strip("[]"), int(line["port"]))
+            Address("", 0, line["path"])
+            if line["path"]
+            else Address(line["host"].strip("[]"), int(line["port"]))
             for line in found
         ]
 

@@ -300,8 +300,16 @@ impl Core {
         loop {
             let in_body = matches!(self.phase, Phase::Gathering | Phase::Serving);
             if in_body {
-                let room = connection.settings().body_memory_max.saturating_sub(self.body.len());
-                if self.body.complete || self.body.fault.is_some() || room == 0 {
+                let room = connection.settings().body_memory_max.saturating_sub(self.body.held());
+                let ended = self.body.complete || self.body.fault.is_some();
+                if room == 0 && !ended && self.must_be_whole() {
+                    if let Err(error) = self.body.spill() {
+                        log::error!("a request body cannot be kept in a temporary file: {error}");
+                        self.body.fault = Some(BodyFault::Storage(error.kind()));
+                    }
+                    continue;
+                }
+                if ended || room == 0 {
                     self.dispatch(connection, turn);
                     return Step::Rest;
                 }
@@ -359,6 +367,12 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// A chunked body has no length until it is whole, and applications that know CGI's CONTENT_LENGTH alone take one without
+    /// for no body at all. So it is gathered to its end before the application starts.
+    fn must_be_whole(&self) -> bool {
+        self.head.as_ref().is_some_and(|(head, _)| head.body() == http::BodyKind::Chunked)
     }
 
     /// The first head has had its time since accept; a later one has it from its first byte.

@@ -138,7 +138,7 @@ impl Exchange {
     }
 
     /// The decoded length of a request body that is wholly in and untaken.
-    pub fn gathered_length(&self) -> Option<usize> {
+    pub fn gathered_length(&self) -> Option<u64> {
         let core = self.connection.lock();
         core.body.complete.then(|| core.body.len())
     }
@@ -149,7 +149,13 @@ impl Exchange {
         let mut core = self.connection.lock();
         let read = if core.body.len() > 0 {
             core.body_clock.stop(self.connection.shared.clock.now_ms());
-            BodyRead::Data(core.body.take())
+            core.body.take().map_or_else(
+                |error| {
+                    log::error!("a request body cannot be read from its temporary file: {error}");
+                    BodyRead::Fault(BodyFault::Storage(error.kind()))
+                },
+                BodyRead::Data,
+            )
         } else if let Some(fault) = &core.body.fault {
             BodyRead::Fault(fault.clone())
         } else if core.body.complete {

@@ -29,7 +29,8 @@ impl ErrorLog {
         })?;
         let options = pyo3::types::PyDict::new(py);
         if let Some(error) = error {
-            options.set_item("exc_info", error.value(py))?;
+            // Before 3.12 the traceback is not yet the exception's own.
+            options.set_item("exc_info", (error.get_type(py), error.value(py), error.traceback(py)))?;
         }
         logger.bind(py).call_method("error", ("%s", text), Some(&options))?;
         Ok(())

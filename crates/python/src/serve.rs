@@ -119,12 +119,16 @@ pub(crate) fn serve(
     }
     let mut values = Vec::new();
     for (name, value) in settings.iter().flatten() {
+        // None stands for the default, as in signatures.
+        if value.is_none() {
+            continue;
+        }
         let name: String = name.extract()?;
         let value = value_of(&value)
             .ok_or_else(|| PyTypeError::new_err(format!("{name}: not a value that a setting can have")))?;
         values.push((name, value));
     }
-    let settings = supervisor::from_python(&values).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let settings = supervisor::from_python(&values).map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
     let outcome = run(py, application, &settings, |py, addresses| match &on_ready {
         None => Ok(()),

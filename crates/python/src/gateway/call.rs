@@ -180,7 +180,7 @@ fn body_error(fault: &BodyFault) -> PyErr {
     match fault {
         BodyFault::TooSlow => PyTimeoutError::new_err(fault.to_string()),
         BodyFault::Lost | BodyFault::Stopped => PyConnectionResetError::new_err(fault.to_string()),
-        BodyFault::Request(_) => PyOSError::new_err(fault.to_string()),
+        BodyFault::Request(_) | BodyFault::Storage(_) => PyOSError::new_err(fault.to_string()),
     }
 }
 

@@ -229,6 +229,7 @@ fn status_of(fault: &BodyFault) -> Option<(u16, &'static str)> {
             _ => Some((400, "Bad Request")),
         },
         BodyFault::TooSlow => Some((408, "Request Timeout")),
+        BodyFault::Storage(_) => Some((500, "Internal Server Error")),
         BodyFault::Lost | BodyFault::Stopped => None,
     }
 }

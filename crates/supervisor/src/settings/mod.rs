@@ -66,7 +66,6 @@ pub struct Settings {
     pub trailer_count_max: usize,
     pub pipeline_size_max: usize,
     pub body_memory_max: usize,
-    pub write_buffer_max: u64,
     pub underscore_names: UnderscoreNames,
     pub hop_by_hop: HopByHop,
     /// `None`: the field is not sent.
@@ -140,7 +139,6 @@ impl Settings {
             trailer_count_max: 0,
             pipeline_size_max: 0,
             body_memory_max: 0,
-            write_buffer_max: 0,
             underscore_names: UnderscoreNames::Drop,
             hop_by_hop: HopByHop::Drop,
             server_header: None,

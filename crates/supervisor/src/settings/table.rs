@@ -462,16 +462,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
-        name: "write-buffer-max",
-        category: Category::Sizes,
-        kind: Kind::Size { range: Range(0, GIB), can_be_unlimited: false, field: number!(write_buffer_max) },
-        default: Some("64KiB"),
-        help: "Most unsent bytes of a response before the application waits.",
-        doc: "The application is asked for more once the client has taken enough. A single block that it hands over is kept \
-              whole, however large it is.",
-        ..PLAIN
-    },
-    Setting {
         name: "underscore-names",
         category: Category::Http,
         kind: Kind::Choice(|s| &mut s.underscore_names),

@@ -21,7 +21,11 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def readings(request: HttpRequest) -> HttpResponse:
-    rows = Reading.objects.filter(place=request.GET["place"]) if "place" in request.GET else Reading.objects.all()
+    rows = (
+        Reading.objects.filter(place=request.GET["place"])
+        if "place" in request.GET
+        else Reading.objects.all()
+    )
     return JsonResponse({"readings": list(rows.values("place", "height")), "database": connection.vendor})
 
 
@@ -40,7 +44,12 @@ def upload(request: HttpRequest) -> HttpResponse:
     sent = request.FILES["file"]
     name = default_storage.save(sent.name, sent)
     return JsonResponse(
-        {"name": name, "size": default_storage.size(name), "kind": type(sent).__name__, "note": request.POST["note"]}
+        {
+            "name": name,
+            "size": default_storage.size(name),
+            "kind": type(sent).__name__,
+            "note": request.POST["note"],
+        }
     )
 
 

@@ -1,0 +1,17 @@
+"""The conformance suite passes whole on this build, plain and with each probing application under wsgiref.validate."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TIDEGATE = Path(sys.executable).with_name("tidegate")
+
+
+def test_every_check_passes():
+    command = [sys.executable, "-m", "conformance", "--name", "tidegate", "--"]
+    command += [str(TIDEGATE), "--bind", "127.0.0.1:{port}", "{app}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
