@@ -29,7 +29,7 @@ MAY_IGNORE = ("HD18",)
 MAY_REFUSE = ("HD15", "HD16", "EX03-b")
 # Cases in which it is no fault to wait for the rest: a huge size was announced, but has not overflowed.
 MAY_WAIT = ("CH02", "CL01-k", "CL01-l")
-# RFC 9112 section 3.2.2 has a server ignore a Host that differs from an absolute target's, and use the latter.
+# RFC 9112 section 3.2.2 has a server ignore a Host that differs from an absolute target's, and use that.
 MAY_USE_TARGET = {"RL15-h": "b", "RL15-i": "b", "RL15-j": "b", "RL15-k": "b"}
 WAIT_S = 1.0
 

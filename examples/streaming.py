@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """`?ticks=3&every=0.5` gives three ticks, half a second apart; without `ticks`, they go on until the client leaves."""
+    """`?ticks=3&every=0.5` gives three ticks half a second apart; without `ticks` they do not end."""
     query = parse_qs(environ.get("QUERY_STRING", ""))
     ticks = float(query.get("ticks", ["inf"])[0])
     every_s = float(query.get("every", ["1"])[0])

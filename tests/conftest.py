@@ -1,4 +1,4 @@
-"""What all tests share: `support` and `apps` on the import path, and the server's log in a failure's report."""
+"""What all tests share: `support` and `apps` can be imported, and a failure shows the server's log."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Applications that the tests serve. Each is a real WSGI application: nothing in them knows the server under test."""
+"""Applications that the tests serve. They are plain WSGI: nothing in them knows the server under test."""

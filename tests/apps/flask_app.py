@@ -1,4 +1,4 @@
-"""A Flask application: JSON, sessions, streams with the request's context, files, errors and the callbacks at the end."""
+"""A Flask application: JSON, sessions, streams with context, files, errors and the callbacks at the end."""
 
 from __future__ import annotations
 

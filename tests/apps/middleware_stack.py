@@ -1,7 +1,7 @@
-"""A stack of middleware: a proxy's fields, two mounted applications, a validator, and a filter that rewrites responses.
+"""A stack of middleware: a proxy's fields, two mounted applications, validators, a filter that rewrites.
 
 From the outside in: ProxyFix, DispatcherMiddleware (`/api` and the rest), LintMiddleware, `Rewriter`, and the
-application, which uses `write()`, `exc_info` and iterables with `close()`.
+application, which uses `write()` and an iterable with `close()`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ warnings.simplefilter("always", HTTPWarning)
 
 
 class Rewriter:
-    """Gathers a whole response, written and returned, turns "ebb" into "flood" and compresses it for who accepts that.
+    """Gathers a whole response, written and returned, turns "ebb" into "flood", and compresses on request.
 
     A failure of the application inside is answered by starting the response once more, with `exc_info`.
     """

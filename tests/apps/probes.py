@@ -1,9 +1,9 @@
 """Small applications, one per path, that each probe one promise of PEP 3333.
 
-They are served three times: as they are (`plain`), behind the standard library's validator (`validated`) and behind
-werkzeug's (`linted`). Both watch the server and the application at once, so a legal probe must leave them silent.
-Everything in `LEGAL` is; `STANDARD_READS` are the reads of `wsgi.input` that PEP 3333 allows and a validator calls
-unsafe; `OFFENDERS` break a rule on purpose.
+They are served three times: as they are (`plain`), behind the standard library's validator (`validated`) and
+behind werkzeug's (`linted`). Both watch the server and the application at once, so a legal probe must leave
+them silent. Everything in `LEGAL` is; `STANDARD_READS` are the reads of `wsgi.input` that PEP 3333 allows and a
+validator calls unsafe; `OFFENDERS` break a rule on purpose.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def large(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 @legal
 def no_content(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    # werkzeug's middleware wants a Content-Length of 0 here, which RFC 9110 8.6 forbids: the server removes it.
+    # werkzeug wants a Content-Length of 0, which RFC 9110 8.6 forbids on the wire: the server removes it.
     start_response("204 No Content", [("Content-Length", "0")])
     return []
 
@@ -269,7 +269,8 @@ class Closing(io.BytesIO):
 
 
 def tides() -> Any:
-    file = tempfile.TemporaryFile()  # The server closes what it sends.
+    """A real file, open; the server closes what it sends."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115
     file.write(TIDES)
     file.seek(0)
     return file
@@ -289,7 +290,7 @@ def real_file_without_length(environ: Environ, start_response: StartResponse) ->
 
 @legal
 def file_from_the_middle(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """From the file's position on, and no further than Content-Length. Only the server's own wrapper stops there."""
+    """From the file's position on."""
     file = tides()
     file.seek(1000)
     start_response("200 OK", [*BINARY, ("Content-Length", str(len(TIDES) - 1000))])

@@ -1,4 +1,4 @@
-"""A Pyramid application: routes, renderers, a response iterable, uploads, a tween, an exception view and a file."""
+"""A Pyramid application: routes, renderers, streams, uploads, a tween, an exception view and a file."""
 
 from __future__ import annotations
 

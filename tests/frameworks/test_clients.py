@@ -1,4 +1,4 @@
-"""What real clients do on their own accord: keep connections, expect 100, send chunks, follow, compress, leave."""
+"""What real clients do of their own accord: keep connections, expect 100, send chunks, leave."""
 
 from __future__ import annotations
 

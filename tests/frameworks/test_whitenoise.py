@@ -29,7 +29,7 @@ def server(request, tmp_path_factory):
 
 @pytest.fixture
 def unvalidated(server):
-    """WhiteNoise's own errors have no Content-Type, which the validator asks of every response with a body."""
+    """WhiteNoise's own errors lack the Content-Type that the validator asks for."""
     if server.app.endswith(":validated"):
         pytest.skip("WhiteNoise's response does not satisfy the validator")
     return server

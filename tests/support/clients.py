@@ -10,7 +10,7 @@ from support.server import PATIENCE_S
 
 
 class Client(requests.Session):
-    """A session that keeps connections and cookies, waits no longer than a test may, and heeds no proxy settings."""
+    """A session that keeps connections and cookies, gives up in the end, and heeds no proxy settings."""
 
     def __init__(self) -> None:
         super().__init__()

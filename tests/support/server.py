@@ -38,7 +38,8 @@ _BANNER = re.compile(
 # What `wsgiref.validate`, werkzeug's LintMiddleware and Python's own warnings leave in a log when a rule of
 # WSGI is broken, and the traceback that follows from an application or a server that failed.
 COMPLAINT = re.compile(
-    r"AssertionError|WSGIWarning|HTTPWarning|ResourceWarning|without being closed|Traceback \(most recent call last\)"
+    r"AssertionError|WSGIWarning|HTTPWarning|ResourceWarning|without being closed"
+    r"|Traceback \(most recent call last\)"
 )
 
 
@@ -77,8 +78,8 @@ class Server:
     """A running server. Ready once entered: its banner has been read, so it accepts connections.
 
     `app` is `MODULE:ATTR`, importable from `tests` or from `cwd`. `binds` are passed as `--bind`; port 0 lets
-    the system choose, so that any number of servers run beside one another. `options` are further flags; they are
-    Tidegate's own, and left out when TIDEGATE_TEST_COMMAND names another server.
+    the system choose, so that any number of servers run beside one another. `options` are further flags; being
+    Tidegate's own, they are left out when TIDEGATE_TEST_COMMAND names another server.
     """
 
     running: ClassVar[list[Server]] = []
@@ -286,7 +287,7 @@ class Server:
                 time.sleep(0.02)
 
     def _wait(self, condition: Callable[[], T | None], timeout_s: float) -> T | None:
-        """Wait until `condition()` is not None, looking again whenever output arrives; None when it never is."""
+        """Wait until `condition()` is not None, looking whenever output arrives; None when it never is."""
         deadline = time.monotonic() + timeout_s
         with self._grown:
             while True:
@@ -296,7 +297,7 @@ class Server:
                 left = deadline - time.monotonic()
                 if ended or left <= 0:
                     return None
-                # The last notice comes just before a reader's end, so its end is looked for now and then as well.
+                # The last notice comes just before a reader's end: look for that now and then too.
                 self._grown.wait(min(left, 0.25))
 
     def _started(self) -> subprocess.Popen[bytes]:

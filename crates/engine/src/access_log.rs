@@ -71,7 +71,14 @@ impl AccessLog {
     }
 
     /// A request that an application has answered. Status 0 stands for one cut before its head.
-    pub(crate) fn served(&self, peer: Peer, head: &RequestHead, status: u16, body_sent: u64, started: Instant) {
+    pub(crate) fn served(
+        &self,
+        peer: Peer,
+        head: &RequestHead,
+        status: u16,
+        body_sent: u64,
+        started: Instant,
+    ) {
         let mut line = Vec::with_capacity(256);
         self.begin(&mut line, peer, started);
         escape(head.method().as_bytes(), &mut line);

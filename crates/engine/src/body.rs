@@ -28,7 +28,9 @@ impl fmt::Display for BodyFault {
         match self {
             Self::Request(fault) => fault.fmt(f),
             Self::TooSlow => f.write_str("the request body came slower than the minimum rate"),
-            Self::Storage(kind) => write!(f, "the request body could not be kept in a temporary file: {kind}"),
+            Self::Storage(kind) => {
+                write!(f, "the request body could not be kept in a temporary file: {kind}")
+            }
             Self::Lost => f.write_str("the client left before the request body was complete"),
             Self::Stopped => f.write_str("the server stops"),
         }

@@ -188,7 +188,17 @@ impl Connection {
             dropped: 0,
             scheduled_ms: NEVER,
         };
-        Self { slot, id, socket, peer, local, shared, left: AtomicBool::new(false), note: OnceLock::new(), core: Mutex::new(core) }
+        Self {
+            slot,
+            id,
+            socket,
+            peer,
+            local,
+            shared,
+            left: AtomicBool::new(false),
+            note: OnceLock::new(),
+            core: Mutex::new(core),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -282,7 +292,9 @@ impl Core {
     fn advance(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> bool {
         loop {
             let step = match self.phase {
-                Phase::Waiting | Phase::Head | Phase::Gathering | Phase::Serving => self.take_in(connection, turn),
+                Phase::Waiting | Phase::Head | Phase::Gathering | Phase::Serving => {
+                    self.take_in(connection, turn)
+                }
                 Phase::Flushing => self.wind_up(connection, turn),
                 Phase::Lingering => self.linger(connection, turn),
                 Phase::Closed => Step::Rest,
@@ -343,7 +355,8 @@ impl Core {
                     let started = connection.shared.access_log.is_some().then(clock::instant);
                     self.head = Some((head, started));
                     self.phase = Phase::Gathering;
-                    let time_us = connection.settings().body_timeout_ms.map_or(NEVER, |time_ms| time_ms * 1000);
+                    let time_us =
+                        connection.settings().body_timeout_ms.map_or(NEVER, |time_ms| time_ms * 1000);
                     self.body_clock = BodyClock::Stopped { left_us: time_us };
                     self.body_clock.start(turn.now_ms);
                 }
@@ -484,7 +497,9 @@ impl Core {
     /// Whether the reactor has something to do for this connection after an exchange has touched it.
     pub(crate) fn wants_attention(&self, settings: &Settings) -> bool {
         match self.phase {
-            Phase::Waiting => self.readable || self.http.buffered() > 0 || self.idle_until_ms < self.scheduled_ms,
+            Phase::Waiting => {
+                self.readable || self.http.buffered() > 0 || self.idle_until_ms < self.scheduled_ms
+            }
             Phase::Serving => {
                 (self.readable && !self.body.complete) || self.deadline_ms(settings) < self.scheduled_ms
             }
@@ -532,7 +547,8 @@ impl Core {
         if self.start_next(connection, turn.now_ms) {
             return Step::Again;
         }
-        let peer_may_send = self.refused || self.readable || self.http.buffered() > 0 || !self.http.request_body_complete();
+        let peer_may_send =
+            self.refused || self.readable || self.http.buffered() > 0 || !self.http.request_body_complete();
         if self.ended && !self.readable || !peer_may_send {
             self.close(connection);
         } else {
@@ -623,8 +639,12 @@ impl Core {
             Phase::Waiting => self.idle_until_ms,
             Phase::Head => self.since_ms + settings.head_timeout_ms,
             Phase::Gathering => self.body_clock.deadline_ms(),
-            Phase::Serving | Phase::Flushing if !self.output.is_empty() => self.progress_ms + settings.write_timeout_ms,
-            Phase::Serving if !self.body.complete && self.body.fault.is_none() => self.body_clock.deadline_ms(),
+            Phase::Serving | Phase::Flushing if !self.output.is_empty() => {
+                self.progress_ms + settings.write_timeout_ms
+            }
+            Phase::Serving if !self.body.complete && self.body.fault.is_none() => {
+                self.body_clock.deadline_ms()
+            }
             Phase::Serving | Phase::Closed => NEVER,
             Phase::Flushing | Phase::Lingering => self.since_ms + LINGER_MS,
         }
@@ -664,7 +684,8 @@ impl BodyClock {
 
     pub(crate) fn stop(&mut self, now_ms: Millis) {
         if let Self::Running { deadline_us } = *self {
-            let left_us = if deadline_us == NEVER { NEVER } else { deadline_us.saturating_sub(now_ms * 1000) };
+            let left_us =
+                if deadline_us == NEVER { NEVER } else { deadline_us.saturating_sub(now_ms * 1000) };
             *self = Self::Stopped { left_us };
         }
     }

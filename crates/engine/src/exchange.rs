@@ -236,7 +236,9 @@ impl Exchange {
             let output = &mut core.output;
             Ok(match block {
                 Block::Borrowed(_) => output.send(&connection.socket, out, false),
-                Block::Shared(bytes) => output.send_large(&connection.socket, out, bytes.slice(..take), &tail),
+                Block::Shared(bytes) => {
+                    output.send_large(&connection.socket, out, bytes.slice(..take), &tail)
+                }
                 Block::File { file, offset, .. } => match output.send(&connection.socket, out, take > 0) {
                     Flushed::Lost(kind) => Flushed::Lost(kind),
                     flushed => {

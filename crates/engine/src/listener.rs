@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, getsockname, listen, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, getsockname, listen,
+    socket_with, sockopt,
 };
 
 use crate::clock::{Millis, NEVER};
@@ -252,7 +253,8 @@ pub fn bind_all(addresses: &[BindAddress], backlog: i32) -> Result<Vec<Listener>
     addresses
         .iter()
         .map(|address| {
-            Listener::bind(address, backlog, has_v4_twin(address, addresses)).map_err(|error| (address.clone(), error))
+            Listener::bind(address, backlog, has_v4_twin(address, addresses))
+                .map_err(|error| (address.clone(), error))
         })
         .collect()
 }

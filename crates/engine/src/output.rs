@@ -96,7 +96,13 @@ impl Output {
     }
 
     /// Sends `before`, `data` and `after` in one call without copying `data`; what is left of `data` is kept by reference.
-    pub(crate) fn send_large(&mut self, socket: &Socket, before: &[u8], data: Bytes, after: &[u8]) -> Flushed {
+    pub(crate) fn send_large(
+        &mut self,
+        socket: &Socket,
+        before: &[u8],
+        data: Bytes,
+        after: &[u8],
+    ) -> Flushed {
         if !self.is_empty() {
             self.push_bytes(Bytes::copy_from_slice(before));
             self.push_bytes(data);

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use mio::event::Event;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -67,7 +67,11 @@ impl Reactor {
     ///
     /// # Errors
     /// What the system says of epoll, eventfd or timerfd.
-    pub fn new(listeners: Vec<Listener>, settings: Settings, access_log: Option<AccessLog>) -> io::Result<Self> {
+    pub fn new(
+        listeners: Vec<Listener>,
+        settings: Settings,
+        access_log: Option<AccessLog>,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let timers = Timers::new()?;
@@ -150,7 +154,7 @@ impl Reactor {
     /// Handles what [`Reactor::poll`] has found, up to the first exchange that is ready for the application.
     ///
     /// One at a time, so that a request is answered while its socket is still in the processor's caches. `None` when all is
-    /// handled.
+    /// handled; an outer loop asks until then before it watches the descriptor again.
     pub fn next_exchange(&mut self) -> Option<Exchange> {
         while self.ready.is_empty() && self.handle_one() {}
         self.ready.pop_front()
@@ -197,8 +201,12 @@ impl Reactor {
         self.follow_lifecycle();
         self.keep_deadlines(self.now_ms);
         self.accept(self.now_ms);
-        if self.watched && self.has_unfinished_work() {
-            self.shared.wake();
+        if self.watched {
+            // From here on, whoever adds work wakes the outer loop; what is left already does so at once.
+            let silent = self.shared.fall_asleep() && !self.listeners_want() && self.ready.is_empty();
+            if !silent {
+                self.shared.wake();
+            }
         }
     }
 
@@ -293,10 +301,6 @@ impl Reactor {
         self.has_room() && self.listeners.iter().any(|listener| listener.ready && listener.retry_ms == NEVER)
     }
 
-    fn has_unfinished_work(&self) -> bool {
-        self.listeners_want() || !self.ready.is_empty() || !self.shared.fall_asleep()
-    }
-
     fn accept(&mut self, now_ms: Millis) {
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
@@ -320,7 +324,8 @@ impl Reactor {
                         if listener.backoff_ms == 0 {
                             log::warn!("no new connections for now: {error}");
                         }
-                        listener.backoff_ms = (listener.backoff_ms * 2).clamp(BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+                        listener.backoff_ms =
+                            (listener.backoff_ms * 2).clamp(BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
                         listener.retry_ms = Timers::round_up(now_ms + listener.backoff_ms);
                         self.timers.push(listener.retry_ms, (usize::MAX, 0));
                     }

@@ -71,7 +71,9 @@ impl Shared {
 
     /// Moves what wants attention into the reactor's work.
     pub(crate) fn take_attention(&self, work: &mut VecDeque<Work>) {
-        work.extend(self.attention.lock().unwrap_or_else(PoisonError::into_inner).drain(..).map(Work::Attend));
+        work.extend(
+            self.attention.lock().unwrap_or_else(PoisonError::into_inner).drain(..).map(Work::Attend),
+        );
     }
 
     /// The reactor is about to sleep; false when there is work after all.

@@ -78,7 +78,11 @@ impl Timers {
             tv_nsec: (delay_ms % 1000 * 1_000_000) as _,
         };
         let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: interval, it_value: value })?;
+        timerfd_settime(
+            &self.fd,
+            TimerfdTimerFlags::empty(),
+            &Itimerspec { it_interval: interval, it_value: value },
+        )?;
         self.armed_ms = earliest_ms;
         Ok(())
     }

@@ -24,7 +24,11 @@ fn error(line: String) -> LoadError {
 const USUAL_NAMES: [&str; 2] = ["application", "app"];
 
 /// Imports the module, finds the attribute, calls it first if it is a factory, and checks that it can be called.
-pub(crate) fn load<'py>(py: Python<'py>, spec: &AppSpec, factory: bool) -> Result<Bound<'py, PyAny>, LoadError> {
+pub(crate) fn load<'py>(
+    py: Python<'py>,
+    spec: &AppSpec,
+    factory: bool,
+) -> Result<Bound<'py, PyAny>, LoadError> {
     let module = import(py, spec)?;
     let found = match &spec.attribute {
         Some(path) => {
@@ -51,10 +55,9 @@ pub(crate) fn load<'py>(py: Python<'py>, spec: &AppSpec, factory: bool) -> Resul
     };
     let application = if factory {
         callable(&found, spec, "--factory: ")?;
-        found.call0().map_err(|cause| LoadError {
-            line: format!("the factory {spec} failed"),
-            cause: Some(cause),
-        })?
+        found
+            .call0()
+            .map_err(|cause| LoadError { line: format!("the factory {spec} failed"), cause: Some(cause) })?
     } else {
         found
     };
@@ -85,15 +88,16 @@ fn is_about(py: Python<'_>, cause: &PyErr, module: &str) -> bool {
     missing.is_some_and(|missing| module == missing || module.starts_with(&format!("{missing}.")))
 }
 
-fn attribute<'py>(owner: &Bound<'py, PyAny>, name: &str, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
+fn attribute<'py>(
+    owner: &Bound<'py, PyAny>,
+    name: &str,
+    spec: &AppSpec,
+) -> Result<Bound<'py, PyAny>, LoadError> {
     if let Some(found) = owner.getattr_opt(name)? {
         return Ok(found);
     }
-    let near: Vec<String> = owner
-        .py()
-        .import("difflib")?
-        .call_method1("get_close_matches", (name, owner.dir()?))?
-        .extract()?;
+    let near: Vec<String> =
+        owner.py().import("difflib")?.call_method1("get_close_matches", (name, owner.dir()?))?.extract()?;
     let hint = if near.is_empty() { String::new() } else { format!("; near: {}", near.join(", ")) };
     Err(error(format!("module {:?} has no attribute {name:?}{hint}", spec.module)))
 }
@@ -111,7 +115,10 @@ fn refuse_asgi(application: &Bound<'_, PyAny>, spec: &AppSpec) -> Result<(), Loa
     let is_coroutine = application.py().import("inspect")?.getattr("iscoroutinefunction")?;
     let by_call = application.getattr_opt("__call__")?;
     if is_coroutine.call1((application,))?.is_truthy()?
-        || by_call.map(|call| is_coroutine.call1((call,))).transpose()?.is_some_and(|is| is.is_truthy().unwrap_or(false))
+        || by_call
+            .map(|call| is_coroutine.call1((call,)))
+            .transpose()?
+            .is_some_and(|is| is.is_truthy().unwrap_or(false))
     {
         return Err(error(format!("{spec} is an ASGI application; this version serves WSGI applications")));
     }

@@ -128,7 +128,8 @@ pub(crate) fn serve(
             .ok_or_else(|| PyTypeError::new_err(format!("{name}: not a value that a setting can have")))?;
         values.push((name, value));
     }
-    let settings = supervisor::from_python(&values).map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
+    let settings = supervisor::from_python(&values)
+        .map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
     let outcome = run(py, application, &settings, |py, addresses| match &on_ready {
         None => Ok(()),

@@ -88,7 +88,13 @@ impl Call {
     /// Sends a block of the response, before the first one its head, and waits until the application may go on.
     ///
     /// `length` is what the gateway knows of the whole body, for a head that does not say it.
-    pub(crate) fn emit(&self, py: Python<'_>, block: Block<'_>, length: BodyLength, last: bool) -> PyResult<Emitted> {
+    pub(crate) fn emit(
+        &self,
+        py: Python<'_>,
+        block: Block<'_>,
+        length: BodyLength,
+        last: bool,
+    ) -> PyResult<Emitted> {
         let sent = {
             let mut response = lock(&self.response);
             let Response { head, head_sent, .. } = &mut *response;
@@ -151,7 +157,9 @@ impl Call {
             let pair = item.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
             let (name, value) = match pair {
                 Some(pair) => (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?),
-                None => return Err(PyTypeError::new_err("each header must be a (name, value) tuple [PEP 3333]")),
+                None => {
+                    return Err(PyTypeError::new_err("each header must be a (name, value) tuple [PEP 3333]"));
+                }
             };
             let (Ok(name), Ok(value)) = (name.cast::<PyString>(), value.cast::<PyString>()) else {
                 return Err(PyTypeError::new_err("names and values of headers must be str [PEP 3333]"));
@@ -166,7 +174,9 @@ impl Call {
                             "header {name:?}: hop-by-hop headers are the server's to set [PEP 3333]"
                         )));
                     }
-                    HopByHop::Drop => log::warn!("the application set the hop-by-hop header {name:?}: dropped"),
+                    HopByHop::Drop => {
+                        log::warn!("the application set the hop-by-hop header {name:?}: dropped")
+                    }
                 }
             }
         }
@@ -225,9 +235,8 @@ pub(crate) struct Write {
 impl Write {
     #[pyo3(signature = (data, /))]
     fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let data = data
-            .cast::<PyBytes>()
-            .map_err(|_| PyTypeError::new_err("write() takes bytes [PEP 3333]"))?;
+        let data =
+            data.cast::<PyBytes>().map_err(|_| PyTypeError::new_err("write() takes bytes [PEP 3333]"))?;
         // Like an empty block, an empty write does not yet send the head.
         if data.as_bytes().is_empty() {
             return Ok(());

@@ -157,7 +157,11 @@ impl Environs {
     }
 
     /// Puts a request's own body stream into its environ.
-    pub(crate) fn set_input(&self, environ: &Bound<'_, PyDict>, input: &Bound<'_, WsgiInput>) -> PyResult<()> {
+    pub(crate) fn set_input(
+        &self,
+        environ: &Bound<'_, PyDict>,
+        input: &Bound<'_, WsgiInput>,
+    ) -> PyResult<()> {
         environ.set_item(&self.names.wsgi_input, input)
     }
 

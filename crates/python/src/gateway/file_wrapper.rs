@@ -66,7 +66,9 @@ impl FileWrapper {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let block = self.file.bind(py).call_method1(intern!(py, "read"), (self.block_size,))?;
-        let ended = block.cast::<PyBytes>().map_or_else(|_| block.is_truthy().map(|some| !some), |b| Ok(b.as_bytes().is_empty()))?;
+        let ended = block
+            .cast::<PyBytes>()
+            .map_or_else(|_| block.is_truthy().map(|some| !some), |b| Ok(b.as_bytes().is_empty()))?;
         Ok(if ended { None } else { Some(block) })
     }
 

@@ -207,7 +207,11 @@ impl Wsgi {
                 status_of(fault)
             }
             _ => {
-                self.error_log.say(py, &format!("the application failed on {method} {target:?}"), Some(error));
+                self.error_log.say(
+                    py,
+                    &format!("the application failed on {method} {target:?}"),
+                    Some(error),
+                );
                 Some((500, "Internal Server Error"))
             }
         };
@@ -261,7 +265,9 @@ fn as_block<'a, 'py>(block: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Py
 
 fn wrong_block(block: &Bound<'_, PyAny>) -> PyErr {
     match block.get_type().name() {
-        Ok(kind) => PyTypeError::new_err(format!("the application must yield bytes blocks, not {kind} [PEP 3333]")),
+        Ok(kind) => {
+            PyTypeError::new_err(format!("the application must yield bytes blocks, not {kind} [PEP 3333]"))
+        }
         Err(error) => error,
     }
 }

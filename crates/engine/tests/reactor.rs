@@ -1,0 +1,266 @@
+//! The reactor from outside: turned by somebody who watches its one descriptor, as an event loop would.
+
+#![expect(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "a test that cannot go on fails")]
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tidegate_engine::http::{BodyLength, ResponseHead};
+use tidegate_engine::{
+    BindAddress, Block, BodyRead, Exchange, LocalAddress, Reactor, SendError, Settings, bind_all,
+};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Longer than any test takes unless it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Watched {
+    reactor: Reactor,
+    waiting: VecDeque<Exchange>,
+    descriptor: RawFd,
+    address: SocketAddr,
+}
+
+impl Watched {
+    fn new(settings: Settings) -> Self {
+        let bind = BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 };
+        let listeners = bind_all(&[bind], 128).unwrap();
+        let mut reactor = Reactor::new(listeners, settings, None).unwrap();
+        let address = match &reactor.addresses()[0] {
+            LocalAddress::Inet(address) => *address,
+            LocalAddress::Unix(_) => unreachable!("bound to TCP"),
+        };
+        let descriptor = reactor.descriptor();
+        Self { reactor, waiting: VecDeque::new(), descriptor, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    fn is_readable(&self, wait: Duration) -> bool {
+        // The reactor, which owns the descriptor, outlives the borrow.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
+        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0
+    }
+
+    /// Turns whenever the descriptor says so, answering what comes, until `done`.
+    fn serve_until(&mut self, mut answer: impl FnMut(Exchange), mut done: impl FnMut() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < end, "the descriptor stayed silent");
+            self.look();
+            while let Some(exchange) = self.waiting.pop_front() {
+                answer(exchange);
+            }
+        }
+    }
+
+    /// What an event loop's callback does, if the descriptor asks for it.
+    fn look(&mut self) {
+        if self.is_readable(Duration::from_millis(20)) {
+            self.reactor.poll(Some(Duration::ZERO)).unwrap();
+            while let Some(exchange) = self.reactor.next_exchange() {
+                self.waiting.push_back(exchange);
+            }
+        }
+    }
+
+    fn next(&mut self) -> Exchange {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no exchange came");
+            self.look();
+            if let Some(exchange) = self.waiting.pop_front() {
+                return exchange;
+            }
+        }
+    }
+}
+
+fn answer(mut exchange: Exchange, body: &[u8]) {
+    let head = ResponseHead::new(200, b"OK").unwrap();
+    let length = BodyLength::Known(body.len() as u64);
+    exchange.send(Some((&head, length)), Block::Borrowed(body), true).unwrap();
+}
+
+#[test]
+fn whoever_watches_the_descriptor_misses_nothing() {
+    let mut watched = Watched::new(Settings::default());
+    assert!(!watched.is_readable(Duration::from_millis(50)), "an idle reactor is silent");
+    let mut clients: Vec<_> = (0..50).map(|_| watched.connect()).collect();
+    for client in &mut clients {
+        client.write_all(GET).unwrap();
+    }
+    let mut served = 0;
+    let counter = std::cell::Cell::new(0);
+    watched.serve_until(
+        |exchange| {
+            answer(exchange, b"hello");
+            served += 1;
+            counter.set(served);
+        },
+        || counter.get() == 50,
+    );
+    for client in &mut clients {
+        let mut received = [0; 512];
+        let size = client.read(&mut received).unwrap();
+        assert!(received[..size].ends_with(b"hello"));
+    }
+}
+
+#[test]
+fn work_left_over_by_a_bound_leaves_the_descriptor_readable() {
+    let mut watched = Watched::new(Settings::default());
+    let mut client = watched.connect();
+    let count = 2_000;
+    let writer = std::thread::spawn({
+        let mut client = client.try_clone().unwrap();
+        move || client.write_all(&GET.repeat(count)).unwrap()
+    });
+    let reader = std::thread::spawn(move || {
+        let (mut found, mut received) = (0, Vec::new());
+        let mut buffer = [0; 65536];
+        while found < count {
+            let size = client.read(&mut buffer).unwrap();
+            assert!(size > 0, "closed after {found}");
+            received.extend_from_slice(&buffer[..size]);
+            found = received.windows(8).filter(|window| window == b"HTTP/1.1").count();
+        }
+    });
+    let served = std::cell::Cell::new(0);
+    watched.serve_until(
+        |exchange| {
+            answer(exchange, b"x");
+            served.set(served.get() + 1);
+        },
+        || served.get() == count && reader.is_finished(),
+    );
+    writer.join().unwrap();
+    reader.join().unwrap();
+}
+
+#[test]
+fn an_exchange_that_is_answered_from_another_thread_wakes_the_reactor() {
+    let mut watched = Watched::new(Settings::default());
+    let mut client = watched.connect();
+    // Two requests: the second can only be read after the first is answered.
+    client.write_all(&GET.repeat(2)).unwrap();
+    let first = watched.next();
+    let other = std::thread::spawn(move || answer(first, b"one"));
+    let second = watched.next();
+    other.join().unwrap();
+    answer(second, b"two");
+}
+
+#[test]
+fn a_dropped_exchange_cuts_its_connection() {
+    let mut watched = Watched::new(Settings::default());
+    let mut client = watched.connect();
+    client.write_all(GET).unwrap();
+    drop(watched.next());
+    let closed = std::cell::Cell::new(false);
+    let reader = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        received
+    });
+    watched.serve_until(
+        |_| {},
+        || {
+            closed.set(reader.is_finished());
+            closed.get()
+        },
+    );
+    assert_eq!(reader.join().unwrap(), b"");
+}
+
+#[test]
+fn a_peer_that_resets_is_known_while_its_exchange_is_open() {
+    let mut watched = Watched::new(Settings::default());
+    let mut client = watched.connect();
+    client.write_all(GET).unwrap();
+    let mut exchange = watched.next();
+    assert!(!exchange.client_left());
+    // Unread data at close makes the kernel send a reset.
+    let head = ResponseHead::new(200, b"OK").unwrap();
+    exchange.send(Some((&head, BodyLength::Unknown)), Block::Borrowed(b"first"), false).unwrap();
+    let mut one = [0];
+    client.read_exact(&mut one).unwrap();
+    drop(client);
+    watched.serve_until(|_| {}, || exchange.client_left());
+    let lost = loop {
+        match exchange.send(None, Block::Borrowed(b"more"), false) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(lost, SendError::Gone));
+}
+
+#[test]
+fn a_body_that_is_longer_than_memory_is_streamed_and_a_chunked_one_is_whole() {
+    let mut watched = Watched::new(Settings { body_memory_max: 1000, ..Settings::default() });
+    let mut streaming = watched.connect();
+    streaming.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n").unwrap();
+    streaming.write_all(&[b'x'; 2000]).unwrap();
+    let mut exchange = watched.next();
+    assert_eq!(exchange.gathered_length(), None);
+    assert!(matches!(exchange.read_body(), BodyRead::Data(_)));
+    drop(exchange);
+
+    let mut chunked = watched.connect();
+    chunked.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    for _ in 0..5 {
+        chunked.write_all(b"3e8\r\n").unwrap();
+        chunked.write_all(&[b'y'; 1000]).unwrap();
+        chunked.write_all(b"\r\n").unwrap();
+    }
+    chunked.write_all(b"0\r\n\r\n").unwrap();
+    let mut exchange = watched.next();
+    assert_eq!(exchange.gathered_length(), Some(5000));
+    let mut total = 0;
+    loop {
+        match exchange.read_body() {
+            BodyRead::Data(bytes) => total += bytes.len(),
+            BodyRead::End => break,
+            other => unreachable!("{other:?}"),
+        }
+    }
+    assert_eq!(total, 5000);
+}
+
+#[test]
+fn a_drain_ends_when_the_last_connection_has() {
+    let mut watched = Watched::new(Settings::default());
+    let mut client = watched.connect();
+    client.write_all(GET).unwrap();
+    let exchange = watched.next();
+    watched.reactor.handle().drain();
+    watched.reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert!(!watched.reactor.is_finished());
+    assert!(TcpStream::connect(watched.address).is_err(), "nobody listens any more");
+    answer(exchange, b"last");
+    let mut received = Vec::new();
+    let reader = std::thread::spawn(move || {
+        client.read_to_end(&mut received).unwrap();
+        received
+    });
+    let end = Instant::now() + PATIENCE;
+    while !watched.reactor.is_finished() {
+        assert!(Instant::now() < end);
+        watched.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+    }
+    let received = String::from_utf8(reader.join().unwrap()).unwrap();
+    assert!(received.contains("Connection: close\r\n"));
+    assert!(received.ends_with("last"));
+}
