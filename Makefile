@@ -30,7 +30,7 @@ run: build ## serve examples/clock.py on port 8000
 
 test: build $(VENV)/.tests-installed ## every test
 	cargo test --locked --quiet --package tidegate-http --package tidegate-engine --package tidegate-supervisor
-	$(BIN)/python -m pytest --quiet -n 2 tests
+	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
 
 test-pythons: ## build and test with every CPython from 3.10 on that is found
 	tools/test-pythons

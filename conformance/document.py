@@ -122,13 +122,14 @@ def summary_table(rows: Sequence[Row], checks: Sequence[Check]) -> str:
     families = list(dict.fromkeys(check.family for check in checks))
     lines = []
     for row in rows:
-        applied = [row.results[check.id] for check in checks if mark(row.results.get(check.id)) != "n/a"]
+        applied = [check for check in checks if mark(row.results.get(check.id)) != "n/a"]
+        failed = [check for check in applied if row.results[check.id]["verdict"] == "fail"]
         cells = []
         for family in families:
-            of_family = [result for result in applied if result["family"] == family]
-            cells.append(f"{sum(result['verdict'] == 'pass' for result in of_family)}/{len(of_family)}")
-        failed = [result for result in applied if result["verdict"] == "fail"]
-        cells += [str(sum(result["level"] == level.value for result in failed)) for level in Level]
+            of_family = [check for check in applied if check.family == family]
+            failed_of_family = sum(check.family == family for check in failed)
+            cells.append(f"{len(of_family) - failed_of_family}/{len(of_family)}")
+        cells += [str(sum(check.level is level for check in failed)) for level in Level]
         lines.append([row.name, *cells])
     text = (
         "Checks passed of those that apply, by family (PEP 3333; RL request line, HD header fields,\n"

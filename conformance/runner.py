@@ -60,6 +60,9 @@ def run_suite(target: Target, options: Options) -> list[Result]:
         raise UsageError("the command has no {app} in it, so there is nowhere to name the application")
     if not any("{port}" in word for word in target.commands[Variant.TCP]):
         raise UsageError("the command has no {port} in it, so the server cannot be told where to listen")
+    program = target.commands[Variant.TCP][0]
+    if shutil.which(program) is None:
+        raise UsageError(f"{program}: there is no such program")
     checks = select_checks(options.only)
     order = {check.id: number for number, check in enumerate(checks)}
     folder = Path(tempfile.mkdtemp(prefix="conformance-", dir=options.work_dir))

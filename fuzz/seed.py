@@ -52,7 +52,9 @@ def main() -> int:
     wires = [wire for wire in inputs() if len(wire) <= SIZE_MAX]
     bodies = [wire.split(b"\r\n\r\n", 1)[1] for wire in wires if b"chunked\r\n\r\n" in wire]
     seed("head", wires)
-    seed("connection", wires + [first + second for first, second in zip(wires[::2], wires[1::2], strict=False)])
+    seed(
+        "connection", wires + [first + second for first, second in zip(wires[::2], wires[1::2], strict=False)]
+    )
     seed("chunked", bodies)
     return 0
 

@@ -303,6 +303,7 @@ def _(server: Live) -> None:
     "PEP-22e",
     "A mount point ends on a segment: /mountain is not inside /mount.",
     "PEP 3333, SCRIPT_NAME",
+    Level.SHOULD,
     variant=Variant.MOUNTED,
 )
 def _(server: Live) -> None:

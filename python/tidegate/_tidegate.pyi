@@ -17,8 +17,9 @@ class _Readable(Protocol):
 class FileWrapper(Iterator[bytes]):
     """A file as an iterable of blocks: ``environ["wsgi.file_wrapper"]`` (PEP 3333).
 
-    Returned as it is from an application, a regular file is sent by the kernel, from its current position to its end or
-    to Content-Length, whichever comes first. Any other object with ``read`` is read in blocks of ``block_size`` bytes.
+    Returned as it is from an application, a regular file is sent by the kernel, from its current position to
+    its end or to Content-Length, whichever comes first. Any other object with ``read`` is read in blocks of
+    ``block_size`` bytes.
 
     :raises ValueError: when ``block_size`` is less than 1.
     """
@@ -37,15 +38,15 @@ def serve(
     /,
     *,
     on_ready: Callable[[list[Any]], object] | None = None,
-    **settings: bool | float | str | PathLike[str] | Iterable[str],
+    **settings: bool | float | str | PathLike[str] | Iterable[str] | None,
 ) -> None:
     """Run a WSGI application in this process until SIGTERM or SIGINT stops it.
 
     :param application: the application object.
-    :param on_ready: called once with the bound addresses, when connections are accepted: ``(host, port)`` for TCP, the
-        path for a unix socket, in the order of ``bind``.
-    :param settings: settings by their names in ``docs/settings.md``, ``_`` for ``-``; times in seconds, sizes in bytes.
-        Nothing is read from the environment or from files.
+    :param on_ready: called once with the bound addresses, when connections are accepted: ``(host, port)`` for
+        TCP, the path for a unix socket, in the order of ``bind``.
+    :param settings: settings by their names in ``docs/settings.md``, ``_`` for ``-``; times in seconds, sizes in
+        bytes; ``None`` stands for the default. Nothing is read from the environment or from files.
     :raises ValueError: for a setting that does not exist or a value that it cannot have.
     :raises OSError: when an address cannot be bound.
     """

@@ -1,4 +1,4 @@
-"""An application for tests of the server underneath: each path makes it do one thing. Times are in seconds."""
+"""An application for tests of the server underneath: each path makes it do one thing. Times in seconds."""
 
 from __future__ import annotations
 

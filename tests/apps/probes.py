@@ -2,8 +2,8 @@
 
 They are served three times: as they are (`plain`), behind the standard library's validator (`validated`) and
 behind werkzeug's (`linted`). Both watch the server and the application at once, so a legal probe must leave
-them silent. Everything in `LEGAL` is; `STANDARD_READS` are the reads of `wsgi.input` that PEP 3333 allows and a
-validator calls unsafe; `OFFENDERS` break a rule on purpose.
+them silent. Everything in `LEGAL` is; `STANDARD_READS` are the reads of `wsgi.input` that PEP 3333 allows and
+a validator calls unsafe; `OFFENDERS` break a rule on purpose.
 """
 
 from __future__ import annotations

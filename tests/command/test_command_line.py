@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.server import TESTS, Server
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
@@ -52,7 +53,15 @@ def test_the_console_script_and_the_module_are_the_same_command():
 
 def test_help_names_every_main_option():
     text = run("--help").stdout
-    for option in ["--bind", "--interface", "--concurrency", "--workers", "--threads", "--chdir", "--factory"]:
+    for option in [
+        "--bind",
+        "--interface",
+        "--concurrency",
+        "--workers",
+        "--threads",
+        "--chdir",
+        "--factory",
+    ]:
         assert option in text
 
 
@@ -82,7 +91,9 @@ def test_a_missing_attribute_names_the_near_ones(project):
 
 def test_an_attribute_that_is_not_callable(project):
     (project / "service.py").write_text("application = 5\n")
-    assert "service:application is not callable: it is of type int" in one_line(run("service:application", cwd=project))
+    assert "service:application is not callable: it is of type int" in one_line(
+        run("service:application", cwd=project)
+    )
 
 
 def test_a_module_without_the_usual_names(project):
@@ -103,8 +114,13 @@ def test_a_module_alone_finds_application_then_app(project, name):
 
 
 def test_a_dotted_attribute_and_a_factory(project):
-    (project / "service.py").write_text(HELLO + "class holder:\n    make = staticmethod(lambda: application)\n")
-    with Server("service:holder.make", cwd=project, options=["--factory"]) as server, server.connect() as wire:
+    (project / "service.py").write_text(
+        HELLO + "class holder:\n    make = staticmethod(lambda: application)\n"
+    )
+    with (
+        Server("service:holder.make", cwd=project, options=["--factory"]) as server,
+        server.connect() as wire,
+    ):
         assert wire.ask("GET", "/").body == b"hello"
 
 
@@ -118,7 +134,10 @@ def test_a_factory_that_fails_shows_its_traceback(project):
 
 def test_chdir_comes_before_the_import(project, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    with Server("service", cwd=elsewhere, options=["--chdir", str(project)]) as server, server.connect() as wire:
+    with (
+        Server("service", cwd=elsewhere, options=["--chdir", str(project)]) as server,
+        server.connect() as wire,
+    ):
         assert wire.ask("GET", "/").body == b"hello"
 
 
@@ -237,9 +256,12 @@ def test_limits_are_settings():
 
 
 def test_script_name_is_taken_off_the_path_on_a_segment_boundary():
-    with Server("apps.engine_probe:application", options=["--script-name", "/app"]) as server:
-        with server.connect() as wire:
-            for path, expected in [("/app/environ", "/environ"), ("/environ", "/environ")]:
-                body = wire.ask("GET", path).body
-                assert b'"SCRIPT_NAME": "/app"' in body
-                assert f'"PATH_INFO": "{expected}"'.encode() in body
+    options = ["--script-name", "/app"]
+    with Server("apps.engine_probe:application", options=options) as server, server.connect() as wire:
+        for path in ["/app/environ", "/environ"]:
+            body = wire.ask("GET", path).body
+            assert b'"SCRIPT_NAME": "/app"' in body
+            assert b'"PATH_INFO": "/environ"' in body
+        # Not below the mount point, although it begins alike.
+        assert wire.ask("GET", "/apple").body == b"hello"
+        server.wait_for_log("called /apple")

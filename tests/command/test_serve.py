@@ -9,6 +9,7 @@ import threading
 import urllib.request
 
 import pytest
+
 import tidegate
 
 
@@ -59,7 +60,9 @@ def test_signal_handlers_are_as_before_when_it_ends():
 
 def test_it_can_be_called_again_in_the_same_process():
     for _ in range(3):
-        tidegate.serve(application, bind="127.0.0.1:0", on_ready=lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        tidegate.serve(
+            application, bind="127.0.0.1:0", on_ready=lambda _: os.kill(os.getpid(), signal.SIGTERM)
+        )
 
 
 def test_an_exception_in_on_ready_ends_the_server_and_is_raised():

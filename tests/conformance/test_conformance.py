@@ -1,4 +1,4 @@
-"""The conformance suite passes whole on this build, plain and with each probing application under wsgiref.validate."""
+"""The conformance suite passes whole on this build."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import subprocess
 import httpx
 import pytest
 import urllib3
+
 from support.clients import Client
 from support.server import PATIENCE_S, Server
 

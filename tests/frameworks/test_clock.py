@@ -12,6 +12,7 @@ import httpx
 import pytest
 import requests
 import urllib3
+
 from support.server import EXAMPLES, PATIENCE_S, Server
 
 

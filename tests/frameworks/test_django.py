@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import requests
+
 from support.clients import Client
 from support.server import PATIENCE_S, TESTS, Server
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from support.clients import Client
 from support.server import EXAMPLES, Server
 

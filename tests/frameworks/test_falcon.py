@@ -6,6 +6,7 @@ import hashlib
 import os
 
 import pytest
+
 from support.clients import Client
 from support.server import Server
 

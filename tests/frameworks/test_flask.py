@@ -8,6 +8,7 @@ import os
 
 import httpx
 import pytest
+
 from support.clients import Client
 from support.server import PATIENCE_S, Server
 

@@ -6,6 +6,7 @@ import contextlib
 import threading
 
 import pytest
+
 from support.server import Server
 
 HELLO = b"Hello, world!"

@@ -9,6 +9,7 @@ import json
 import threading
 
 import pytest
+
 from apps import probes
 from support.server import Server
 

@@ -7,6 +7,7 @@ import os
 
 import brotli
 import pytest
+
 from support.server import Server
 
 BODY = os.urandom(300_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support.server import Server
 
 APP = "apps.engine_probe:application"
@@ -175,7 +177,11 @@ def test_a_body_cut_short_raises_oserror_in_the_application(server):
 
 def test_a_pipeline_is_answered_in_order(server):
     with server.connect() as wire:
-        wire.send(b"GET /slow?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n" + GET + b"GET /large?size=3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.send(
+            b"GET /slow?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
+            + GET
+            + b"GET /large?size=3 HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
         assert [wire.answer().body for _ in range(3)] == [b"slow", b"hello", b"xxx"]
 
 
@@ -211,10 +217,8 @@ def test_a_connection_that_pipelines_for_ever_does_not_starve_another(server):
                 except BlockingIOError:
                     break
             assert modest.ask("GET", "/").body == b"hello"
-            try:
+            with contextlib.suppress(BlockingIOError):
                 greedy.sock.recv(1 << 22)
-            except BlockingIOError:
-                pass
 
 
 def test_expect_is_answered_when_the_application_reads(server):

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+
 from support.server import Server
 
 APP = "apps.engine_probe:application"

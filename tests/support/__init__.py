@@ -2,8 +2,8 @@
 
 `support.server` starts the server under test, reads its address from its start-up banner and collects its
 log. `support.wire` is a raw connection that sends bytes as given and reads responses one by one, so that a
-test can put several requests on one connection and see exactly what comes back. `support.clients` is a patient
-`requests` session.
+test can put several requests on one connection and see exactly what comes back. `support.clients` is a
+patient `requests` session.
 
 The tests can be run against another server's command line, to learn whether a surprise lies in the server or
 in the test. `{bind}` and `{app}` are filled in:

@@ -78,8 +78,8 @@ class Server:
     """A running server. Ready once entered: its banner has been read, so it accepts connections.
 
     `app` is `MODULE:ATTR`, importable from `tests` or from `cwd`. `binds` are passed as `--bind`; port 0 lets
-    the system choose, so that any number of servers run beside one another. `options` are further flags; being
-    Tidegate's own, they are left out when TIDEGATE_TEST_COMMAND names another server.
+    the system choose, so that any number of servers run beside one another. `options` are further flags;
+    being Tidegate's own, they are left out when TIDEGATE_TEST_COMMAND names another server.
     """
 
     running: ClassVar[list[Server]] = []

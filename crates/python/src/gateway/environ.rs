@@ -25,6 +25,9 @@ const KEYS_MAX: usize = 1024;
 /// Templates that are kept: one for each address that a connection can have come in on.
 const TEMPLATES_MAX: usize = 64;
 
+/// The method of most requests.
+const USUAL_METHOD: &str = "GET";
+
 /// RFC 3875 section 4.1.8 wants an address; a peer on a unix socket is on this machine.
 const UNIX_REMOTE_ADDR: &str = "127.0.0.1";
 
@@ -67,9 +70,7 @@ struct Names {
     content_length: Py<PyString>,
     http_host: Py<PyString>,
     wsgi_input: Py<PyString>,
-    get: Py<PyString>,
     http10: Py<PyString>,
-    http11: Py<PyString>,
     empty: Py<PyString>,
     root: Py<PyString>,
 }
@@ -89,9 +90,7 @@ impl Names {
             content_length: name("CONTENT_LENGTH"),
             http_host: name("HTTP_HOST"),
             wsgi_input: name("wsgi.input"),
-            get: name("GET"),
             http10: name("HTTP/1.0"),
-            http11: name("HTTP/1.1"),
             empty: name(""),
             root: name("/"),
         }
@@ -124,17 +123,13 @@ impl Environs {
         let head = exchange.head();
         let environ = self.template(py, exchange.local())?;
 
-        match head.method() {
-            "GET" => environ.set_item(&names.request_method, &names.get)?,
-            method => environ.set_item(&names.request_method, method)?,
+        // What most requests have stands in the template.
+        if head.method() != USUAL_METHOD {
+            environ.set_item(&names.request_method, head.method())?;
         }
-        environ.set_item(
-            &names.server_protocol,
-            match head.version() {
-                Version::Http10 => &names.http10,
-                Version::Http11 => &names.http11,
-            },
-        )?;
+        if head.version() == Version::Http10 {
+            environ.set_item(&names.server_protocol, &names.http10)?;
+        }
         let (path, query) = (head.path(), head.query());
         if path == b"/" && self.script_name.is_empty() {
             environ.set_item(&names.path_info, &names.root)?;
@@ -271,15 +266,15 @@ impl Environs {
         set("wsgi.multiprocess", false.into_bound_py_any(py)?)?;
         set("wsgi.run_once", false.into_bound_py_any(py)?)?;
         set("wsgi.file_wrapper", py.get_type::<FileWrapper>().into_any())?;
-        // What every request sets: a copy has their places, so that setting them neither searches long nor grows the dict.
+        set("REQUEST_METHOD", USUAL_METHOD.into_bound_py_any(py)?)?;
+        set("SERVER_PROTOCOL", "HTTP/1.1".into_bound_py_any(py)?)?;
+        // What every request sets: a copy has their places, so that setting them does not make the dict grow.
         let names = &self.names;
         for name in [
-            &names.request_method,
             &names.path_info,
             &names.query_string,
             &names.request_uri,
             &names.raw_uri,
-            &names.server_protocol,
             &names.remote_addr,
             &names.remote_port,
         ] {
