@@ -1,7 +1,6 @@
 """Check what ARCHITECTURE.md promises of the rooms: who names whom, and where `unsafe` is.
 
-The rules for crates stand in deny.toml, once; this reads them, so that they hold on a machine without cargo-deny
-too.
+The rules for crates stand in deny.toml, once; this reads them, so that they hold without cargo-deny too.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def serve(
     :param application: the application object.
     :param on_ready: called once with the bound addresses, when connections are accepted: ``(host, port)`` for
         TCP, the path for a unix socket, in the order of ``bind``.
-    :param settings: settings by their names in ``docs/settings.md``, ``_`` for ``-``; times in seconds, sizes in
-        bytes; ``None`` stands for the default. Nothing is read from the environment or from files.
+    :param settings: settings by their names in ``docs/settings.md``, ``_`` for ``-``; times in seconds, sizes
+        in bytes; ``None`` stands for the default. Nothing is read from the environment or from files.
     :raises ValueError: for a setting that does not exist or a value that it cannot have.
     :raises OSError: when an address cannot be bound.
     """

@@ -73,6 +73,11 @@ impl Body {
         self.bytes.extend_from_slice(data);
     }
 
+    /// The end of what is in memory, for a socket to receive onto.
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     /// Moves what is in memory to the temporary file. For a body of which nothing has been taken.
     pub(crate) fn spill(&mut self) -> io::Result<()> {
         let file = match &mut self.file {

@@ -399,40 +399,46 @@ impl Core {
 
     /// Reads from the socket into the parser.
     fn fill(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Filled {
+        if let Some(unread) = self.unread(turn) {
+            return unread;
+        }
+        let moved = connection.socket.receive(turn.scratch);
+        if let Moved::Bytes(count) = moved {
+            self.http.receive(&turn.scratch[..count]);
+        }
         let size = turn.scratch.len();
-        self.read(connection, turn, size, |core, data| core.http.receive(data))
+        self.note_read(connection, turn, &moved, size)
     }
 
-    /// Reads body bytes past the parser, which has nothing to say about them.
+    /// Reads body bytes past the parser, which has nothing to say about them, to where the application takes them.
     fn fill_body(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>, most: usize) -> Filled {
-        let size = turn.scratch.len().min(most);
-        let now_ms = turn.now_ms;
-        self.read(connection, turn, size, |core, data| {
-            core.http.direct_body_received(data.len());
-            core.body_clock.earn(connection.settings(), data.len(), now_ms);
-            core.body.push(data);
-        })
+        if let Some(unread) = self.unread(turn) {
+            return unread;
+        }
+        let moved = connection.socket.receive_onto(self.body.tail(), most);
+        if let Moved::Bytes(count) = moved {
+            self.http.direct_body_received(count);
+            self.body_clock.earn(connection.settings(), count, turn.now_ms);
+        }
+        self.note_read(connection, turn, &moved, most)
     }
 
-    fn read(
-        &mut self,
-        connection: &Arc<Connection>,
-        turn: &mut Turn<'_>,
-        size: usize,
-        take: impl FnOnce(&mut Self, &[u8]),
-    ) -> Filled {
-        if !self.readable {
-            return Filled::Dry;
+    /// Why the socket is not to be read now, if it is not.
+    fn unread(&self, turn: &Turn<'_>) -> Option<Filled> {
+        match self.readable {
+            false => Some(Filled::Dry),
+            true if turn.budget == 0 => Some(Filled::Enough),
+            true => None,
         }
-        if turn.budget == 0 {
-            return Filled::Enough;
-        }
-        match connection.socket.receive(&mut turn.scratch[..size]) {
+    }
+
+    /// Draws the consequences of a read of at most `size` bytes.
+    fn note_read(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>, moved: &Moved, size: usize) -> Filled {
+        match *moved {
             Moved::Bytes(count) => {
                 turn.budget = turn.budget.saturating_sub(count);
                 // A short read has emptied the socket: what comes later makes a wake of its own (epoll(7), question 9).
                 self.readable = count == size || self.ended;
-                take(self, &turn.scratch[..count]);
                 Filled::Some
             }
             Moved::Blocked => {

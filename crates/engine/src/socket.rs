@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 
+use crate::sys;
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -75,6 +77,11 @@ impl Socket {
 
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Moved {
         retry(|| rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::empty()).map(|(count, _)| count))
+    }
+
+    /// Receives at most `most` bytes onto the end of `buffer`.
+    pub(crate) fn receive_onto(&self, buffer: &mut Vec<u8>, most: usize) -> Moved {
+        retry(|| sys::receive_onto(&self.fd, buffer, most))
     }
 
     /// `more` tells TCP that what follows belongs into the same segment.

@@ -5,6 +5,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+/// Receives at most `most` bytes onto the end of `buffer`, whose new part need not be set to zero for it.
+pub(crate) fn receive_onto(socket: &OwnedFd, buffer: &mut Vec<u8>, most: usize) -> rustix::io::Result<usize> {
+    buffer.reserve(most);
+    let spare = &mut buffer.spare_capacity_mut()[..most];
+    let received = rustix::net::recv(socket, spare, rustix::net::RecvFlags::empty())?.0.0.len();
+    // SAFETY: recv has set the first `received` bytes behind the old length, and `reserve` has made room for them.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    Ok(received)
+}
+
 /// Where the handler writes the numbers of signals; -1 when nobody listens.
 static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 
