@@ -123,3 +123,11 @@ def test_a_stopped_reader_does_not_hold_up_the_drain_past_its_grace():
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         assert time.monotonic() - began < 6
+
+
+def test_a_signal_to_a_child_that_the_application_forked_ends_the_child_and_not_the_server():
+    with Server("apps.forking:application") as server, server.connect() as wire:
+        for _ in range(3):
+            answer = wire.ask("GET", "/")
+            assert (answer.body, answer.headers["Connection"]) == (b"-15", None)
+        assert server.stop() == 0

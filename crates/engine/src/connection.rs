@@ -433,7 +433,13 @@ impl Core {
     }
 
     /// Draws the consequences of a read of at most `size` bytes.
-    fn note_read(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>, moved: &Moved, size: usize) -> Filled {
+    fn note_read(
+        &mut self,
+        connection: &Arc<Connection>,
+        turn: &mut Turn<'_>,
+        moved: &Moved,
+        size: usize,
+    ) -> Filled {
         match *moved {
             Moved::Bytes(count) => {
                 turn.budget = turn.budget.saturating_sub(count);

@@ -24,7 +24,7 @@ pub use access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
 pub use body::BodyFault;
 pub use drain::SignalWatch;
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
-pub use listener::{BindAddress, Listener, LocalAddress, bind_all};
+pub use listener::{BindAddress, Listener, LocalAddress, bind_all, raise_descriptor_limit};
 pub use reactor::Reactor;
 pub use settings::Settings;
 pub use shared::{Handle, Lifecycle};

@@ -15,6 +15,8 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::clock::{Millis, NEVER};
 use crate::socket::Peer;
 use crate::sys;
@@ -257,6 +259,20 @@ pub fn bind_all(addresses: &[BindAddress], backlog: i32) -> Result<Vec<Listener>
                 .map_err(|error| (address.clone(), error))
         })
         .collect()
+}
+
+/// Lets this process have as many descriptors as its connections may need, as far as the system's hard limit goes. The usual
+/// soft limit of 1,024 is older than servers like this.
+///
+/// # Errors
+/// What the system says.
+pub fn raise_descriptor_limit(connections_max: usize) -> io::Result<()> {
+    /// For files, libraries and what the application opens.
+    const OTHERS: u64 = 1_024;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = connections_max as u64 + OTHERS;
+    let current = limit.current.map_or(wanted, |soft| soft.max(wanted.min(limit.maximum.unwrap_or(wanted))));
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum })?)
 }
 
 /// `[::]:8000` also takes IPv4 unless an IPv4 address with the same port is listed beside it, which would clash.

@@ -18,6 +18,9 @@ pub(crate) fn receive_onto(socket: &OwnedFd, buffer: &mut Vec<u8>, most: usize) 
 /// Where the handler writes the numbers of signals; -1 when nobody listens.
 static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 
+/// The process that the handlers were installed for.
+static SIGNAL_OWNER: AtomicI32 = AtomicI32::new(0);
+
 /// Takes over a descriptor that the parent process handed down (`fd://N`), as a duplicate.
 pub(crate) fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes any number and answers EBADF for one that is not open; it touches no memory.
@@ -38,6 +41,17 @@ pub(crate) fn exit_now(status: i32) -> ! {
 extern "C" fn on_signal(number: libc::c_int) {
     let fd = SIGNAL_PIPE.load(Ordering::Relaxed);
     if fd < 0 {
+        return;
+    }
+    // SAFETY: getpid is async-signal-safe and cannot fail.
+    if unsafe { libc::getpid() } != SIGNAL_OWNER.load(Ordering::Relaxed) {
+        // A child that application code has forked has inherited the handler and the pipe. The signal is meant for the child.
+        // SAFETY: signal and raise are async-signal-safe; the signal is blocked until this handler returns, and then ends the
+        // child, as it would have without us.
+        unsafe {
+            libc::signal(number, libc::SIG_DFL);
+            libc::raise(number);
+        }
         return;
     }
     // SAFETY: errno's address is valid for this thread, and a handler must leave errno as it found it.
@@ -63,6 +77,7 @@ impl SignalHandlers {
         if SIGNAL_PIPE.compare_exchange(-1, pipe.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "signals are already being watched"));
         }
+        SIGNAL_OWNER.store(rustix::process::getpid().as_raw_nonzero().get(), Ordering::SeqCst);
         let mut handlers = Self { former: Vec::with_capacity(signals.len()), _pipe: pipe };
         for &signal in signals {
             // SAFETY: all zeros is a valid sigaction: default handler, empty mask, no flags.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate_engine::{AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all};
+use tidegate_engine::{
+    AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
+};
 use tidegate_supervisor::{self as supervisor, Outcome, Settings, Value};
 
 use crate::ffi;
@@ -90,6 +92,9 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let directory = std::env::current_dir().map_err(PyErr::from)?;
     py.import("sys")?.getattr("path")?.call_method1("insert", (0, directory.as_os_str()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
+    if let Err(error) = raise_descriptor_limit(settings.connections_max) {
+        log::warn!("the limit of open descriptors stays as it is: {error}");
+    }
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let application = loader::load(py, spec, settings.factory)?;
     run(py, application, settings, |_, addresses| {
