@@ -41,6 +41,14 @@ class Failed(Exception):
     """The server broke the rule; the message says in one line what was seen."""
 
 
+class Closed(Failed):
+    """The server closed the connection where a response was due, which in places is a legal answer."""
+
+
+class Silent(Failed):
+    """The server let its time pass without an answer."""
+
+
 class Skipped(Exception):
     """The rule cannot be put to this server; the message says why."""
 

@@ -196,10 +196,8 @@ def run_check(check: Check, server: Live) -> Result:
             note = f"the connection failed: {error}"
         if not server.healthy():
             status = server.exit_status()
-            ended = (
-                "and then no longer answered" if status is None else f"and then ended with status {status}"
-            )
-            note = f"{note or 'did as expected'}, {ended}"
+            end = "no longer answered" if status is None else f"ended with status {status}"
+            note = f"{note}; then the server {end}" if note else f"afterwards the server {end}"
             server.stop()
             server.start()
         result.total += 1

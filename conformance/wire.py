@@ -12,7 +12,7 @@ import struct
 import time
 from dataclasses import dataclass, field
 
-from conformance.model import Failed
+from conformance.model import Closed, Failed, Silent
 
 # How long a server may take for anything. Generous, since only servers that fail ever use it up.
 PATIENCE_S = 6.0
@@ -180,11 +180,7 @@ class Wire:
         if not self.buffer and not self.at_end:
             self._receive(self._patience())
         if not self.buffer and self.at_end:
-            raise Failed(
-                "the connection was reset"
-                if self.was_reset
-                else "the connection was closed without an answer"
-            )
+            raise Closed("the connection was " + ("reset" if self.was_reset else "closed without an answer"))
         if not b"HTTP/1.".startswith(self.buffer[:7]) and not self.buffer.startswith(b"HTTP/1."):
             raise Failed(f"not an HTTP/1 response: {bytes(self.buffer[:60])!r}")
         lines = self.read_until(b"\r\n\r\n")[:-4].decode("latin-1").split("\r\n")
@@ -267,7 +263,7 @@ class Wire:
 
     def _receive(self, seconds: float) -> None:
         if not self._readable(seconds):
-            raise Failed(
+            raise Silent(
                 f"no answer within {PATIENCE_S:.0f} s" if not self.buffer else "the answer stops midway"
             )
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from conformance.model import Failed, Level, Registry, Skipped, expect
+from conformance.model import Closed, Failed, Level, Registry, Skipped, expect
 from conformance.server import Live, probe_path, request
 from conformance.wire import Response
 
@@ -79,7 +79,7 @@ def _(server: Live) -> None:
         wire.send(request(probe_path("blocks", token, n=50, length=15), headers=["Connection: close"]))
         with contextlib.suppress(Failed):
             wire.response()
-    judge_closed(server, token)
+        judge_closed(server, token)
 
 
 @check("PEP-09f", "close() is called for 204 and 304.", CLOSE)
@@ -165,7 +165,10 @@ def judge_truncated(server: Live, name: str, size: int, **query: object) -> None
 def _(server: Live) -> None:
     with server.connect() as wire:
         wire.send(request(probe_path("blocks", server.token(), length=1000)))
-        head = wire.head()
+        try:
+            head = wire.head()
+        except Closed:
+            return
         if head.status >= 500:
             return
         wire.body(head)
@@ -179,7 +182,8 @@ def _(server: Live) -> None:
         wire.send(request(probe_path("blocks", token, n=50, length=15), headers=["Connection: close"]))
         with contextlib.suppress(Failed):
             wire.response()
-    taken = server.wait_for(token, "close")[0]["taken"]
+        # While the client is still there, so that it is not its leaving that ends the iteration.
+        taken = server.wait_for(token, "close")[0]["taken"]
     expect(taken < 50, f"{taken} of 50 blocks were taken for the 15 bytes of the first two")
 
 

@@ -96,7 +96,6 @@ impl Server {
                     if self.choices().below(4) == 0 && !head.expects_continue() {
                         self.answer();
                     }
-                    self.connection.recycle(head);
                 }
                 Ok(Event::Data(data)) => {
                     assert!(!data.is_empty(), "data without bytes");

@@ -1,4 +1,4 @@
-"""A hello application that handles a signal of its own."""
+"""A hello application that handles signals of its own, one of them badly."""
 
 import signal
 import sys
@@ -14,3 +14,10 @@ def _handle(number: int, frame: Any) -> None:
 
 
 signal.signal(signal.SIGUSR1, _handle)
+
+
+def _fail(number: int, frame: Any) -> None:
+    raise TimeoutError("too late")
+
+
+signal.signal(signal.SIGUSR2, _fail)

@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -361,5 +362,63 @@ def test_a_signal_handler_of_the_applications_own_runs(server):
     with Server("apps.own_signal:application") as server:
         os.kill(server.pid, signal.SIGUSR1)
         server.wait_for_log("handled SIGUSR1")
+        with server.connect() as wire:
+            assert wire.ask("GET", "/").status == 200
+
+
+def test_a_body_that_fills_memory_exactly_and_then_some_is_delivered_whole():
+    with Server(APP, options=["--body-memory-max", "4KiB"]) as server, server.connect() as wire:
+        for size in (4095, 4096, 4097, 5000, 8192, 100_000):
+            assert wire.ask("POST", "/read", body=b"x" * size).body == b"%d" % size
+
+
+def test_a_chunked_body_behind_expect_is_asked_for_and_whole_before_the_application_starts():
+    with Server(APP, options=["--body-memory-max", "4KiB"]) as server, server.connect() as wire:
+        wire.send(
+            b"POST /environ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert wire.line() == b"HTTP/1.1 100 Continue\r\n"
+        wire.line()
+        for _ in range(20):
+            wire.send(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
+        wire.send(b"0\r\n\r\n")
+        assert b'"CONTENT_LENGTH": "20000"' in wire.answer().body
+
+
+def test_an_answer_without_reading_the_body_ends_at_once():
+    with Server(APP) as server, server.connect() as wire:
+        began = time.monotonic()
+        wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        wire.rest()
+        assert time.monotonic() - began < 1.5
+
+
+def test_a_steady_reader_is_not_cut_because_the_application_was_busy():
+    size = 60_000_000
+    received = []
+
+    def read_steadily(wire):
+        while block := wire.receive(500_000):
+            received.append(len(block))
+            time.sleep(0.03)
+
+    with Server(APP, options=["--write-timeout", "1"]) as server, server.connect() as reader:
+        reader.send(b"GET /large?size=%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % size)
+        steady = threading.Thread(target=read_steadily, args=(reader,))
+        steady.start()
+        with server.connect() as one, server.connect() as two:
+            while steady.is_alive():
+                for busy in (one, two):
+                    busy.send(b"GET /slow?for=0.6 HTTP/1.1\r\nHost: a\r\n\r\n")
+                for busy in (one, two):
+                    assert busy.answer().body == b"slow"
+        steady.join()
+        assert sum(received) > size
+
+
+def test_a_signal_handler_that_raises_between_requests_does_not_end_the_server():
+    with Server("apps.own_signal:application") as server:
+        os.kill(server.pid, signal.SIGUSR2)
+        server.wait_for_log("a signal handler failed between requests")
         with server.connect() as wire:
             assert wire.ask("GET", "/").status == 200

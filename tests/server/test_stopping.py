@@ -131,3 +131,18 @@ def test_a_signal_to_a_child_that_the_application_forked_ends_the_child_and_not_
             answer = wire.ask("GET", "/")
             assert (answer.body, answer.headers["Connection"]) == (b"-15", None)
         assert server.stop() == 0
+
+
+def test_who_has_connected_before_the_drain_is_answered():
+    with Server(APP) as server, server.connect() as busy:
+        busy.send(b"GET /slow?for=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /slow")
+        waiting = [server.connect() for _ in range(5)]
+        for wire in waiting:
+            wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.signal(signal.SIGTERM)
+        for wire in waiting:
+            answer = wire.answer()
+            assert (answer.body, answer.headers["Connection"]) == (b"hello", "close")
+            wire.close()
+        assert server.wait() == 0

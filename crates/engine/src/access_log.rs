@@ -49,7 +49,7 @@ pub struct AccessLog {
     format: AccessLogFormat,
     time_zone: TimeZone,
     queue: Queue,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl AccessLog {
@@ -67,7 +67,7 @@ impl AccessLog {
         let writer = std::thread::Builder::new()
             .name("tidegate-access-log".into())
             .spawn(move || write_lines(&of_writer, &mut *sink))?;
-        Ok(Self { format, time_zone: TimeZone::system(), queue, writer: Some(writer) })
+        Ok(Self { format, time_zone: TimeZone::system(), queue, writer: Mutex::new(Some(writer)) })
     }
 
     /// A request that an application has answered. Status 0 stands for one cut before its head.
@@ -134,15 +134,22 @@ impl AccessLog {
     }
 }
 
-impl Drop for AccessLog {
-    fn drop(&mut self) {
+impl AccessLog {
+    /// Writes what waits and ends the thread.
+    pub(crate) fn finish(&self) {
         let (pending, arrived) = &*self.queue;
         pending.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         arrived.notify_one();
-        if let Some(writer) = self.writer.take() {
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A writer that panicked has nothing more to write.
             let _ = writer.join();
         }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
@@ -170,7 +177,7 @@ fn write_lines(queue: &Queue, sink: &mut dyn Write) {
     let (pending, arrived) = &**queue;
     let mut failing = false;
     loop {
-        let (mut lines, dropped, closed) = {
+        let (lines, dropped, closed) = {
             let guard = pending.lock().unwrap_or_else(PoisonError::into_inner);
             let mut guard = arrived
                 .wait_while(guard, |pending| pending.lines.is_empty() && !pending.closed)
@@ -178,7 +185,6 @@ fn write_lines(queue: &Queue, sink: &mut dyn Write) {
             (std::mem::take(&mut guard.lines), std::mem::take(&mut guard.dropped), guard.closed)
         };
         let written = sink.write_all(&lines).and_then(|()| sink.flush());
-        lines.clear();
         match written {
             Ok(()) => failing = false,
             // Said once, not for every line.

@@ -146,6 +146,7 @@ pub(crate) struct Core {
     ended: bool,
     /// A request was refused, so what follows it was never looked at.
     refused: bool,
+    served_one: bool,
     since_ms: Millis,
     idle_until_ms: Millis,
     progress_ms: Millis,
@@ -180,6 +181,7 @@ impl Connection {
             readable: false,
             ended: false,
             refused: false,
+            served_one: false,
             since_ms: now_ms,
             // The first head has its deadline from accept on, whether or not a byte has come.
             idle_until_ms: now_ms + shared.settings.head_timeout_ms,
@@ -321,7 +323,8 @@ impl Core {
                     }
                     continue;
                 }
-                if ended || room == 0 {
+                // The end of a body that fills the room exactly is still to be taken note of.
+                if ended || (room == 0 && self.http.body_left() != Some(0)) {
                     self.dispatch(connection, turn);
                     return Step::Rest;
                 }
@@ -342,11 +345,16 @@ impl Core {
                     Filled::Lost => return Step::Again,
                     Filled::Dry => {
                         if self.phase == Phase::Waiting && self.http.head_started() {
-                            self.enter_head(turn.now_ms, connection);
+                            self.enter_head(turn.now_ms);
                         }
-                        // A client that waits for "100 Continue" sends nothing until the application asks for it.
+                        // A client that waits for "100 Continue" sends nothing until the application asks for it, or until
+                        // the gathering does, of a body that must be whole before it starts.
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
-                            self.dispatch(connection, turn);
+                            if self.must_be_whole() {
+                                self.send_continue(connection, turn.now_ms);
+                            } else {
+                                self.dispatch(connection, turn);
+                            }
                         }
                         return Step::Rest;
                     }
@@ -388,11 +396,33 @@ impl Core {
         self.head.as_ref().is_some_and(|(head, _)| head.body() == http::BodyKind::Chunked)
     }
 
+    /// Lets a client that waits for it send its body (RFC 9110 section 10.1.1).
+    pub(crate) fn send_continue(&mut self, connection: &Connection, now_ms: Millis) {
+        with_scratch(|out| {
+            if self.http.send_continue(out) {
+                let flushed = self.send_bytes(connection, out, now_ms);
+                self.note_flushed(connection, &flushed, now_ms);
+            }
+        });
+    }
+
+    /// Sends bytes that are all there is to send now.
+    fn send_bytes(&mut self, connection: &Connection, bytes: &[u8], now_ms: Millis) -> Flushed {
+        self.begin_output(now_ms);
+        self.output.send(&connection.socket, bytes, false)
+    }
+
+    /// From here on output may wait: a peer's time to take it begins now, and not with what it took last.
+    pub(crate) fn begin_output(&mut self, now_ms: Millis) {
+        if self.output.is_empty() {
+            self.progress_ms = now_ms;
+        }
+    }
+
     /// The first head has had its time since accept; a later one has it from its first byte.
-    fn enter_head(&mut self, now_ms: Millis, connection: &Connection) {
+    fn enter_head(&mut self, now_ms: Millis) {
         self.phase = Phase::Head;
-        let first = self.since_ms + connection.settings().head_timeout_ms == self.idle_until_ms;
-        if !first {
+        if self.served_one {
             self.since_ms = now_ms;
         }
     }
@@ -477,7 +507,7 @@ impl Core {
     /// Answers the peer's fault and closes; the application is not run.
     fn refuse(&mut self, connection: &Arc<Connection>, fault: &RequestFault) {
         log::debug!("{}: {} {fault}", connection.peer, fault.status());
-        self.head = None;
+        let head = self.head.take();
         self.refused = true;
         let now_ms = connection.shared.clock.now_ms();
         let date = connection.shared.clock.date(now_ms);
@@ -486,9 +516,16 @@ impl Core {
         with_scratch(|out| {
             self.http.send_fault(fault, &context, out);
             if let Some(access_log) = &connection.shared.access_log {
-                access_log.refused(connection.peer, fault.status(), out.len() as u64);
+                let body_size =
+                    memchr::memmem::find(out, b"\r\n\r\n").map_or(0, |end| out.len() - end - 4) as u64;
+                match &head {
+                    Some((head, Some(started))) => {
+                        access_log.served(connection.peer, head, fault.status(), body_size, *started);
+                    }
+                    _ => access_log.refused(connection.peer, fault.status(), body_size),
+                }
             }
-            let flushed = self.output.send(&connection.socket, out, false);
+            let flushed = self.send_bytes(connection, out, now_ms);
             self.note_flushed(connection, &flushed, now_ms);
         });
         if self.phase != Phase::Closed {
@@ -513,7 +550,10 @@ impl Core {
                 self.readable || self.http.buffered() > 0 || self.idle_until_ms < self.scheduled_ms
             }
             Phase::Serving => {
-                (self.readable && !self.body.complete) || self.deadline_ms(settings) < self.scheduled_ms
+                let more_is_in =
+                    self.readable || self.http.buffered() > 0 || self.http.body_left() == Some(0);
+                let open = !self.body.complete && self.body.fault.is_none();
+                (open && more_is_in) || self.deadline_ms(settings) < self.scheduled_ms
             }
             _ => true,
         }
@@ -526,6 +566,7 @@ impl Core {
             return false;
         }
         self.phase = Phase::Waiting;
+        self.served_one = true;
         self.body = Body::default();
         self.dropped = 0;
         self.since_ms = now_ms;
@@ -537,13 +578,18 @@ impl Core {
     fn wind_up(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Step {
         if !self.output.is_empty() {
             match self.flush(connection, turn.now_ms) {
-                Flushed::All => {}
+                // The time to read what is left of the request begins when the response is out.
+                Flushed::All => self.since_ms = turn.now_ms,
                 Flushed::Enough => return Step::Later,
                 Flushed::Blocked { .. } => return Step::Rest,
                 Flushed::FileShort | Flushed::Lost(_) => return Step::Again,
             }
         }
-        if !self.close_after && !self.http.request_body_complete() && self.dropped <= DISCARD_MAX {
+        // Only for a connection that will be used again; otherwise it lingers, which drops more and ends better.
+        let keeps = !self.close_after
+            && !self.http.must_close()
+            && connection.shared.lifecycle() == Lifecycle::Serving;
+        if keeps && !self.http.request_body_complete() && self.dropped <= DISCARD_MAX {
             match self.http.next_event() {
                 Ok(Event::Data(data)) => self.dropped += data.len() as u64,
                 Ok(Event::NeedData) => match self.fill(connection, turn) {

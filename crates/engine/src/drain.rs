@@ -38,6 +38,8 @@ impl SignalWatch {
         last_words: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        // A handler must not wait.
+        rustix::io::ioctl_fionbio(&write_end, true)?;
         let (say, hear) = channel();
         let handlers = SignalHandlers::install(&[libc::SIGTERM, libc::SIGINT], write_end)?;
         let of_listener = handle.clone();

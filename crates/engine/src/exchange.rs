@@ -132,11 +132,6 @@ impl Exchange {
         self.connection.lock().output.unsent()
     }
 
-    /// Whether a final head has been sent.
-    pub fn head_sent(&self) -> bool {
-        self.status != 0
-    }
-
     /// The decoded length of a request body that is wholly in and untaken.
     pub fn gathered_length(&self) -> Option<u64> {
         let core = self.connection.lock();
@@ -163,13 +158,7 @@ impl Exchange {
         } else {
             let now_ms = self.connection.shared.clock.now_ms();
             core.body_clock.start(now_ms);
-            with_scratch(|out| {
-                if core.http.send_continue(out) {
-                    let Core { output, .. } = &mut *core;
-                    let flushed = output.send(&self.connection.socket, out, false);
-                    core.note_flushed(&self.connection, &flushed, now_ms);
-                }
-            });
+            core.send_continue(&self.connection, now_ms);
             BodyRead::Wait
         };
         self.attend(&core);
@@ -199,6 +188,7 @@ impl Exchange {
             return Err(SendError::Gone);
         }
         let now_ms = connection.shared.clock.now_ms();
+        core.begin_output(now_ms);
         let mut sent = Sent::default();
         let flushed = with_scratch(|out| {
             if let Some((head, length)) = head {
@@ -242,7 +232,7 @@ impl Exchange {
                 Block::File { file, offset, .. } => match output.send(&connection.socket, out, take > 0) {
                     Flushed::Lost(kind) => Flushed::Lost(kind),
                     flushed => {
-                        // Reading a file can take a disk's time, so that is left to the reactor: it holds no interpreter.
+                        // Reading a file can take a disk's time, so the reactor does it, piece by piece between others.
                         output.push_file(file, offset, take as u64);
                         output.push_bytes(Bytes::from(tail));
                         flushed

@@ -109,7 +109,7 @@ pub(crate) enum Accepted {
     Nobody,
     /// The next peer had gone already; go on.
     Again,
-    /// No descriptors or memory; wait.
+    /// No descriptors or memory, or worse; wait.
     Exhausted(io::Error),
 }
 
@@ -208,11 +208,21 @@ impl Listener {
                 Accepted::Connection(fd, peer, local)
             }
             Err(Errno::AGAIN) => Accepted::Nobody,
-            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                Accepted::Exhausted(error.into())
-            }
             // accept(2): errors pending on the new socket are given here; they concern that peer alone.
-            Err(_) => Accepted::Again,
+            Err(
+                Errno::CONNABORTED
+                | Errno::INTR
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NETDOWN
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH,
+            ) => Accepted::Again,
+            // No descriptors, no memory, or a socket that is no listener any more: none of it passes in an instant.
+            Err(error) => Accepted::Exhausted(error.into()),
         }
     }
 }

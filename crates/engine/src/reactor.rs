@@ -55,6 +55,8 @@ pub struct Reactor {
     /// What the last poll has found and is not handled yet.
     work: VecDeque<Work>,
     /// When it found it.
+    polled_ms: Millis,
+    /// The time for the work at hand, which may come long after the poll: applications run in between.
     now_ms: Millis,
     /// An outer loop watches the descriptor, so unfinished work must leave it readable.
     watched: bool,
@@ -92,6 +94,7 @@ impl Reactor {
             timers,
             ready: VecDeque::new(),
             work: VecDeque::new(),
+            polled_ms: 0,
             now_ms: 0,
             watched: false,
             draining_until_ms: NEVER,
@@ -134,7 +137,7 @@ impl Reactor {
         self.shared.take_attention(&mut self.work);
         let unfinished = !self.work.is_empty() || self.listeners_want() || self.is_finished();
         let mut wait = if unfinished { Some(Duration::ZERO) } else { max_wait };
-        self.timers.arm(self.shared.clock.now_ms())?;
+        self.timers.arm(|| self.shared.clock.now_ms())?;
         if wait != Some(Duration::ZERO) && !self.shared.fall_asleep() {
             wait = Some(Duration::ZERO);
         }
@@ -147,7 +150,8 @@ impl Reactor {
             Ok(()) => self.work.extend(self.events.iter().map(Work::of)),
         }
         self.work.push_back(Work::EndRound);
-        self.now_ms = self.shared.clock.now_ms();
+        self.polled_ms = self.shared.clock.now_ms();
+        self.now_ms = self.polled_ms;
         Ok(())
     }
 
@@ -156,8 +160,16 @@ impl Reactor {
     /// One at a time, so that a request is answered while its socket is still in the processor's caches. `None` when all is
     /// handled; an outer loop asks until then before it watches the descriptor again.
     pub fn next_exchange(&mut self) -> Option<Exchange> {
+        if !self.work.is_empty() {
+            self.now_ms = self.shared.clock.now_ms();
+        }
         while self.ready.is_empty() && self.handle_one() {}
         self.ready.pop_front()
+    }
+
+    /// Whether exchanges are ready that nobody has taken.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Polls, and handles all of what it finds; exchanges that become ready are kept for [`Reactor::next_exchange`].
@@ -199,7 +211,8 @@ impl Reactor {
     /// former owner, so accepting is last.
     fn end_round(&mut self) {
         self.follow_lifecycle();
-        self.keep_deadlines(self.now_ms);
+        // By the time of the poll: what has come since is seen before it is missed.
+        self.keep_deadlines(self.polled_ms);
         self.accept(self.now_ms);
         if self.watched {
             // From here on, whoever adds work wakes the outer loop; what is left already does so at once.
@@ -265,11 +278,16 @@ impl Reactor {
             return;
         }
         self.seen = lifecycle;
+        let now_ms = self.shared.clock.now_ms();
+        if lifecycle == Lifecycle::Draining {
+            // Who has connected in time is answered; a listener that is closed resets those in its backlog.
+            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+            self.accept(now_ms);
+        }
         // Closed at once, so that a successor may bind and peers are refused instead of left waiting.
         for listener in self.listeners.drain(..) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&listener.raw()));
         }
-        let now_ms = self.shared.clock.now_ms();
         let connections: Vec<_> = self.connections.iter().map(|(_, connection)| connection.clone()).collect();
         for connection in connections {
             self.look(&connection, now_ms, |connection, turn| {

@@ -109,6 +109,13 @@ impl Handle {
         self.0.advance_lifecycle(Lifecycle::Stopping);
     }
 
+    /// Writes what waits for the access log. For the end: what is logged after it is lost.
+    pub fn finish_access_log(&self) {
+        if let Some(access_log) = &self.0.access_log {
+            access_log.finish();
+        }
+    }
+
     /// How far it is.
     pub fn lifecycle(&self) -> Lifecycle {
         self.0.lifecycle()

@@ -58,7 +58,7 @@ extern "C" fn on_signal(number: libc::c_int) {
     let errno = unsafe { *libc::__errno_location() };
     let byte = number as u8;
     // SAFETY: write is async-signal-safe (signal-safety(7)); the buffer is one live byte; `fd` is the pipe's write end, which
-    // lives as long as the handlers are installed. A full pipe loses a byte nobody would miss.
+    // is closed after the handlers are gone, and non-blocking: a full pipe loses a byte nobody would miss.
     unsafe { libc::write(fd, (&raw const byte).cast(), 1) };
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };

@@ -65,14 +65,14 @@ impl Timers {
     }
 
     /// Sets the timer to the earliest entry, when that is not what it is set to.
-    pub(crate) fn arm(&mut self, now_ms: Millis) -> io::Result<()> {
+    pub(crate) fn arm(&mut self, now_ms: impl FnOnce() -> Millis) -> io::Result<()> {
         let earliest_ms = self.heap.peek().map_or(NEVER, |Reverse((at_ms, _))| *at_ms);
         if earliest_ms >= self.armed_ms {
             // Going off early costs one look; setting it anew costs a system call each time.
             return Ok(());
         }
         // A value of zero would disarm the timer, so something due already waits a millisecond.
-        let delay_ms = earliest_ms.saturating_sub(now_ms).max(1);
+        let delay_ms = earliest_ms.saturating_sub(now_ms()).max(1);
         let value = Timespec {
             tv_sec: i64::try_from(delay_ms / 1000).unwrap_or(i64::MAX),
             tv_nsec: (delay_ms % 1000 * 1_000_000) as _,

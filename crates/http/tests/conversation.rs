@@ -112,20 +112,6 @@ fn shrinking_keeps_what_is_not_parsed_yet() {
 }
 
 #[test]
-fn recycled_memory_does_not_change_what_is_read() {
-    let mut connection = connection(GET);
-    for _ in 0..3 {
-        let head = request(&mut connection);
-        assert_eq!(head.field("HOST"), Some(&b"a"[..]));
-        body(&mut connection);
-        answer(&mut connection, &status("200 OK"), BodyLength::Known(0), &[]);
-        assert!(connection.start_next());
-        connection.recycle(head);
-        connection.receive(GET);
-    }
-}
-
-#[test]
 fn a_close_between_requests_is_clean_and_within_one_is_not() {
     for (received, fault) in [
         (&b""[..], None),

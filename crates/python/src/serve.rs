@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
@@ -207,11 +206,12 @@ fn run(
     })
     .map_err(PyErr::from)?;
     let served = on_ready(py, &addresses).and_then(|()| host.run(py, &gateway));
-    // Its threads are joined, and may be in the middle of a message.
-    py.detach(|| drop(watch));
-    // The reactor goes before its gateway's Python objects: exchanges may hold some.
-    drop(gateway);
-    drop(Arc::into_inner(host));
+    py.detach(|| {
+        // Its threads are joined, and may be in the middle of a message.
+        drop(watch);
+        // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
+        handle.finish_access_log();
+    });
     served.map_err(Refusal::from)
 }
 

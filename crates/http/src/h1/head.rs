@@ -161,21 +161,15 @@ impl RequestHead {
         self.size as usize
     }
 
-    /// The allocations, to be used again.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<FieldSpan>) {
-        (self.list.bytes, self.list.spans)
-    }
-
     /// Reads a complete head whose request line was read before. `bytes` is the head and nothing else.
     pub(crate) fn parse(
         bytes: Vec<u8>,
         line: RequestLine,
         field_lines: usize,
-        spans: Vec<FieldSpan>,
         limits: &Limits,
     ) -> Result<Self, RequestFault> {
         let size = bytes.len() as u32;
-        let mut list = FieldList { bytes, spans };
+        let mut list = FieldList { bytes, spans: Vec::new() };
         let mut facts = FactFinder::default();
         let fields_begin = line.size as usize;
         read_fields(

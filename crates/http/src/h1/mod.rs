@@ -16,15 +16,12 @@ pub use head::{BodyKind, RequestHead, TargetForm, Version};
 
 use crate::error::{RequestFault, SendFault};
 use crate::event::{Event, Trailers};
-use crate::field::{FieldList, FieldSpan};
+use crate::field::FieldList;
 use crate::limits::Limits;
 use body::{Decoded, Decoder};
 use framing::{Outgoing, Plan};
 use head::{BlockLimits, Line, LineGate, RequestLine, may_be_trailer, may_begin_request, read_fields};
 use state::{Move, Receiving, Sending, State};
-
-/// The largest allocation that [`Connection::recycle`] keeps: above it, rare large heads would cost memory for ever.
-const RECYCLED_SIZE_MAX: usize = 4 * 1024;
 
 /// Received bytes that are not parsed yet.
 #[derive(Debug, Default)]
@@ -107,7 +104,6 @@ pub struct Connection {
     empty_line_skipped: bool,
     decoder: Decoder,
     exchange: Exchange,
-    spare_spans: Vec<FieldSpan>,
 }
 
 impl Connection {
@@ -123,7 +119,6 @@ impl Connection {
             empty_line_skipped: false,
             decoder: Decoder::Length(0),
             exchange: Exchange::NONE,
-            spare_spans: Vec::new(),
         }
     }
 
@@ -209,7 +204,7 @@ impl Connection {
         self.line = None;
         self.empty_line_skipped = false;
         let bytes = self.input.take(size);
-        RequestHead::parse(bytes, line, field_lines, mem::take(&mut self.spare_spans), &self.limits).map(Some)
+        RequestHead::parse(bytes, line, field_lines, &self.limits).map(Some)
     }
 
     fn read_request_line(&mut self, limits: &BlockLimits) -> Result<Option<RequestLine>, RequestFault> {
@@ -348,26 +343,11 @@ impl Connection {
         if self.input.is_empty() {
             self.input.discard();
         }
-        self.spare_spans = Vec::new();
     }
 
     /// Whether a part of the next head is in.
     pub fn head_started(&self) -> bool {
         self.state.receiving == Receiving::Head && (self.line.is_some() || !self.input.is_empty())
-    }
-
-    /// Takes a head back, so that the next request needs no allocation of its own. Follow it by [`Connection::shrink`] when the
-    /// connection goes idle for long.
-    pub fn recycle(&mut self, head: RequestHead) {
-        let (mut bytes, mut spans) = head.into_parts();
-        if self.input.bytes.capacity() == 0 && bytes.capacity() <= RECYCLED_SIZE_MAX {
-            bytes.clear();
-            self.input.bytes = bytes;
-        }
-        if spans.capacity() * size_of::<FieldSpan>() <= RECYCLED_SIZE_MAX {
-            spans.clear();
-            self.spare_spans = spans;
-        }
     }
 
     /// Whether the request is read to its end.

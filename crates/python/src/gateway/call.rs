@@ -24,8 +24,6 @@ struct Response {
     /// `start_response` was called, whether or not it succeeded.
     started: bool,
     head_sent: bool,
-    /// Bytes past Content-Length were dropped, and the log has been told.
-    overrun: bool,
 }
 
 /// The state of one call. Its locks are held for moments, never while Python code runs or this thread waits.
@@ -119,7 +117,6 @@ impl Call {
             self.wait_for_room(py)?;
         }
         if overrun {
-            lock(&self.response).overrun = true;
             return Ok(Emitted::Overrun);
         }
         Ok(if missing > 0 { Emitted::Short(missing) } else { Emitted::Fine })

@@ -22,6 +22,9 @@ use crate::gateway::{FileWrapper, WsgiInput};
 /// Field names whose keys are kept. Peers choose names, so the cache must have an end; real clients share far fewer.
 const KEYS_MAX: usize = 1024;
 
+/// Longest of them: longer than any in common use.
+const KEY_SIZE_MAX: usize = 64;
+
 /// Templates that are kept: one for each address that a connection can have come in on.
 const TEMPLATES_MAX: usize = 64;
 
@@ -197,7 +200,10 @@ impl Environs {
                     None => {
                         let key = make_key(py, name)?;
                         environ.set_item(&key, value)?;
-                        if keys.len() < KEYS_MAX {
+                        if name.len() <= KEY_SIZE_MAX {
+                            if keys.len() == KEYS_MAX {
+                                keys.clear();
+                            }
                             keys.insert(name.into(), key.unbind());
                         }
                     }
@@ -291,11 +297,8 @@ fn make_key<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>>
     let bare = name.eq_ignore_ascii_case(b"content-type") || name.eq_ignore_ascii_case(b"content-length");
     let prefix: &[u8] = if bare { b"" } else { b"HTTP_" };
     let key: Vec<u8> = prefix.iter().copied().chain(name.iter().map(upper)).collect();
-    // Field names are tokens (RFC 9110 section 5.1), so this is ASCII; interning makes look-ups compare by identity.
-    match std::str::from_utf8(&key) {
-        Ok(key) => Ok(PyString::intern(py, key)),
-        Err(_) => latin1(py, &key),
-    }
+    // Not interned: peers choose names, and some versions of Python keep what is interned for ever.
+    latin1(py, &key)
 }
 
 /// Values of a repeated field are one list (RFC 9110 section 5.3), but cookies have a separator of their own

@@ -29,16 +29,29 @@ impl FileWrapper {
     pub(crate) fn rest_of_file(&self, py: Python<'_>) -> Option<RestOfFile> {
         // Whatever fails here only means that the file is read and sent in blocks.
         let file = self.file.bind(py);
-        let number: RawFd = file.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
-        // A text file's position is not an offset in bytes.
-        if file.hasattr(intern!(py, "encoding")).ok()? {
+        if !reads_as_stored(file).ok()? {
             return None;
         }
+        let number: RawFd = file.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
         let offset: u64 = file.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
         let file = duplicate(number)?;
         let found = file.metadata().ok()?;
-        found.is_file().then(|| RestOfFile { file, offset, length: found.len().saturating_sub(offset) })
+        // Files of the kernel's own, as in /proc, have no size and yet something to read.
+        let length = found.len().checked_sub(offset).filter(|length| *length > 0)?;
+        found.is_file().then_some(RestOfFile { file, offset, length })
     }
+}
+
+/// Whether what `read` gives is what the descriptor holds. Compressed and text files have descriptors too, and a subclass may
+/// read as it likes.
+fn reads_as_stored(file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = file.py();
+    let io = py.import(intern!(py, "io"))?;
+    let is = |object: &Bound<'_, PyAny>, name: &str| io.getattr(name).map(|kind| object.get_type().is(&kind));
+    if is(file, "BufferedReader")? || is(file, "BufferedRandom")? {
+        return is(&file.getattr(intern!(py, "raw"))?, "FileIO");
+    }
+    is(file, "FileIO")
 }
 
 fn duplicate(number: RawFd) -> Option<File> {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use tidegate_engine::{Exchange, Handle, Lifecycle, Reactor};
 
@@ -29,6 +30,18 @@ impl InlineHost {
         self.reactor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Handlers of the application's own (SIGCHLD, SIGALRM, SIGUSR1) run on this thread. What they raise outside of a request is
+    /// logged; only SystemExit and KeyboardInterrupt are meant for the server.
+    fn run_signal_handlers(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
+        match py.check_signals() {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                gateway.log_error(py, "a signal handler failed between requests", &error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// The next exchange of this round. Attached while it is looked for, as that takes moments and detaching does too.
     fn next_exchange(&self, py: Python<'_>) -> Option<Exchange> {
         match self.reactor.try_lock() {
@@ -41,9 +54,12 @@ impl InlineHost {
     /// Serves until the server has ended.
     pub(crate) fn run(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
         loop {
-            // Signal handlers of the application's own (SIGCHLD, SIGALRM, SIGUSR1) run on this thread.
-            py.check_signals()?;
-            py.detach(|| self.reactor().poll(None))?;
+            self.run_signal_handlers(py, gateway)?;
+            py.detach(|| {
+                let mut reactor = self.reactor();
+                // Another thread's wait may have made some ready since they were last asked for.
+                if reactor.has_ready() { Ok(()) } else { reactor.poll(None) }
+            })?;
             while let Some(exchange) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.
                 if self.handle.lifecycle() != Lifecycle::Stopping {
