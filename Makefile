@@ -9,7 +9,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-pythons lint bench conformance conformance-peers fuzz docs clean
+.PHONY: help run build test test-python test-pythons lint bench conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -32,13 +32,17 @@ test: build $(VENV)/.tests-installed ## every test
 	cargo test --locked --quiet --package tidegate-http --package tidegate-engine --package tidegate-supervisor
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
 
+test-python: build $(VENV)/.tests-installed # what one interpreter must pass: see tools/test-pythons
+	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
+
 test-pythons: ## build and test with every CPython from 3.10 on that is found
-	tools/test-pythons
+	tools/test-pythons $(PYTHONS)
 
 lint: build $(VENV)/.tests-installed ## formatting, lints, types, stubs and boundaries, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
 	$(BIN)/python tools/boundaries.py
+	cd bench && cargo fmt --check && cargo clippy --locked --quiet --all-targets -- --deny warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.checks import all_checks
-from conformance.model import Check, Failed, Result, Skipped, UsageError, Variant, Verdict
+from conformance.model import Check, Failed, Result, Skipped, Step, UsageError, Variant, Verdict
 from conformance.server import Live, Target
 
 APPS = {None: "conformance.apps:application", "validate": "conformance.apps:validated"}
@@ -180,30 +180,16 @@ def run_check(check: Check, server: Live) -> Result:
     result = Result(check, Verdict.PASS)
     skipped: list[str] = []
     for step in check.steps:
-        server.begin()
-        note = None
         try:
-            step.probe(server)
+            note = run_step(step, server)
         except Skipped as reason:
             skipped.append(str(reason))
             continue
-        except Failed as failure:
-            note = str(failure)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            # A server may answer anything, the answer to another request included.
-            note = f"the answer makes no sense: {error!r}"
-        except OSError as error:
-            note = f"the connection failed: {error}"
-        if not server.healthy():
-            status = server.exit_status()
-            end = "no longer answered" if status is None else f"ended with status {status}"
-            note = f"{note}; then the server {end}" if note else f"afterwards the server {end}"
-            server.stop()
-            server.start()
         result.total += 1
         if note is None:
             result.passed += 1
         else:
+            note = note.replace(str(server.folder), "DIR")
             result.notes.append(note if len(check.steps) == 1 else f"{step.name} {note}")
     if result.notes:
         result.verdict = Verdict.FAIL
@@ -212,6 +198,50 @@ def run_check(check: Check, server: Live) -> Result:
         result.notes = skipped[:1]
     result.seconds = time.monotonic() - began
     return result
+
+
+def run_step(step: Step, server: Live) -> str | None:
+    """Return what was seen when a step failed, None when it passed; raise Skipped when it does not apply.
+
+    A server that is found dead may have been dying of the step before: on a fresh server the step is asked
+    once more, and only what happens then counts.
+    """
+    note, end = ask_step(step, server)
+    if end is None:
+        return note
+    note, end = ask_step(step, server)
+    if end is None:
+        return note
+    return f"{note}; then {end}" if note else f"afterwards {end}"
+
+
+def ask_step(step: Step, server: Live) -> tuple[str | None, str | None]:
+    """Return what was seen, and how the server ended if it did; then a new one has been started."""
+    server.begin()
+    note: str | None = None
+    skipped: Skipped | None = None
+    try:
+        step.probe(server)
+    except Skipped as reason:
+        skipped = reason
+    except Failed as failure:
+        note = str(failure)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        # A server may answer anything, the answer to another request included.
+        note = f"the answer makes no sense: {error!r}"
+    except OSError as error:
+        note = f"the connection failed: {error}"
+    if server.healthy():
+        if skipped is not None:
+            raise skipped
+        return note, None
+    status = server.exit_status()
+    server.stop()
+    server.start()
+    return (
+        note,
+        "the server no longer answered" if status is None else f"the server ended with status {status}",
+    )
 
 
 def show_progress(result: Result) -> None:

@@ -12,6 +12,8 @@ from conformance.wire import Response
 registry = Registry()
 check = registry.check
 ERRORS = "PEP 3333, Input and Error Streams"
+# How long a server that means to stop may take to be seen doing so.
+GRACE_S = 0.5
 SURROGATE = "write of surrogate"
 WRONG = "PEP 3333, Error Handling; Specification Details"
 
@@ -73,7 +75,7 @@ def judge_survives(server: Live, what: str, where: str) -> Response | None:
     except Failed:
         # What the client sees of a response cut off midway is not asked here.
         response = None
-    raised_in = server.events(token, "call")[0]["pid"]
+    raised_in = server.wait_for(token, "call")[0]["pid"]
     after = pid_of(server)
     if raised_in == before and after != before:
         # Several processes may take turns; look once more for the one that met the exception.
@@ -81,6 +83,12 @@ def judge_survives(server: Live, what: str, where: str) -> Response | None:
             any(pid_of(server) == before for _ in range(8)), f"{what} in the {where} ended the worker process"
         )
     return response
+
+
+def judge_stays(server: Live) -> None:
+    """Fail when the server goes down after all: some take a moment to do so."""
+    server.poll(lambda: None, GRACE_S)
+    expect(server.ask("/probe/ping").status == 200, "the server does not go on")
 
 
 def judge_500(server: Live, what: str, wheres: tuple[str, ...]) -> None:
@@ -113,18 +121,21 @@ def _(server: Live) -> None:
 def _(server: Live) -> None:
     for where in ("call", "first", "second"):
         judge_survives(server, "SystemExit", where)
+    judge_stays(server)
 
 
 @check("PEP-27c", "Nor does KeyboardInterrupt.", WRONG, Level.SHOULD)
 def _(server: Live) -> None:
     for where in ("call", "first", "second"):
         judge_survives(server, "KeyboardInterrupt", where)
+    judge_stays(server)
 
 
 @check("PEP-27d", "Nor does GeneratorExit.", WRONG, Level.SHOULD)
 def _(server: Live) -> None:
     for where in ("call", "first", "second"):
         judge_survives(server, "GeneratorExit", where)
+    judge_stays(server)
 
 
 @check("PEP-27e", "All of these are answered with 500 when nothing was sent yet.", WRONG, Level.ADVICE)
