@@ -27,7 +27,7 @@ start it.
 ## Run it on your server
 
 ```
-git clone THIS REPOSITORY && cd tidegate
+# in the root of a checkout
 python -m conformance --name mine -- myserver --listen 127.0.0.1:{{port}} {{app}}
 ```
 

@@ -35,6 +35,7 @@ class Variant(enum.Enum):
     IPV6 = "ipv6"
     SINGLE = "single"
     MOUNTED = "mounted"
+    LIMITED = "limited"
 
 
 class Failed(Exception):

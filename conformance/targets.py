@@ -1,7 +1,8 @@
 """What is known about some servers: how they are told to listen elsewhere than on a TCP port of 127.0.0.1.
 
 A server that is not here is tested all the same; the checks that need a unix socket, IPv6, one thread or a
-mount point are skipped unless the command line gives `--unix`, `--ipv6`, `--single` or `--mounted`.
+mount point or a limit for bodies are skipped unless the command line gives `--unix`, `--ipv6`, `--single`,
+`--mounted` or `--limited`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from conformance.model import Variant
 from conformance.server import Target
 
 # The first word stands for the program, whatever the given command calls it. The mounted variants put the
-# application at /mount.
+# application at /mount, the limited ones refuse request bodies of more than ten bytes.
 KNOWN: dict[str, dict[Variant, list[str]]] = {
     "tidegate": {
         Variant.UNIX: ["tidegate", "--bind", "unix:{path}", "{app}"],
         Variant.IPV6: ["tidegate", "--bind", "[::1]:{port}", "{app}"],
         Variant.SINGLE: ["tidegate", "--threads", "1", "--bind", "127.0.0.1:{port}", "{app}"],
+        Variant.LIMITED: ["tidegate", "--body-size-max", "10", "--bind", "127.0.0.1:{port}", "{app}"],
     },
     "gunicorn-sync": {
         Variant.UNIX: ["gunicorn", "--bind", "unix:{path}", "{app}"],

@@ -24,6 +24,7 @@ use tidegate_http as http;
 use tidegate_http::{Event, RequestFault, RequestHead};
 
 use crate::body::{Body, BodyFault};
+use crate::body_clock::BodyClock;
 use crate::clock::{self, Millis, NEVER};
 use crate::exchange::Exchange;
 use crate::listener::LocalAddress;
@@ -716,54 +717,6 @@ impl Core {
             Phase::Gathering => self.refuse(connection, &RequestFault::BodyTimeout),
             Phase::Serving if self.output.is_empty() => self.body.fault = Some(BodyFault::TooSlow),
             Phase::Serving | Phase::Flushing => self.lose(connection, io::ErrorKind::TimedOut),
-        }
-    }
-}
-
-/// The time that a body has. It runs while somebody waits for the peer's bytes: the gathering of the request, or the
-/// application; what the application does meanwhile is not the peer's fault.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum BodyClock {
-    /// In microseconds, as a single byte earns less than a millisecond.
-    Running {
-        deadline_us: u64,
-    },
-    Stopped {
-        left_us: u64,
-    },
-}
-
-impl BodyClock {
-    pub(crate) fn start(&mut self, now_ms: Millis) {
-        if let Self::Stopped { left_us } = *self {
-            *self = Self::Running { deadline_us: left_us.saturating_add(now_ms * 1000) };
-        }
-    }
-
-    pub(crate) fn stop(&mut self, now_ms: Millis) {
-        if let Self::Running { deadline_us } = *self {
-            let left_us =
-                if deadline_us == NEVER { NEVER } else { deadline_us.saturating_sub(now_ms * 1000) };
-            *self = Self::Stopped { left_us };
-        }
-    }
-
-    /// Bytes buy time at the minimum rate, but never more than there was at first: a fast beginning pays for no long stall.
-    fn earn(&mut self, settings: &Settings, count: usize, now_ms: Millis) {
-        let Some(time_ms) = settings.body_timeout_ms else { return };
-        let earned_us = (count as u64 * 1_000_000).checked_div(settings.body_rate_min).unwrap_or(0);
-        match self {
-            Self::Running { deadline_us } => {
-                *deadline_us = (*deadline_us + earned_us).min((now_ms + time_ms) * 1000);
-            }
-            Self::Stopped { left_us } => *left_us = (*left_us + earned_us).min(time_ms * 1000),
-        }
-    }
-
-    fn deadline_ms(self) -> Millis {
-        match self {
-            Self::Running { deadline_us: NEVER } | Self::Stopped { .. } => NEVER,
-            Self::Running { deadline_us } => deadline_us / 1000,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod body;
+mod body_clock;
 mod clock;
 mod connection;
 mod drain;
