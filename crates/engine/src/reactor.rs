@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::listener::{Accepted, Listener, LocalAddress};
 use crate::settings::Settings;
 use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
+use crate::sys;
 use crate::timer::Timers;
 
 const WAKER: Token = Token(usize::MAX);
@@ -367,6 +368,12 @@ impl Reactor {
         entry.insert(connection.clone());
         // The wake for bytes that are in already comes with the next poll; this only sets the deadline.
         self.look(&connection, now_ms, |_, _| false);
+    }
+}
+
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        sys::borrow(&self.poll)
     }
 }
 

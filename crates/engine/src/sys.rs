@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Receives at most `most` bytes onto the end of `buffer`, whose new part need not be set to zero for it.
@@ -104,4 +104,10 @@ impl Drop for SignalHandlers {
         }
         SIGNAL_PIPE.store(-1, Ordering::SeqCst);
     }
+}
+
+/// The descriptor of an owner that gives it by number only, for as long as the owner is borrowed.
+pub(crate) fn borrow(owner: &impl AsRawFd) -> BorrowedFd<'_> {
+    // SAFETY: `owner` keeps its descriptor open while it lives, and the result lives no longer than the borrow of it.
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
 }

@@ -1,11 +1,11 @@
 //! The reactor from outside: turned by somebody who watches its one descriptor, as an event loop would.
 
-#![expect(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -47,8 +47,8 @@ impl Watched {
     }
 
     fn is_readable(&self, wait: Duration) -> bool {
-        // The reactor, which owns the descriptor, outlives the borrow.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
+        let fd = self.reactor.as_fd();
+        assert_eq!(fd.as_raw_fd(), self.descriptor);
         let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0
     }
