@@ -1,7 +1,6 @@
 //! What a reactor shares with its connections, its exchanges and whoever stops it.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -119,13 +118,5 @@ impl Handle {
     /// How far it is.
     pub fn lifecycle(&self) -> Lifecycle {
         self.0.lifecycle()
-    }
-
-    /// Has the reactor's turn return.
-    ///
-    /// # Errors
-    /// What the system says of the eventfd.
-    pub fn wake(&self) -> io::Result<()> {
-        self.0.waker.wake()
     }
 }
