@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-UNSAFE_ADDRESSES = ("crates/engine/src/sys.rs", "crates/python/src/ffi.rs")
+UNSAFE_ADDRESSES = ("crates/engine/src/sys.rs", "crates/python/src/ffi/")
 RULE = re.compile(r'\{ crate = "([^"]+)", wrappers = \[([^\]]*)\] \}')
 
 
@@ -40,7 +40,7 @@ def stray_unsafe() -> list[str]:
     return [
         f"{path.relative_to(ROOT)}:{number}: unsafe outside of {', '.join(UNSAFE_ADDRESSES)}"
         for path in sorted(ROOT.glob("crates/*/src/**/*.rs"))
-        if str(path.relative_to(ROOT)) not in UNSAFE_ADDRESSES
+        if not str(path.relative_to(ROOT)).startswith(UNSAFE_ADDRESSES)
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if code.search(line)
     ]

@@ -3,29 +3,33 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::sys;
+
 /// Milliseconds since the engine started; the unit of every deadline.
 pub(crate) type Millis = u64;
 
 /// A deadline that never comes.
 pub(crate) const NEVER: Millis = u64::MAX;
 
+/// The longest tick of a kernel (100 Hz): what is due may not look due for so long.
+pub(crate) const COARSENESS_MS: Millis = 10;
+
 /// Monotonic time for deadlines, and the `Date` field's value, formatted once a second.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    start: Instant,
+    start_ms: Millis,
     /// The text, and until when it holds.
     date: Mutex<(Millis, [u8; 29])>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), date: Mutex::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) }
+        Self { start_ms: sys::coarse_ms(), date: Mutex::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) }
     }
 
-    /// Now, for deadlines.
+    /// Now, for deadlines: up to [`COARSENESS_MS`] late, as it is read several times for each request.
     pub(crate) fn now_ms(&self) -> Millis {
-        // Five hundred million years fit into 64 bits.
-        self.start.elapsed().as_millis() as Millis
+        sys::coarse_ms().saturating_sub(self.start_ms)
     }
 
     /// `now_ms` as IMF-fixdate (RFC 9110 section 5.6.7).

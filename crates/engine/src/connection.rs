@@ -29,10 +29,10 @@ use crate::clock::{self, Millis, NEVER};
 use crate::exchange::Exchange;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, Output};
-use crate::reactor::Settled;
 use crate::settings::Settings;
 use crate::shared::{Lifecycle, Shared};
 use crate::socket::{Moved, Peer, Socket};
+use crate::timer::Timers;
 
 /// Bytes that one connection may bring in one turn before the others have theirs.
 const TURN_BUDGET: usize = 256 * 1024;
@@ -107,6 +107,25 @@ enum Step {
     Rest,
     /// There is more to do, after the others have had their turn.
     Later,
+}
+
+/// What a look at a connection leaves to the reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Looked {
+    /// There is more to do, after the others have had their turn.
+    pub(crate) more: bool,
+    pub(crate) next: Next,
+}
+
+/// When the reactor looks at a connection again without being woken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Its deadline is no earlier than the look that is scheduled.
+    AsScheduled,
+    /// At this time.
+    LookAt(Millis),
+    /// Never: it is over.
+    Forget,
 }
 
 /// What one read came to.
@@ -221,8 +240,8 @@ impl Connection {
         &self.shared.settings
     }
 
-    /// Takes note of a wake and does what follows. True when there is more to do in a later turn.
-    pub(crate) fn on_wake(self: &Arc<Self>, wake: Wake, turn: &mut Turn<'_>) -> bool {
+    /// Takes note of a wake and does what follows.
+    pub(crate) fn on_wake(self: &Arc<Self>, wake: Wake, turn: &mut Turn<'_>) -> Looked {
         let mut core = self.lock();
         if wake.ended && !core.ended {
             core.ended = true;
@@ -233,64 +252,72 @@ impl Connection {
             core.lose(self, io::ErrorKind::ConnectionReset);
         }
         let more = wake.writable && core.flush_while_serving(self, turn.now_ms);
-        core.advance(self, turn) || more
+        let more = core.advance(self, turn) || more;
+        core.looked(self.settings(), more)
     }
 
     /// Goes on after an exchange has changed something.
-    pub(crate) fn on_attention(self: &Arc<Self>, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn on_attention(self: &Arc<Self>, turn: &mut Turn<'_>) -> Looked {
         let mut core = self.lock();
         let more = core.flush_while_serving(self, turn.now_ms);
-        core.advance(self, turn) || more
+        let more = core.advance(self, turn) || more;
+        core.looked(self.settings(), more)
     }
 
     /// A look that was scheduled for `at_ms`.
-    pub(crate) fn on_time(self: &Arc<Self>, at_ms: Millis, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn on_time(self: &Arc<Self>, at_ms: Millis, turn: &mut Turn<'_>) -> Looked {
         let mut core = self.lock();
-        if core.scheduled_ms != at_ms {
-            // An earlier look has replaced this one.
-            return false;
+        let mut more = false;
+        // An earlier look may have replaced this one.
+        if core.scheduled_ms == at_ms {
+            core.scheduled_ms = NEVER;
+            if core.deadline_ms(self.settings()) <= turn.now_ms {
+                core.miss_deadline(self);
+                more = core.advance(self, turn);
+            }
         }
-        core.scheduled_ms = NEVER;
-        if core.deadline_ms(self.settings()) <= turn.now_ms {
-            core.miss_deadline(self);
-            return core.advance(self, turn);
-        }
-        false
+        core.looked(self.settings(), more)
     }
 
     /// The server has begun to drain.
-    pub(crate) fn on_drain(self: &Arc<Self>, turn: &Turn<'_>) {
+    pub(crate) fn on_drain(&self, now_ms: Millis) -> Looked {
         let mut core = self.lock();
         if core.phase == Phase::Waiting {
-            core.idle_until_ms = core.idle_until_ms.min(turn.now_ms + DRAIN_IDLE_MS);
+            core.idle_until_ms = core.idle_until_ms.min(now_ms + DRAIN_IDLE_MS);
         }
+        core.looked(self.settings(), false)
     }
 
     /// Cuts the connection at once.
-    pub(crate) fn on_stop(self: &Arc<Self>) {
+    pub(crate) fn on_stop(&self) -> Looked {
         let mut core = self.lock();
         if core.phase == Phase::Serving && !core.body.complete && core.body.fault.is_none() {
             core.body.fault = Some(BodyFault::Stopped);
         }
         core.lose(self, io::ErrorKind::ConnectionAborted);
+        core.looked(self.settings(), false)
     }
 
-    /// What the reactor has to do after a look: forget it, or look again earlier than it would.
-    pub(crate) fn settle(&self, round_up: impl Fn(Millis) -> Millis) -> Settled {
-        let mut core = self.lock();
-        if core.phase == Phase::Closed {
-            return Settled::Closed;
-        }
-        let deadline_ms = core.deadline_ms(self.settings());
-        if deadline_ms >= core.scheduled_ms {
-            return Settled::Unchanged;
-        }
-        core.scheduled_ms = round_up(deadline_ms);
-        Settled::LookAt(core.scheduled_ms)
+    /// Nothing has happened yet: only the deadline is set.
+    pub(crate) fn on_accept(&self) -> Looked {
+        self.lock().looked(self.settings(), false)
     }
 }
 
 impl Core {
+    /// What the reactor has to do after a look.
+    fn looked(&mut self, settings: &Settings, more: bool) -> Looked {
+        if self.phase == Phase::Closed {
+            return Looked { more, next: Next::Forget };
+        }
+        let deadline_ms = self.deadline_ms(settings);
+        if deadline_ms >= self.scheduled_ms {
+            return Looked { more, next: Next::AsScheduled };
+        }
+        self.scheduled_ms = Timers::round_up(deadline_ms);
+        Looked { more, next: Next::LookAt(self.scheduled_ms) }
+    }
+
     /// Takes steps until there is nothing to do. True when there is more in a later turn.
     fn advance(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> bool {
         loop {

@@ -16,7 +16,7 @@ use slab::Slab;
 
 use crate::access_log::AccessLog;
 use crate::clock::{Millis, NEVER};
-use crate::connection::{Connection, Turn, Wake};
+use crate::connection::{Connection, Looked, Next, Turn, Wake};
 use crate::exchange::Exchange;
 use crate::listener::{Accepted, Listener, LocalAddress};
 use crate::settings::Settings;
@@ -229,16 +229,17 @@ impl Reactor {
         &mut self,
         connection: &Arc<Connection>,
         now_ms: Millis,
-        steps: impl FnOnce(&Arc<Connection>, &mut Turn<'_>) -> bool,
+        steps: impl FnOnce(&Arc<Connection>, &mut Turn<'_>) -> Looked,
     ) {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
-        if steps(connection, &mut turn) {
+        let Looked { more, next } = steps(connection, &mut turn);
+        if more {
             self.shared.attend(connection.clone());
         }
-        match connection.settle(Timers::round_up) {
-            Settled::Closed => self.forget(connection),
-            Settled::LookAt(at_ms) => self.timers.push(at_ms, (connection.slot, connection.id)),
-            Settled::Unchanged => {}
+        match next {
+            Next::Forget => self.forget(connection),
+            Next::LookAt(at_ms) => self.timers.push(at_ms, (connection.slot, connection.id)),
+            Next::AsScheduled => {}
         }
     }
 
@@ -292,12 +293,11 @@ impl Reactor {
         let connections: Vec<_> = self.connections.iter().map(|(_, connection)| connection.clone()).collect();
         for connection in connections {
             self.look(&connection, now_ms, |connection, turn| {
-                match lifecycle {
-                    Lifecycle::Serving => {}
-                    Lifecycle::Draining => connection.on_drain(turn),
-                    Lifecycle::Stopping => connection.on_stop(),
+                if lifecycle == Lifecycle::Stopping {
+                    connection.on_stop()
+                } else {
+                    connection.on_drain(turn.now_ms)
                 }
-                false
             });
         }
         match lifecycle {
@@ -367,7 +367,7 @@ impl Reactor {
         let connection = Arc::new(Connection::new(name, socket, peer, local, self.shared.clone(), now_ms));
         entry.insert(connection.clone());
         // The wake for bytes that are in already comes with the next poll; this only sets the deadline.
-        self.look(&connection, now_ms, |_, _| false);
+        self.look(&connection, now_ms, |connection, _| connection.on_accept());
     }
 }
 
@@ -405,15 +405,4 @@ impl Work {
             ),
         }
     }
-}
-
-/// What a look at a connection leaves to the reactor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
-    /// Its deadline is no earlier than the next look.
-    Unchanged,
-    /// Look again at this time.
-    LookAt(Millis),
-    /// It is over.
-    Closed,
 }

@@ -1,4 +1,4 @@
-//! What the safe wrappers do not offer: signal handlers and descriptors that come in by number. The only `unsafe` of this crate.
+//! What the safe wrappers do not offer: signal handlers, the coarse clock, and descriptors that come in by number. The only `unsafe` of this crate.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,6 +13,19 @@ pub(crate) fn receive_onto(socket: &OwnedFd, buffer: &mut Vec<u8>, most: usize) 
     // SAFETY: recv has set the first `received` bytes behind the old length, and `reserve` has made room for them.
     unsafe { buffer.set_len(buffer.len() + received) };
     Ok(received)
+}
+
+/// The kernel's monotonic time as of its last tick: a memory read instead of a question to the processor's counter. Through libc,
+/// whose way to it debuggers of memory know.
+pub(crate) fn coarse_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    const COARSE: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
+    #[cfg(not(target_os = "linux"))]
+    const COARSE: libc::clockid_t = libc::CLOCK_MONOTONIC;
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec; every system has this clock, so the call cannot fail.
+    unsafe { libc::clock_gettime(COARSE, &raw mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// Where the handler writes the numbers of signals; -1 when nobody listens.

@@ -13,7 +13,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use crate::clock::{Millis, NEVER};
+use crate::clock::{COARSENESS_MS, Millis, NEVER};
 
 /// Wake-ups are put on this grid, so that ten thousand idle connections wake a server four times a second at most.
 const GRAIN_MS: Millis = 250;
@@ -71,8 +71,8 @@ impl Timers {
             // Going off early costs one look; setting it anew costs a system call each time.
             return Ok(());
         }
-        // A value of zero would disarm the timer, so something due already waits a millisecond.
-        let delay_ms = earliest_ms.saturating_sub(now_ms()).max(1);
+        // When it goes off, the coarse clock must show that the time has come. Never zero, which would disarm it.
+        let delay_ms = earliest_ms.saturating_sub(now_ms()) + COARSENESS_MS;
         let value = Timespec {
             tv_sec: i64::try_from(delay_ms / 1000).unwrap_or(i64::MAX),
             tv_nsec: (delay_ms % 1000 * 1_000_000) as _,

@@ -130,9 +130,10 @@ impl ResponseHead {
         }
         self.bytes.clear();
         self.bytes.reserve(HEAD_SIZE_USUAL);
-        self.bytes.extend_from_slice(b"HTTP/1.1 ");
-        push_decimal(&mut self.bytes, u64::from(status));
-        self.bytes.push(b' ');
+        let digit = |place| b'0' + (status / place % 10) as u8;
+        let mut start = *b"HTTP/1.1 200 ";
+        start[9..12].copy_from_slice(&[digit(100), digit(10), digit(1)]);
+        self.bytes.extend_from_slice(&start);
         self.bytes.extend_from_slice(reason);
         self.bytes.extend_from_slice(b"\r\n");
         self.status = status;
@@ -157,7 +158,8 @@ impl ResponseHead {
         match name.len() {
             4 => self.has_date |= name.eq_ignore_ascii_case(b"date"),
             6 => self.has_server |= name.eq_ignore_ascii_case(b"server"),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            // As nearly everybody writes it, which is quicker to tell.
+            14 if name == b"Content-Length" || name.eq_ignore_ascii_case(b"content-length") => {
                 let length = parse_length(value).ok_or(HeadFault::ContentLength)?;
                 if self.content_length.is_some() {
                     return Err(HeadFault::ContentLengthRepeated);
@@ -204,9 +206,9 @@ impl ResponseHead {
         out.reserve(self.bytes.len() + server_size + ADDED_SIZE_MAX);
         out.extend_from_slice(&self.bytes);
         if !self.has_date {
-            out.extend_from_slice(b"Date: ");
-            out.extend_from_slice(context.date);
-            out.extend_from_slice(b"\r\n");
+            let mut line = *b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+            line[6..35].copy_from_slice(context.date);
+            out.extend_from_slice(&line);
         }
         if let (false, Some(server)) = (self.has_server, context.server) {
             out.extend_from_slice(b"Server: ");

@@ -63,7 +63,11 @@ enum Method {
 
 /// The head of one request. It owns its bytes.
 #[derive(Clone)]
-pub struct RequestHead {
+pub struct RequestHead(Box<Parts>);
+
+/// In one piece, as a head goes through many hands.
+#[derive(Clone)]
+struct Parts {
     list: FieldList,
     line: RequestLine,
     facts: Facts,
@@ -73,7 +77,7 @@ pub struct RequestHead {
 impl RequestHead {
     /// The method, case-sensitive, as sent.
     pub fn method(&self) -> &str {
-        match self.line.method {
+        match self.0.line.method {
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::Post => "POST",
@@ -82,45 +86,45 @@ impl RequestHead {
             Method::Options => "OPTIONS",
             Method::Patch => "PATCH",
             // A method is a token, and so ASCII: the empty string is never taken.
-            Method::Other(span) => std::str::from_utf8(span.in_bytes(&self.list.bytes)).unwrap_or_default(),
+            Method::Other(span) => std::str::from_utf8(span.in_bytes(&self.0.list.bytes)).unwrap_or_default(),
         }
     }
 
     /// The target as sent.
     pub fn target(&self) -> &[u8] {
-        self.line.target.in_bytes(&self.list.bytes)
+        self.0.line.target.in_bytes(&self.0.list.bytes)
     }
 
     /// The form of the target.
     pub fn target_form(&self) -> TargetForm {
-        self.line.form
+        self.0.line.form
     }
 
     /// The path, percent-encoded as sent; `/` where an absolute target has none, `*` for the asterisk form.
     pub fn path(&self) -> &[u8] {
-        if self.line.path.is_empty() { b"/" } else { self.line.path.in_bytes(&self.list.bytes) }
+        if self.0.line.path.is_empty() { b"/" } else { self.0.line.path.in_bytes(&self.0.list.bytes) }
     }
 
     /// What follows the first `?`, percent-encoded as sent; empty if there is none.
     pub fn query(&self) -> &[u8] {
-        self.line.query.in_bytes(&self.list.bytes)
+        self.0.line.query.in_bytes(&self.0.list.bytes)
     }
 
     /// The version of the request line.
     pub fn version(&self) -> Version {
-        self.line.version
+        self.0.line.version
     }
 
     /// Whom the request is for: the authority of an absolute target, otherwise the value of Host, which a client sends
     /// empty when it has no name to give (RFC 9112 section 3.2). `None` only for HTTP/1.0 without Host.
     pub fn authority(&self) -> Option<&[u8]> {
-        self.facts.authority.map(|span| span.in_bytes(&self.list.bytes))
+        self.0.facts.authority.map(|span| span.in_bytes(&self.0.list.bytes))
     }
 
     /// The scheme of an absolute target, as sent.
     pub fn scheme(&self) -> Option<&[u8]> {
-        match self.line.form {
-            TargetForm::Absolute => Some(self.line.scheme.in_bytes(&self.list.bytes)),
+        match self.0.line.form {
+            TargetForm::Absolute => Some(self.0.line.scheme.in_bytes(&self.0.list.bytes)),
             TargetForm::Origin | TargetForm::Asterisk => None,
         }
     }
@@ -128,37 +132,37 @@ impl RequestHead {
     /// Names as sent, and values without the SP and HTAB around them, in order. `Proxy`, and names with `_` by policy,
     /// are left out.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.list.iter()
+        self.0.list.iter()
     }
 
     /// The first value of a name, in any case.
     pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.list.get(name)
+        self.0.list.get(name)
     }
 
     /// How many fields there are.
     pub fn field_count(&self) -> usize {
-        self.list.len()
+        self.0.list.len()
     }
 
     /// How the body is delimited.
     pub fn body(&self) -> BodyKind {
-        self.facts.body
+        self.0.facts.body
     }
 
     /// Whether the client may be waiting for "100 Continue" before it sends the body. Never in HTTP/1.0.
     pub fn expects_continue(&self) -> bool {
-        self.facts.expects_continue
+        self.0.facts.expects_continue
     }
 
     /// Whether the client would like to send another request on this connection.
     pub fn keep_alive_wanted(&self) -> bool {
-        self.facts.keep_alive
+        self.0.facts.keep_alive
     }
 
     /// Bytes from the request line to the blank line, both included.
     pub fn size(&self) -> usize {
-        self.size as usize
+        self.0.size as usize
     }
 
     /// Reads a complete head whose request line was read before. `bytes` is the head and nothing else.
@@ -186,7 +190,7 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        Ok(Self { list, line, facts, size })
+        Ok(Self(Box::new(Parts { list, line, facts, size })))
     }
 }
 

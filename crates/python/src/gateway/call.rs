@@ -2,6 +2,8 @@
 //!
 //! The call's state *is* the `start_response` object: one object less for each request than a method bound to it.
 
+use std::ffi::CStr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -12,13 +14,34 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use tidegate_engine::http::{BodyLength, FieldOutcome, ResponseHead};
 use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 
-use crate::ffi::latin1_bytes;
+use crate::ffi::{Arguments, Callable, Kind, Object, latin1_bytes};
 use crate::gateway::HopByHop;
 use crate::host::Host;
 
-/// What the application has said of its response so far.
-#[derive(Default)]
-struct Response {
+/// What all calls of an application have in common.
+pub(crate) struct Calls {
+    host: Arc<dyn Host>,
+    hop_by_hop: HopByHop,
+    call: Kind<Call>,
+    write: Kind<Write>,
+}
+
+impl Calls {
+    pub(crate) fn new(py: Python<'_>, host: Arc<dyn Host>, hop_by_hop: HopByHop) -> PyResult<Arc<Self>> {
+        Ok(Arc::new(Self { host, hop_by_hop, call: Kind::new(py)?, write: Kind::new(py)? }))
+    }
+
+    /// Begins the call that answers `exchange`.
+    pub(crate) fn begin(self: &Arc<Self>, py: Python<'_>, exchange: Exchange) -> PyResult<Object<Call>> {
+        let state = State { exchange: Some(exchange), head: None, started: false, head_sent: false };
+        self.call.object(py, Call { state: Mutex::new(state), calls: self.clone() })
+    }
+}
+
+/// How far the call is.
+struct State {
+    /// Gone when the call is over: `write` and `wsgi.input` may be kept longer than the request.
+    exchange: Option<Exchange>,
     /// The head as last given; kept after it is sent, for the log.
     head: Option<ResponseHead>,
     /// `start_response` was called, whether or not it succeeded.
@@ -26,14 +49,10 @@ struct Response {
     head_sent: bool,
 }
 
-/// The state of one call. Its locks are held for moments, never while Python code runs or this thread waits.
-#[pyclass(frozen, module = "tidegate._tidegate", name = "StartResponse")]
+/// One call, and its `start_response`. Its lock is held for moments, never while Python code runs or this thread waits.
 pub(crate) struct Call {
-    response: Mutex<Response>,
-    /// Gone when the call is over: `write` and `wsgi.input` may be kept longer than the request.
-    exchange: Mutex<Option<Exchange>>,
-    host: Arc<dyn Host>,
-    hop_by_hop: HopByHop,
+    state: Mutex<State>,
+    calls: Arc<Calls>,
 }
 
 /// What a block led to.
@@ -47,11 +66,6 @@ pub(crate) enum Emitted {
     Short(u64),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics half-way through a change under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn over() -> PyErr {
     PyRuntimeError::new_err("the request is over: its response can no longer be written, nor its body read")
 }
@@ -61,26 +75,27 @@ fn client_gone() -> PyErr {
 }
 
 impl Call {
-    pub(crate) fn new(exchange: Exchange, host: Arc<dyn Host>, hop_by_hop: HopByHop) -> Self {
-        Self { response: Mutex::default(), exchange: Mutex::new(Some(exchange)), host, hop_by_hop }
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics half-way through a change under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn with_exchange<T>(&self, work: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
-        lock(&self.exchange).as_mut().map(work).ok_or_else(over)
+        self.state().exchange.as_mut().map(work).ok_or_else(over)
     }
 
     /// Ends the call's use of the exchange.
     pub(crate) fn take_exchange(&self) -> Option<Exchange> {
-        lock(&self.exchange).take()
+        self.state().exchange.take()
     }
 
     pub(crate) fn head_sent(&self) -> bool {
-        lock(&self.response).head_sent
+        self.state().head_sent
     }
 
     /// The Content-Length that the application has announced.
     pub(crate) fn content_length(&self) -> Option<u64> {
-        lock(&self.response).head.as_ref().and_then(ResponseHead::content_length)
+        self.state().head.as_ref().and_then(ResponseHead::content_length)
     }
 
     /// Sends a block of the response, before the first one its head, and waits until the application may go on.
@@ -94,8 +109,9 @@ impl Call {
         last: bool,
     ) -> PyResult<Emitted> {
         let sent = {
-            let mut response = lock(&self.response);
-            let Response { head, head_sent, .. } = &mut *response;
+            let mut state = self.state();
+            let State { exchange, head, head_sent, .. } = &mut *state;
+            let exchange = exchange.as_mut().ok_or_else(over)?;
             let head = match (&*head, *head_sent) {
                 (_, true) => None,
                 (Some(head), false) => Some((head, length)),
@@ -105,9 +121,8 @@ impl Call {
                     ));
                 }
             };
-            let sent = self.with_exchange(|exchange| exchange.send(head, block, last))?;
             *head_sent = true;
-            sent
+            exchange.send(head, block, last)
         };
         let Sent { overrun, missing } = sent.map_err(|error| match error {
             SendError::Gone => client_gone(),
@@ -123,8 +138,8 @@ impl Call {
     }
 
     fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
-        while self.with_exchange(|exchange| exchange.unsent())? > self.host.unsent_max() {
-            self.host.wait(py)?;
+        while self.with_exchange(|exchange| exchange.unsent())? > self.calls.host.unsent_max() {
+            self.calls.host.wait(py)?;
         }
         Ok(())
     }
@@ -135,7 +150,7 @@ impl Call {
             match self.with_exchange(Exchange::read_body)? {
                 BodyRead::Data(bytes) => return Ok(bytes),
                 BodyRead::End => return Ok(Vec::new()),
-                BodyRead::Wait => self.host.wait(py)?,
+                BodyRead::Wait => self.calls.host.wait(py)?,
                 BodyRead::Fault(fault) => return Err(body_error(&fault)),
             }
         }
@@ -165,7 +180,7 @@ impl Call {
                 .field(&latin1_bytes(&name)?, &latin1_bytes(&value)?)
                 .map_err(|fault| PyValueError::new_err(format!("header {name:?}: {fault}")))?;
             if outcome == FieldOutcome::DroppedHopByHop {
-                match self.hop_by_hop {
+                match self.calls.hop_by_hop {
                     HopByHop::Raise => {
                         return Err(PyAssertionError::new_err(format!(
                             "header {name:?}: hop-by-hop headers are the server's to set [PEP 3333]"
@@ -191,20 +206,21 @@ fn body_error(fault: &BodyFault) -> PyErr {
     }
 }
 
-#[pymethods]
-impl Call {
-    /// `start_response(status, headers, exc_info=None)`
-    #[pyo3(signature = (status, headers, exc_info = None, /))]
-    fn __call__<'py>(
-        slf: &Bound<'py, Self>,
-        status: &Bound<'py, PyAny>,
-        headers: &Bound<'py, PyAny>,
-        exc_info: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Write> {
-        let call = slf.get();
-        let already = std::mem::replace(&mut lock(&call.response).started, true);
+/// `start_response(status, headers, exc_info=None)`
+impl Callable for Call {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.StartResponse";
+    const NAME: &'static str = "start_response";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 2..=3;
+
+    fn call<'py>(call: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        let exc_info = arguments.get(2).filter(|exc_info| !exc_info.is_none());
+        let (already, head_sent) = {
+            let mut state = call.state();
+            (std::mem::replace(&mut state.started, true), state.head_sent)
+        };
         match exc_info {
-            Some(exc_info) if call.head_sent() => {
+            Some(exc_info) if head_sent => {
                 let (_, value, traceback): (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>) =
                     exc_info.extract()?;
                 return Err(PyErr::from_value(value.call_method1("with_traceback", (traceback,))?));
@@ -216,33 +232,36 @@ impl Call {
             }
             _ => {}
         }
-        let head = call.parse_head(status, headers)?;
-        lock(&call.response).head = Some(head);
-        Ok(Write { call: slf.clone().unbind() })
+        let head = call.parse_head(&arguments.require(0)?, &arguments.require(1)?)?;
+        call.state().head = Some(head);
+        Ok(call.calls.write.object(py, Write { call: call.clone_ref(py) })?.into_any(py))
     }
 }
 
 /// What `start_response` gives: `write(data)`, for applications that cannot give their body as an iterable.
-#[pyclass(frozen, module = "tidegate._tidegate")]
-pub(crate) struct Write {
-    call: Py<Call>,
+struct Write {
+    call: Object<Call>,
 }
 
-#[pymethods]
-impl Write {
-    #[pyo3(signature = (data, /))]
-    fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+impl Callable for Write {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Write";
+    const NAME: &'static str = "write";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 1..=1;
+
+    fn call<'py>(write: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        let data = arguments.require(0)?;
         let data =
             data.cast::<PyBytes>().map_err(|_| PyTypeError::new_err("write() takes bytes [PEP 3333]"))?;
         // Like an empty block, an empty write does not yet send the head.
         if data.as_bytes().is_empty() {
-            return Ok(());
+            return Ok(py.None().into_bound(py));
         }
-        match self.call.get().emit(py, block_of(data)?, BodyLength::Unknown, false)? {
+        match write.call.emit(py, block_of(data)?, BodyLength::Unknown, false)? {
             Emitted::Overrun => Err(PyAssertionError::new_err(
                 "write(): more bytes than the Content-Length that start_response was given [PEP 3333]",
             )),
-            Emitted::Fine | Emitted::Short(_) => Ok(()),
+            Emitted::Fine | Emitted::Short(_) => Ok(py.None().into_bound(py)),
         }
     }
 }

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::RandomState;
 use memchr::memchr;
@@ -13,7 +14,7 @@ use percent_encoding::percent_decode;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{IntoPyObjectExt, intern};
-use tidegate_engine::http::{BodyKind, TargetForm, Version};
+use tidegate_engine::http::{BodyKind, RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::latin1;
@@ -44,19 +45,41 @@ pub(crate) struct Environs {
     names: Names,
 }
 
-/// What a connection's requests are told of its peer, made once for all of them.
-struct PeerNames {
+/// What is kept with a connection for its requests' environs.
+struct Recurring {
     address: Py<PyString>,
     port: Py<PyString>,
+    /// A request was seen: the next one shows that the connection is used again.
+    reused: AtomicBool,
+    /// Set by the second request: connections that bring one only are spared the memory.
+    template: OnceLock<HostTemplate>,
 }
 
-impl PeerNames {
+/// A template with the peer's and the client's usual `Host` in it.
+struct HostTemplate {
+    host: Box<[u8]>,
+    environ: Py<PyDict>,
+}
+
+impl HostTemplate {
+    /// Whether it says of this request what its `Host` field says.
+    fn suits(&self, head: &RequestHead) -> bool {
+        head.target_form() == TargetForm::Origin && head.authority() == Some(&self.host)
+    }
+}
+
+impl Recurring {
     fn new(py: Python<'_>, peer: Peer) -> Self {
         let (address, port) = match peer {
             Peer::Inet(address) => (address.ip().to_string(), address.port().to_string()),
             Peer::Unix => (UNIX_REMOTE_ADDR.to_owned(), "0".to_owned()),
         };
-        Self { address: PyString::new(py, &address).unbind(), port: PyString::new(py, &port).unbind() }
+        Self {
+            address: PyString::new(py, &address).unbind(),
+            port: PyString::new(py, &port).unbind(),
+            reused: AtomicBool::new(false),
+            template: OnceLock::new(),
+        }
     }
 }
 
@@ -124,7 +147,7 @@ impl Environs {
     pub(crate) fn build<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<Bound<'py, PyDict>> {
         let names = &self.names;
         let head = exchange.head();
-        let environ = self.template(py, exchange.local())?;
+        let (environ, has_host) = self.begin(py, exchange)?;
 
         // What most requests have stands in the template.
         if head.method() != USUAL_METHOD {
@@ -145,13 +168,35 @@ impl Environs {
         let target = latin1(py, head.target())?;
         environ.set_item(&names.request_uri, &target)?;
         environ.set_item(&names.raw_uri, target)?;
-        let peer = exchange.note(|| PeerNames::new(py, exchange.peer()));
-        if let Some(PeerNames { address, port }) = peer {
-            environ.set_item(&names.remote_addr, address)?;
-            environ.set_item(&names.remote_port, port)?;
-        }
-        self.set_fields(py, &environ, exchange)?;
+        self.set_fields(py, &environ, exchange, has_host)?;
         Ok(environ)
+    }
+
+    /// An environ with what is the same for all requests of the connection; says whether that has come to include HTTP_HOST.
+    fn begin<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<(Bound<'py, PyDict>, bool)> {
+        let (names, head) = (&self.names, exchange.head());
+        let Some(recurring) = exchange.note(|| Recurring::new(py, exchange.peer())) else {
+            return Ok((self.template(py, exchange.local())?, false));
+        };
+        if let Some(template) = recurring.template.get().filter(|template| template.suits(head)) {
+            return Ok((template.environ.bind(py).copy()?, true));
+        }
+        let environ = self.template(py, exchange.local())?;
+        environ.set_item(&names.remote_addr, &recurring.address)?;
+        environ.set_item(&names.remote_port, &recurring.port)?;
+        let reused = recurring.reused.swap(true, Ordering::Relaxed);
+        if reused
+            && recurring.template.get().is_none()
+            && head.target_form() == TargetForm::Origin
+            && let Some(host) = head.authority()
+        {
+            environ.set_item(&names.http_host, latin1(py, host)?)?;
+            let template = HostTemplate { host: host.into(), environ: environ.copy()?.unbind() };
+            // One request at a time has the connection, so nobody else has set it.
+            let _ = recurring.template.set(template);
+            return Ok((environ, true));
+        }
+        Ok((environ, false))
     }
 
     /// Puts a request's own body stream into its environ.
@@ -184,7 +229,14 @@ impl Environs {
         }
     }
 
-    fn set_fields(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    /// Sets the fields of the head, `Host` not if it is there already.
+    fn set_fields(
+        &self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        exchange: &Exchange,
+        has_host: bool,
+    ) -> PyResult<()> {
         let names = &self.names;
         let head = exchange.head();
         let chunked = matches!(head.body(), BodyKind::Chunked);
@@ -193,6 +245,10 @@ impl Environs {
         {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
             for (name, value) in head.fields() {
+                // It comes once: a head that repeats it is refused.
+                if has_host && name.eq_ignore_ascii_case(b"host") {
+                    continue;
+                }
                 count += 1;
                 let value = latin1(py, value)?;
                 match keys.get(name) {

@@ -6,7 +6,7 @@ mod file_wrapper;
 mod wsgi;
 mod wsgi_input;
 
-pub(crate) use call::Call;
+pub(crate) use call::{Call, Calls};
 pub(crate) use file_wrapper::FileWrapper;
 pub(crate) use wsgi::{HopByHop, Wsgi, WsgiOptions};
 pub(crate) use wsgi_input::WsgiInput;

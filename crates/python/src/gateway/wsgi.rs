@@ -10,11 +10,11 @@ use tidegate_engine::http::{BodyKind, BodyLength, ResponseHead};
 use tidegate_engine::{Block, BodyFault, Exchange, SendError};
 
 use crate::error_log::ErrorLog;
-use crate::ffi::in_fresh_context;
+use crate::ffi::{Object, in_fresh_context};
 use crate::gateway::call::{Emitted, block_of};
 use crate::gateway::environ::Environs;
 use crate::gateway::file_wrapper::RestOfFile;
-use crate::gateway::{Call, FileWrapper, WsgiInput};
+use crate::gateway::{Call, Calls, FileWrapper, WsgiInput};
 use crate::host::Host;
 
 /// Blocks of a list are put together up to this size, so that a list costs no more than one block.
@@ -39,8 +39,7 @@ pub(crate) struct WsgiOptions {
 pub(crate) struct Wsgi {
     application: Py<PyAny>,
     environs: Environs,
-    host: Arc<dyn Host>,
-    hop_by_hop: HopByHop,
+    calls: Arc<Calls>,
     error_log: ErrorLog,
 }
 
@@ -52,7 +51,8 @@ impl Wsgi {
         options: WsgiOptions,
     ) -> PyResult<Self> {
         let environs = Environs::new(py, options.script_name)?;
-        Ok(Self { application, environs, host, hop_by_hop: options.hop_by_hop, error_log: ErrorLog::new() })
+        let calls = Calls::new(py, host, options.hop_by_hop)?;
+        Ok(Self { application, environs, calls, error_log: ErrorLog::new() })
     }
 
     /// Tells the application's log of a failure outside of any request.
@@ -64,29 +64,33 @@ impl Wsgi {
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
         let environ = self.environs.build(py, &exchange);
         let has_body = !matches!(exchange.head().body(), BodyKind::Empty | BodyKind::Length(0));
-        let call = match Py::new(py, Call::new(exchange, self.host.clone(), self.hop_by_hop)) {
-            Ok(call) => call.into_bound(py),
+        let call = match self.calls.begin(py, exchange) {
+            Ok(call) => call,
             // Only for want of memory; the exchange is dropped with the failed call, which cuts the connection.
             Err(error) => return self.error_log.say(py, "a request could not be begun", Some(&error)),
         };
         let outcome = environ.and_then(|environ| {
             if has_body {
-                let input = Bound::new(py, WsgiInput::new(call.clone().unbind()))?;
+                let input = Bound::new(py, WsgiInput::new(call.clone_ref(py)))?;
                 self.environs.set_input(&environ, &input)?;
             }
-            in_fresh_context(py, || self.call_application(&call, &environ))?
+            in_fresh_context(py, || self.call_application(py, &call, &environ))?
         });
         if let Err(error) = outcome {
-            self.fail(py, call.get(), &error);
+            self.fail(py, &call, &error);
         }
         // Whoever kept write() or wsgi.input finds the request over; an unfinished exchange is cut.
-        drop(call.get().take_exchange());
+        drop(call.take_exchange());
     }
 
-    fn call_application(&self, call: &Bound<'_, Call>, environ: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = call.py();
-        let body = self.application.bind(py).call1((environ, call))?;
-        let sent = self.send_body(call, &body);
+    fn call_application(
+        &self,
+        py: Python<'_>,
+        call: &Object<Call>,
+        environ: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let body = self.application.bind(py).call1((environ, call.as_any(py)))?;
+        let sent = self.send_body(py, call, &body);
         let closed = close(&body);
         match (sent, closed) {
             (Err(error), Err(second)) => {
@@ -101,18 +105,17 @@ impl Wsgi {
         }
     }
 
-    fn send_body(&self, call: &Bound<'_, Call>, body: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = call.py();
+    fn send_body(&self, py: Python<'_>, call: &Call, body: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Ok(list) = body.cast_exact::<PyList>() {
-            return self.send_blocks(call, list.iter());
+            return self.send_blocks(py, call, list.iter());
         }
         if let Ok(tuple) = body.cast_exact::<PyTuple>() {
-            return self.send_blocks(call, tuple.iter());
+            return self.send_blocks(py, call, tuple.iter());
         }
         if let Ok(wrapper) = body.cast_exact::<FileWrapper>()
             && let Some(rest) = wrapper.get().rest_of_file(py)
         {
-            return self.send_file(call, rest);
+            return self.send_file(py, call, rest);
         }
         if body.is_instance_of::<PyBytes>() || body.is_instance_of::<PyString>() {
             let kind = body.get_type().name()?;
@@ -129,18 +132,19 @@ impl Wsgi {
             if block.as_bytes().is_empty() {
                 continue;
             }
-            if call.get().emit(py, block_of(block)?, BodyLength::Unknown, false)? == Emitted::Overrun {
+            if call.emit(py, block_of(block)?, BodyLength::Unknown, false)? == Emitted::Overrun {
                 self.say_overrun(py);
                 break;
             }
         }
-        self.finish(call, Block::EMPTY, BodyLength::Known(0))
+        self.finish(py, call, Block::EMPTY, BodyLength::Known(0))
     }
 
     /// A body whose blocks are all there: its length is known, and nothing runs between one block and the next.
     fn send_blocks<'py>(
         &self,
-        call: &Bound<'py, Call>,
+        py: Python<'py>,
+        call: &Call,
         mut blocks: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         if blocks.len() == 1
@@ -148,7 +152,7 @@ impl Wsgi {
         {
             let block = as_block(&block)?;
             let length = known_length(block.as_bytes().len());
-            return self.finish(call, block_of(block)?, length);
+            return self.finish(py, call, block_of(block)?, length);
         }
         let blocks = blocks
             .map(|block| block.cast_into::<PyBytes>().map_err(|error| wrong_block(&error.into_inner())))
@@ -157,26 +161,25 @@ impl Wsgi {
         if total <= JOIN_MAX {
             let mut joined = Vec::with_capacity(total);
             blocks.iter().for_each(|block| joined.extend_from_slice(block.as_bytes()));
-            return self.finish(call, Block::Borrowed(&joined), known_length(total));
+            return self.finish(py, call, Block::Borrowed(&joined), known_length(total));
         }
         for block in blocks.iter().filter(|block| !block.as_bytes().is_empty()) {
-            if call.get().emit(call.py(), block_of(block)?, known_length(total), false)? == Emitted::Overrun {
-                self.say_overrun(call.py());
+            if call.emit(py, block_of(block)?, known_length(total), false)? == Emitted::Overrun {
+                self.say_overrun(py);
                 break;
             }
         }
-        self.finish(call, Block::EMPTY, BodyLength::Known(0))
+        self.finish(py, call, Block::EMPTY, BodyLength::Known(0))
     }
 
-    fn send_file(&self, call: &Bound<'_, Call>, rest: RestOfFile) -> PyResult<()> {
-        let length = call.get().content_length().map_or(rest.length, |announced| announced.min(rest.length));
+    fn send_file(&self, py: Python<'_>, call: &Call, rest: RestOfFile) -> PyResult<()> {
+        let length = call.content_length().map_or(rest.length, |announced| announced.min(rest.length));
         let block = Block::File { file: rest.file, offset: rest.offset, length };
-        self.finish(call, block, BodyLength::Known(length))
+        self.finish(py, call, block, BodyLength::Known(length))
     }
 
-    fn finish(&self, call: &Bound<'_, Call>, block: Block<'_>, length: BodyLength) -> PyResult<()> {
-        let py = call.py();
-        match call.get().emit(py, block, length, true)? {
+    fn finish(&self, py: Python<'_>, call: &Call, block: Block<'_>, length: BodyLength) -> PyResult<()> {
+        match call.emit(py, block, length, true)? {
             Emitted::Fine => {}
             Emitted::Overrun => self.say_overrun(py),
             Emitted::Short(missing) => {

@@ -6,13 +6,14 @@ use memchr::memchr;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::ffi::Object;
 use crate::gateway::Call;
 
 /// The request body as a stream. At its end it gives `b""` for ever; a body cut short raises OSError.
 #[pyclass(frozen, module = "tidegate._tidegate")]
 pub(crate) struct WsgiInput {
     /// `None` for a request without a body.
-    call: Option<Py<Call>>,
+    call: Option<Object<Call>>,
     held: Mutex<Held>,
 }
 
@@ -59,7 +60,7 @@ fn limit(size: Option<isize>) -> usize {
 }
 
 impl WsgiInput {
-    pub(crate) fn new(call: Py<Call>) -> Self {
+    pub(crate) fn new(call: Object<Call>) -> Self {
         Self { call: Some(call), held: Mutex::default() }
     }
 
@@ -74,7 +75,7 @@ impl WsgiInput {
     /// Gets more, without the lock: it may wait. False at the end.
     fn fetch(&self, py: Python<'_>) -> PyResult<bool> {
         let Some(call) = &self.call else { return Ok(false) };
-        let more = call.get().read_body(py)?;
+        let more = call.read_body(py)?;
         let mut held = self.held();
         held.add(more);
         Ok(!held.ended)

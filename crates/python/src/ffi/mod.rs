@@ -1,9 +1,14 @@
-//! What PyO3 does not offer safely: latin-1 strings and contexts. The only `unsafe` of this crate.
+//! What PyO3 does not offer safely: latin-1 strings, contexts and light callables. The only `unsafe` of this crate.
+
+mod callable;
 
 use std::borrow::Cow;
 
+pub(crate) use callable::{Arguments, Callable, Kind, Object};
+
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBytes, PyString};
 
 /// A `str` of the code points that are the bytes' values: PEP 3333's "bytes-as-unicode" strings.
@@ -24,11 +29,10 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
 
 /// The bytes that a `str` of code points below 256 stands for. The error is Python's UnicodeEncodeError.
 pub(crate) fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
-    // ASCII is the same bytes in both encodings, and the usual case: then Python hands out its own buffer.
-    if let Ok(utf8) = text.to_str()
-        && utf8.is_ascii()
-    {
-        return Ok(Cow::Borrowed(utf8.as_bytes()));
+    // SAFETY: the layout of strings that PyO3 knows for each version, on the little-endian targets that this project has; its tests
+    // run on every version and see strings of every width.
+    if let PyStringData::Ucs1(bytes) = unsafe { text.data() }? {
+        return Ok(Cow::Borrowed(bytes));
     }
     // SAFETY: `text` is a str and this thread is attached, as the Bound shows. The result is a new reference or null with an
     // exception set, and PyUnicode_AsLatin1String gives exact bytes.

@@ -1,0 +1,213 @@
+//! Python callables that own a Rust value. Made and called once per request, so without what a full class costs: an argument
+//! tuple for each call (PEP 590), an allocation that is cleared before it is filled, a look-up of the type.
+
+use std::ffi::{CStr, c_int, c_uint};
+use std::marker::PhantomData;
+use std::mem::offset_of;
+use std::ops::{Deref, RangeInclusive};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use pyo3::exceptions::{PySystemError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+/// What a callable object is.
+pub(crate) trait Callable: Sized + Send + Sync + 'static {
+    /// The dotted name of its type.
+    const TYPE_NAME: &'static CStr;
+    /// What it is called in errors about its arguments.
+    const NAME: &'static str;
+    /// How many arguments it takes, by position only.
+    const ARGUMENT_COUNT: RangeInclusive<usize>;
+
+    /// A call from Python. `object` is the value called, for results that keep it.
+    fn call<'py>(object: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// The arguments of a call.
+pub(crate) struct Arguments<'a, 'py> {
+    pointers: &'a [*mut ffi::PyObject],
+    py: Python<'py>,
+}
+
+impl<'py> Arguments<'_, 'py> {
+    pub(crate) fn py(&self) -> Python<'py> {
+        self.py
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the caller of the vectorcall keeps its arguments alive during the call, and this thread is attached.
+        self.pointers.get(index).map(|&pointer| unsafe { Bound::from_borrowed_ptr(self.py, pointer) })
+    }
+
+    /// An argument that [`Callable::ARGUMENT_COUNT`] makes sure of.
+    pub(crate) fn require(&self, index: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.get(index).ok_or_else(|| PyTypeError::new_err("an argument is missing"))
+    }
+}
+
+#[repr(C)]
+struct Layout<T> {
+    base: ffi::PyObject,
+    vectorcall: ffi::vectorcallfunc,
+    value: T,
+}
+
+/// A reference to a callable object.
+#[repr(transparent)]
+pub(crate) struct Object<T> {
+    /// An instance of the type that a [`Kind<T>`] has made, and so of [`Layout<T>`].
+    any: Py<PyAny>,
+    value: PhantomData<T>,
+}
+
+impl<T: Callable> Object<T> {
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { any: self.any.clone_ref(py), value: PhantomData }
+    }
+
+    pub(crate) fn as_any<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
+        self.any.bind(py)
+    }
+
+    pub(crate) fn into_any(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        self.any.into_bound(py)
+    }
+}
+
+impl<T: Callable> Deref for Object<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: `any` is an instance of Layout<T>, whose value is there as long as the object and only ever shared.
+        unsafe { &(*self.any.as_ptr().cast::<Layout<T>>()).value }
+    }
+}
+
+/// The type of the callables over `T`.
+pub(crate) struct Kind<T> {
+    kind: Py<PyType>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Callable> Kind<T> {
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
+        const { assert!(align_of::<Layout<T>>() <= 16, "what Python's allocator gives") };
+        let mut members = [
+            ffi::PyMemberDef {
+                name: c"__vectorcalloffset__".as_ptr(),
+                type_code: ffi::Py_T_PYSSIZET,
+                offset: offset_of!(Layout<T>, vectorcall) as ffi::Py_ssize_t,
+                flags: ffi::Py_READONLY,
+                doc: ptr::null(),
+            },
+            // SAFETY: the end of the table is a member of zeros.
+            unsafe { std::mem::zeroed() },
+        ];
+        let slot = |slot: c_int, pfunc| ffi::PyType_Slot { slot, pfunc };
+        let mut slots = [
+            slot(ffi::Py_tp_dealloc, dealloc::<T> as ffi::destructor as *mut _),
+            slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *mut _),
+            slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
+            slot(0, ptr::null_mut()),
+        ];
+        let flags = ffi::Py_TPFLAGS_DEFAULT
+            | ffi::Py_TPFLAGS_HAVE_VECTORCALL
+            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
+            | ffi::Py_TPFLAGS_IMMUTABLETYPE;
+        let mut spec = ffi::PyType_Spec {
+            name: T::TYPE_NAME.as_ptr(),
+            basicsize: size_of::<Layout<T>>() as c_int,
+            itemsize: 0,
+            flags: flags as c_uint,
+            slots: slots.as_mut_ptr(),
+        };
+        // SAFETY: spec, slots and members are as the documentation of PyType_FromSpec wants them, which copies all but the name; the
+        // name is static. A new reference or null with an exception set.
+        let kind = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))? };
+        Ok(Self { kind: kind.cast_into()?.unbind(), value: PhantomData })
+    }
+
+    /// An object around `value`.
+    pub(crate) fn object(&self, py: Python<'_>, value: T) -> PyResult<Object<T>> {
+        let kind = self.kind.as_ptr().cast::<ffi::PyTypeObject>();
+        // SAFETY: the memory is as large as the type says and aligned as asserted; PyObject_Init gives it type and reference count,
+        // and the other fields are written before anybody sees it. The type has no tp_alloc or tp_free of its own, is not subclassed
+        // and not collected, so memory of PyObject_Malloc is what `dealloc` may free.
+        unsafe {
+            let object = ffi::PyObject_Malloc(size_of::<Layout<T>>()).cast::<Layout<T>>();
+            if object.is_null() {
+                ffi::PyErr_NoMemory();
+                return Err(PyErr::fetch(py));
+            }
+            ffi::PyObject_Init(object.cast(), kind);
+            (&raw mut (*object).vectorcall).write(vectorcall::<T>);
+            (&raw mut (*object).value).write(value);
+            Ok(Object { any: Bound::from_owned_ptr(py, object.cast()).unbind(), value: PhantomData })
+        }
+    }
+}
+
+unsafe extern "C" fn dealloc<T: Callable>(object: *mut ffi::PyObject) {
+    // SAFETY: Python calls this once, attached, when the last reference is gone; `object` is one of Kind::object's, which holds a
+    // reference to its type since PyObject_Init.
+    unsafe {
+        let kind = ffi::Py_TYPE(object);
+        let value = &raw mut (*object.cast::<Layout<T>>()).value;
+        // Nothing may unwind into Python. What a drop leaves undone when it panics is told by the panic's own message.
+        let _ = catch_unwind(AssertUnwindSafe(|| ptr::drop_in_place(value)));
+        ffi::PyObject_Free(object.cast());
+        ffi::Py_DECREF(kind.cast());
+    }
+}
+
+unsafe extern "C" fn vectorcall<T: Callable>(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let answer = catch_unwind(AssertUnwindSafe(|| {
+        // Python calls this attached; attaching again is a count, by which PyO3 knows it too.
+        Python::attach(|py| {
+            // SAFETY: PEP 590: `count` without its flag is the length of `arguments`; `names` is null or a tuple. `object` is one of
+            // Kind::object's, borrowed for the call.
+            let (pointers, named, object) = unsafe {
+                let count = ffi::PyVectorcall_NARGS(count) as usize;
+                let pointers =
+                    if count == 0 { &[][..] } else { std::slice::from_raw_parts(arguments, count) };
+                let named = !names.is_null() && ffi::PyTuple_Size(names) > 0;
+                (
+                    pointers,
+                    named,
+                    Object { any: Bound::from_borrowed_ptr(py, object).unbind(), value: PhantomData },
+                )
+            };
+            let answer = if named {
+                Err(PyTypeError::new_err(format!("{}() takes no keyword arguments", T::NAME)))
+            } else if !T::ARGUMENT_COUNT.contains(&pointers.len()) {
+                let (least, most) = (T::ARGUMENT_COUNT.start(), T::ARGUMENT_COUNT.end());
+                let wanted = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+                let given = pointers.len();
+                Err(PyTypeError::new_err(format!("{}() takes {wanted} arguments, not {given}", T::NAME)))
+            } else {
+                T::call(&object, &Arguments { pointers, py })
+            };
+            answer.map_or_else(
+                |error| {
+                    error.restore(py);
+                    ptr::null_mut()
+                },
+                Bound::into_ptr,
+            )
+        })
+    }));
+    answer.unwrap_or_else(|_| {
+        Python::attach(|py| {
+            PySystemError::new_err(format!("{}() failed within tidegate", T::NAME)).restore(py)
+        });
+        ptr::null_mut()
+    })
+}
