@@ -81,9 +81,7 @@ impl ResponseHead {
         if !(100..=599).contains(&status) {
             return Err(HeadFault::StatusRange);
         }
-        let mut head = Self::empty();
-        head.begin(status, reason)?;
-        Ok(head)
+        Self::begin(status, reason)
     }
 
     /// A head with a status as an application writes it, `200 OK`, and no fields.
@@ -95,16 +93,6 @@ impl ResponseHead {
     /// [`HeadFault::StatusFormat`] if it is of another form; [`HeadFault::StatusRange`] unless it is 200 to 599: a final status
     /// of RFC 9110 section 15; [`HeadFault::Reason`] if the reason holds a control character.
     pub fn from_status_line(status: &[u8]) -> Result<Self, HeadFault> {
-        let mut head = Self::empty();
-        head.reset(status)?;
-        Ok(head)
-    }
-
-    /// Begins again with another status and no fields, in the same allocation.
-    ///
-    /// # Errors
-    /// As [`ResponseHead::from_status_line`]; the head then stays as it was.
-    pub fn reset(&mut self, status: &[u8]) -> Result<(), HeadFault> {
         let (digits, reason) = match status {
             [a, b, c, b' ', reason @ ..] => (&[*a, *b, *c][..], reason),
             digits => (digits, &[][..]),
@@ -117,30 +105,21 @@ impl ResponseHead {
         if !(200..=599).contains(&status) {
             return Err(HeadFault::StatusRange);
         }
-        self.begin(status, reason)
+        Self::begin(status, reason)
     }
 
-    fn empty() -> Self {
-        Self { bytes: Vec::new(), status: 0, content_length: None, has_date: false, has_server: false }
-    }
-
-    fn begin(&mut self, status: u16, reason: &[u8]) -> Result<(), HeadFault> {
+    fn begin(status: u16, reason: &[u8]) -> Result<Self, HeadFault> {
         if !is_value(reason) {
             return Err(HeadFault::Reason);
         }
-        self.bytes.clear();
-        self.bytes.reserve(HEAD_SIZE_USUAL);
         let digit = |place| b'0' + (status / place % 10) as u8;
         let mut start = *b"HTTP/1.1 200 ";
         start[9..12].copy_from_slice(&[digit(100), digit(10), digit(1)]);
-        self.bytes.extend_from_slice(&start);
-        self.bytes.extend_from_slice(reason);
-        self.bytes.extend_from_slice(b"\r\n");
-        self.status = status;
-        self.content_length = None;
-        self.has_date = false;
-        self.has_server = false;
-        Ok(())
+        let mut bytes = Vec::with_capacity(HEAD_SIZE_USUAL);
+        bytes.extend_from_slice(&start);
+        bytes.extend_from_slice(reason);
+        bytes.extend_from_slice(b"\r\n");
+        Ok(Self { bytes, status, content_length: None, has_date: false, has_server: false })
     }
 
     /// Adds a field. Names and values are bytes, latin-1 among them.
@@ -488,18 +467,6 @@ mod tests {
         assert_eq!(head.bytes, before);
         assert_eq!(head.field(b"Set-Cookie", b"a=b; \xe9\t"), Ok(FieldOutcome::Added));
         assert!(head.bytes.ends_with(b"Set-Cookie: a=b; \xe9\t\r\n"));
-    }
-
-    #[test]
-    fn a_head_that_is_reset_keeps_nothing_of_its_first_use() {
-        let mut head = ResponseHead::new(200, b"OK").unwrap();
-        head.field(b"Date", b"x").unwrap();
-        head.field(b"Content-Length", b"5").unwrap();
-        assert_eq!(head.reset(b"bad"), Err(HeadFault::StatusFormat));
-        assert_eq!(head.content_length(), Some(5), "a refused status changes nothing");
-        head.reset(b"404 Not Found").unwrap();
-        assert_eq!((head.status(), head.content_length(), head.has_date), (404, None, false));
-        assert_eq!(head.bytes, b"HTTP/1.1 404 Not Found\r\n");
     }
 
     #[test]

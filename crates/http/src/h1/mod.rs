@@ -47,7 +47,12 @@ impl Input {
             self.bytes.drain(..self.begin);
             self.begin = 0;
         }
-        self.bytes.extend_from_slice(data);
+        if self.bytes.capacity() == 0 {
+            // What is usual: a whole head, which will take the buffer away with it.
+            self.bytes = data.to_vec();
+        } else {
+            self.bytes.extend_from_slice(data);
+        }
     }
 
     /// Takes the next `size` bytes out, with the buffer around them if it holds nothing else.
