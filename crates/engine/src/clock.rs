@@ -1,11 +1,11 @@
 //! The one place that reads a clock.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::sys;
 
-/// Milliseconds since the engine started; the unit of every deadline.
+/// Milliseconds of the system's monotonic clock; the unit of every deadline.
 pub(crate) type Millis = u64;
 
 /// A deadline that never comes.
@@ -14,37 +14,28 @@ pub(crate) const NEVER: Millis = u64::MAX;
 /// The longest tick of a kernel (100 Hz): what is due may not look due for so long.
 pub(crate) const COARSENESS_MS: Millis = 10;
 
-/// Monotonic time for deadlines, and the `Date` field's value, formatted once a second.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    start_ms: Millis,
-    /// The text, and until when it holds.
-    date: Mutex<(Millis, [u8; 29])>,
+thread_local! {
+    /// The `Date` field's value, and until when it holds. Each thread has its own, as all of them want it all the time.
+    static DATE: Cell<(Millis, [u8; 29])> = const { Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) };
 }
 
-impl Clock {
-    pub(crate) fn new() -> Self {
-        Self { start_ms: sys::coarse_ms(), date: Mutex::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) }
-    }
+/// Now, for deadlines: up to [`COARSENESS_MS`] late, as it is read several times for each request.
+pub(crate) fn now_ms() -> Millis {
+    sys::coarse_ms()
+}
 
-    /// Now, for deadlines: up to [`COARSENESS_MS`] late, as it is read several times for each request.
-    pub(crate) fn now_ms(&self) -> Millis {
-        sys::coarse_ms().saturating_sub(self.start_ms)
+/// `now_ms` as IMF-fixdate (RFC 9110 section 5.6.7), formatted once a second.
+pub(crate) fn date(now_ms: Millis) -> [u8; 29] {
+    let (until_ms, text) = DATE.get();
+    if now_ms < until_ms {
+        return text;
     }
-
-    /// `now_ms` as IMF-fixdate (RFC 9110 section 5.6.7).
-    pub(crate) fn date(&self, now_ms: Millis) -> [u8; 29] {
-        let mut cached = self.date.lock().unwrap_or_else(PoisonError::into_inner);
-        if now_ms >= cached.0 {
-            let now = SystemTime::now();
-            let into_second = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).subsec_millis();
-            if let Ok(text) = httpdate::fmt_http_date(now).as_bytes().try_into() {
-                // It holds until the wall clock's next second begins.
-                *cached = (now_ms + 1000 - Millis::from(into_second), text);
-            }
-        }
-        cached.1
-    }
+    let now = SystemTime::now();
+    let into_second = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).subsec_millis();
+    let text = httpdate::fmt_http_date(now).as_bytes().try_into().unwrap_or(text);
+    // It holds until the wall clock's next second begins.
+    DATE.set((now_ms + 1000 - Millis::from(into_second), text));
+    text
 }
 
 /// A moment to measure a request's duration from.

@@ -537,8 +537,8 @@ impl Core {
         log::debug!("{}: {} {fault}", connection.peer, fault.status());
         let head = self.head.take();
         self.refused = true;
-        let now_ms = connection.shared.clock.now_ms();
-        let date = connection.shared.clock.date(now_ms);
+        let now_ms = clock::now_ms();
+        let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
         let context = http::SendContext { date: &date, server, close: true };
         with_scratch(|out| {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, SendFault};
 
 use crate::body::BodyFault;
+use crate::clock;
 use crate::connection::{Connection, Core, DISCARD_MAX, Phase, with_scratch};
 use crate::listener::LocalAddress;
 use crate::output::Flushed;
@@ -143,7 +144,7 @@ impl Exchange {
     pub fn read_body(&mut self) -> BodyRead {
         let mut core = self.connection.lock();
         let read = if core.body.len() > 0 {
-            core.body_clock.stop(self.connection.shared.clock.now_ms());
+            core.body_clock.stop(clock::now_ms());
             core.body.take().map_or_else(
                 |error| {
                     log::error!("a request body cannot be read from its temporary file: {error}");
@@ -156,7 +157,7 @@ impl Exchange {
         } else if core.body.complete {
             BodyRead::End
         } else {
-            let now_ms = self.connection.shared.clock.now_ms();
+            let now_ms = clock::now_ms();
             core.body_clock.start(now_ms);
             core.send_continue(&self.connection, now_ms);
             BodyRead::Wait
@@ -187,12 +188,12 @@ impl Exchange {
         if core.phase != Phase::Serving {
             return Err(SendError::Gone);
         }
-        let now_ms = connection.shared.clock.now_ms();
+        let now_ms = clock::now_ms();
         core.begin_output(now_ms);
         let mut sent = Sent::default();
         let flushed = with_scratch(|out| {
             if let Some((head, length)) = head {
-                let date = connection.shared.clock.date(now_ms);
+                let date = clock::date(now_ms);
                 let context = http::SendContext {
                     date: &date,
                     server: connection.shared.settings.server.as_deref(),
@@ -270,7 +271,7 @@ impl Exchange {
         let mut core = self.connection.lock();
         if core.phase == Phase::Serving {
             core.close_after = true;
-            core.complete(&self.connection, self.connection.shared.clock.now_ms());
+            core.complete(&self.connection, clock::now_ms());
         }
         self.attend(&core);
         drop(core);

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::access_log::AccessLog;
-use crate::clock::{Millis, NEVER};
+use crate::clock::{self, Millis, NEVER};
 use crate::connection::{Connection, Looked, Next, Turn, Wake};
 use crate::exchange::Exchange;
 use crate::listener::{Accepted, Listener, LocalAddress};
@@ -138,7 +138,7 @@ impl Reactor {
         self.shared.take_attention(&mut self.work);
         let unfinished = !self.work.is_empty() || self.listeners_want() || self.is_finished();
         let mut wait = if unfinished { Some(Duration::ZERO) } else { max_wait };
-        self.timers.arm(|| self.shared.clock.now_ms())?;
+        self.timers.arm(clock::now_ms)?;
         if wait != Some(Duration::ZERO) && !self.shared.fall_asleep() {
             wait = Some(Duration::ZERO);
         }
@@ -151,7 +151,7 @@ impl Reactor {
             Ok(()) => self.work.extend(self.events.iter().map(Work::of)),
         }
         self.work.push_back(Work::EndRound);
-        self.polled_ms = self.shared.clock.now_ms();
+        self.polled_ms = clock::now_ms();
         self.now_ms = self.polled_ms;
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Reactor {
     /// handled; an outer loop asks until then before it watches the descriptor again.
     pub fn next_exchange(&mut self) -> Option<Exchange> {
         if !self.work.is_empty() {
-            self.now_ms = self.shared.clock.now_ms();
+            self.now_ms = clock::now_ms();
         }
         while self.ready.is_empty() && self.handle_one() {}
         self.ready.pop_front()
@@ -280,7 +280,7 @@ impl Reactor {
             return;
         }
         self.seen = lifecycle;
-        let now_ms = self.shared.clock.now_ms();
+        let now_ms = clock::now_ms();
         if lifecycle == Lifecycle::Draining {
             // Who has connected in time is answered; a listener that is closed resets those in its backlog.
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);

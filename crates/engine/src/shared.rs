@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::reactor::Work;
 use crate::settings::Settings;
@@ -24,7 +23,6 @@ pub enum Lifecycle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) clock: Clock,
     pub(crate) access_log: Option<AccessLog>,
     lifecycle: AtomicU8,
     /// Connections that an exchange has changed and the reactor must look at.
@@ -38,7 +36,6 @@ impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
             settings,
-            clock: Clock::new(),
             access_log,
             lifecycle: AtomicU8::new(Lifecycle::Serving as u8),
             attention: Mutex::new(Vec::new()),
