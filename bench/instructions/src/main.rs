@@ -61,13 +61,12 @@ fn parse(count: usize, request: &[u8]) -> Result<(), Box<dyn Error>> {
 
 fn exchange(count: usize, request: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut connection = Connection::new(Arc::new(Limits::default()));
-    let mut response = ResponseHead::from_status_line(b"200 OK")?;
     let mut out = Vec::new();
     for _ in 0..count {
         connection.receive(black_box(request));
         black_box(read(&mut connection)?);
         out.clear();
-        response.reset(b"200 OK")?;
+        let mut response = ResponseHead::from_status_line(b"200 OK")?;
         response.field(b"Content-Type", b"text/plain")?;
         response.field(b"Content-Length", b"13")?;
         let context = SendContext { date: DATE, server: Some(b"tidegate"), close: false };
