@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import urllib.request
 
@@ -110,3 +112,42 @@ def test_none_stands_for_the_default():
 def test_the_file_wrapper_is_public_and_needs_a_block_size():
     with open(os.devnull, "rb") as file, pytest.raises(ValueError, match="block_size"):
         tidegate.FileWrapper(file, 0)
+
+
+KEEPER = """
+import os, signal, sys, threading, urllib.request
+import tidegate
+
+kept = []
+
+def application(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    kept.extend([start_response, write])
+    return [b"hello"]
+
+class Late:
+    def __init__(self, *kept):
+        self.kept = kept
+
+    def __del__(self):
+        start_response, write = self.kept
+        for call in (lambda: write(b"late"), lambda: start_response("200 OK", [], None), write):
+            try:
+                call()
+            except Exception as error:
+                os.write(1, type(error).__name__.encode() + b"\\n")
+
+def ask(addresses):
+    host, port = addresses[0]
+    urllib.request.urlopen(f"http://{host}:{port}/").read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+tidegate.serve(application, bind="127.0.0.1:0", on_ready=lambda a: threading.Thread(target=ask, args=[a]).start())
+late = Late(*kept)
+late.itself = late  # only the last collection, as the interpreter ends, lets go of it
+"""
+
+
+def test_what_an_application_keeps_can_be_called_as_the_interpreter_ends():
+    done = subprocess.run([sys.executable, "-c", KEEPER], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ["RuntimeError", "AssertionError", "TypeError"]), done

@@ -217,7 +217,9 @@ impl Reactor {
         self.accept(self.now_ms);
         if self.watched {
             // From here on, whoever adds work wakes the outer loop; what is left already does so at once.
-            let silent = self.shared.fall_asleep() && !self.listeners_want() && self.ready.is_empty();
+            let armed = self.timers.arm(clock::now_ms).is_ok();
+            let silent =
+                armed && self.shared.fall_asleep() && !self.listeners_want() && self.ready.is_empty();
             if !silent {
                 self.shared.wake();
             }

@@ -1,4 +1,5 @@
-//! What the safe wrappers do not offer: signal handlers, the coarse clock, and descriptors that come in by number. The only `unsafe` of this crate.
+//! What the safe wrappers do not offer: signal handlers, the coarse clock, descriptors that come in by number. The only `unsafe` of
+//! this crate.
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -264,3 +264,13 @@ fn a_drain_ends_when_the_last_connection_has() {
     assert!(received.contains("Connection: close\r\n"));
     assert!(received.ends_with("last"));
 }
+
+#[test]
+fn a_deadline_that_is_set_in_a_round_makes_the_descriptor_readable_when_it_is_due() {
+    let mut watched = Watched::new(Settings { head_timeout_ms: 300, ..Settings::default() });
+    let mut silent = watched.connect();
+    watched.look();
+    assert!(watched.is_readable(PATIENCE), "nothing but the timer will come");
+    silent.set_nonblocking(true).unwrap();
+    watched.serve_until(drop, || silent.read(&mut [0; 1]).is_ok_and(|count| count == 0));
+}

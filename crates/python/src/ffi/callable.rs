@@ -56,7 +56,6 @@ struct Layout<T> {
 }
 
 /// A reference to a callable object.
-#[repr(transparent)]
 pub(crate) struct Object<T> {
     /// An instance of the type that a [`Kind<T>`] has made, and so of [`Layout<T>`].
     any: Py<PyAny>,
@@ -150,6 +149,17 @@ impl<T: Callable> Kind<T> {
     }
 }
 
+/// Tells PyO3 that this thread is attached, which a thread is that Python calls. Where Python was not entered through PyO3 it does
+/// not know, and would put off what is dropped. Not the checked way, which refuses when the interpreter is on its way out:
+/// applications' destructors may call what they have kept.
+///
+/// # Safety
+/// For functions that Python calls, and so attached.
+unsafe fn as_called<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+    // SAFETY: as the caller promises; attaching an attached thread again is a count.
+    unsafe { Python::attach_unchecked(work) }
+}
+
 unsafe extern "C" fn dealloc<T: Callable>(object: *mut ffi::PyObject) {
     // SAFETY: Python calls this once, attached, when the last reference is gone; `object` is one of Kind::object's, which holds a
     // reference to its type since PyObject_Init.
@@ -157,7 +167,7 @@ unsafe extern "C" fn dealloc<T: Callable>(object: *mut ffi::PyObject) {
         let kind = ffi::Py_TYPE(object);
         let value = &raw mut (*object.cast::<Layout<T>>()).value;
         // Nothing may unwind into Python. What a drop leaves undone when it panics is told by the panic's own message.
-        let _ = catch_unwind(AssertUnwindSafe(|| ptr::drop_in_place(value)));
+        let _ = catch_unwind(AssertUnwindSafe(|| as_called(|_| ptr::drop_in_place(value))));
         ffi::PyObject_Free(object.cast());
         ffi::Py_DECREF(kind.cast());
     }
@@ -169,45 +179,37 @@ unsafe extern "C" fn vectorcall<T: Callable>(
     count: usize,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    let answer = catch_unwind(AssertUnwindSafe(|| {
-        // Python calls this attached; attaching again is a count, by which PyO3 knows it too.
-        Python::attach(|py| {
-            // SAFETY: PEP 590: `count` without its flag is the length of `arguments`; `names` is null or a tuple. `object` is one of
-            // Kind::object's, borrowed for the call.
-            let (pointers, named, object) = unsafe {
-                let count = ffi::PyVectorcall_NARGS(count) as usize;
-                let pointers =
-                    if count == 0 { &[][..] } else { std::slice::from_raw_parts(arguments, count) };
-                let named = !names.is_null() && ffi::PyTuple_Size(names) > 0;
-                (
-                    pointers,
-                    named,
-                    Object { any: Bound::from_borrowed_ptr(py, object).unbind(), value: PhantomData },
-                )
-            };
-            let answer = if named {
-                Err(PyTypeError::new_err(format!("{}() takes no keyword arguments", T::NAME)))
-            } else if !T::ARGUMENT_COUNT.contains(&pointers.len()) {
-                let (least, most) = (T::ARGUMENT_COUNT.start(), T::ARGUMENT_COUNT.end());
-                let wanted = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-                let given = pointers.len();
-                Err(PyTypeError::new_err(format!("{}() takes {wanted} arguments, not {given}", T::NAME)))
-            } else {
-                T::call(&object, &Arguments { pointers, py })
-            };
-            answer.map_or_else(
-                |error| {
-                    error.restore(py);
-                    ptr::null_mut()
-                },
-                Bound::into_ptr,
-            )
-        })
-    }));
-    answer.unwrap_or_else(|_| {
-        Python::attach(|py| {
-            PySystemError::new_err(format!("{}() failed within tidegate", T::NAME)).restore(py)
+    let work = |py: Python<'_>| {
+        // SAFETY: PEP 590: `count` without its flag is the length of `arguments`; `names` is null or a tuple. `object` is one of
+        // Kind::object's, borrowed for the call.
+        let (pointers, named, object) = unsafe {
+            let count = ffi::PyVectorcall_NARGS(count) as usize;
+            let pointers = if count == 0 { &[][..] } else { std::slice::from_raw_parts(arguments, count) };
+            let named = !names.is_null() && ffi::PyTuple_Size(names) > 0;
+            let any = Bound::from_borrowed_ptr(py, object).unbind();
+            (pointers, named, Object { any, value: PhantomData })
+        };
+        let wanted = T::ARGUMENT_COUNT;
+        if named {
+            return Err(PyTypeError::new_err(format!("{}() takes no keyword arguments", T::NAME)));
+        }
+        if !wanted.contains(&pointers.len()) {
+            let (least, most, given) = (wanted.start(), wanted.end(), pointers.len());
+            let wanted = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+            return Err(PyTypeError::new_err(format!("{}() takes {wanted} arguments, not {given}", T::NAME)));
+        }
+        T::call(&object, &Arguments { pointers, py }).map(Bound::into_ptr)
+    };
+    let guarded = |py: Python<'_>| {
+        // Nothing may unwind into Python.
+        let answer = catch_unwind(AssertUnwindSafe(|| work(py))).unwrap_or_else(|_| {
+            Err(PySystemError::new_err(format!("{}() failed within the server", T::NAME)))
         });
-        ptr::null_mut()
-    })
+        answer.unwrap_or_else(|error| {
+            error.restore(py);
+            ptr::null_mut()
+        })
+    };
+    // SAFETY: Python calls this.
+    unsafe { as_called(guarded) }
 }

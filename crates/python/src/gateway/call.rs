@@ -215,13 +215,12 @@ impl Callable for Call {
     fn call<'py>(call: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
         let exc_info = arguments.get(2).filter(|exc_info| !exc_info.is_none());
-        // Before the lock, as it may run code: a subclass of str has a representation of its own.
-        let head = call.parse_head(&arguments.require(0)?, &arguments.require(1)?);
-        let mut state = call.state();
-        let already = std::mem::replace(&mut state.started, true);
+        let (already, head_sent) = {
+            let mut state = call.state();
+            (std::mem::replace(&mut state.started, true), state.head_sent)
+        };
         match exc_info {
-            Some(exc_info) if state.head_sent => {
-                drop(state);
+            Some(exc_info) if head_sent => {
                 let (_, value, traceback): (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>) =
                     exc_info.extract()?;
                 return Err(PyErr::from_value(value.call_method1("with_traceback", (traceback,))?));
@@ -231,9 +230,11 @@ impl Callable for Call {
                     "start_response was called again without exc_info [PEP 3333]",
                 ));
             }
-            _ => state.head = Some(head?),
+            _ => {}
         }
-        drop(state);
+        // Without the lock, as it may run code: a subclass of str has a representation of its own.
+        let head = call.parse_head(&arguments.require(0)?, &arguments.require(1)?)?;
+        call.state().head = Some(head);
         Ok(call.calls.write.object(py, Write { call: call.clone_ref(py) })?.into_any(py))
     }
 }
