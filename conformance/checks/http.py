@@ -24,6 +24,9 @@ TRICKLE_S = 90.0
 
 STEPS: list[tuple[str, Step, bool, bool]] = []
 
+# The system's buffers take megabytes before a server on a busy machine has seen the first.
+SCHEDULED_S = 5.0
+
 
 def row(identifier: str, *, lawful: bool = True, slow: bool = False) -> Callable[[Probe], Probe]:
     """Register the decorated function as a step of a row."""
@@ -54,7 +57,8 @@ def _(server: Live) -> None:
             if not wire.send(piece) or not wire.quiet(0.0):
                 break
         else:
-            raise Failed("2 MB of request line were taken without an answer")
+            if wire.quiet(SCHEDULED_S):
+                raise Failed("2 MB of request line were taken without an answer")
         response = wire.response()
         expect(response.status in (414, 400, 431), f"answered {response.status}")
         expect(wire.end(), "the connection stays open")
@@ -68,7 +72,8 @@ def _(server: Live) -> None:
             if not wire.send(b"A: b\r\n" * 850) or not wire.quiet(0.0):
                 break
         else:
-            raise Failed("10 MB of header fields were taken without an answer")
+            if wire.quiet(SCHEDULED_S):
+                raise Failed("10 MB of header fields were taken without an answer")
         response = wire.response()
         expect(400 <= response.status < 500, f"answered {response.status}")
         expect(wire.end(), "the connection stays open")
