@@ -310,12 +310,16 @@ impl Core {
         if self.phase == Phase::Closed {
             return Looked { more, next: Next::Forget };
         }
-        let deadline_ms = self.deadline_ms(settings);
-        if deadline_ms >= self.scheduled_ms {
+        if !self.is_due_before_the_look(settings) {
             return Looked { more, next: Next::AsScheduled };
         }
-        self.scheduled_ms = Timers::round_up(deadline_ms);
+        self.scheduled_ms = Timers::round_up(self.deadline_ms(settings));
         Looked { more, next: Next::LookAt(self.scheduled_ms) }
+    }
+
+    /// The deadline has moved to before the look that is scheduled. Both on the grid of looks, or it would always have.
+    fn is_due_before_the_look(&self, settings: &Settings) -> bool {
+        Timers::round_up(self.deadline_ms(settings)) < self.scheduled_ms
     }
 
     /// Takes steps until there is nothing to do. True when there is more in a later turn.
@@ -575,13 +579,13 @@ impl Core {
     pub(crate) fn wants_attention(&self, settings: &Settings) -> bool {
         match self.phase {
             Phase::Waiting => {
-                self.readable || self.http.buffered() > 0 || self.idle_until_ms < self.scheduled_ms
+                self.readable || self.http.buffered() > 0 || self.is_due_before_the_look(settings)
             }
             Phase::Serving => {
                 let more_is_in =
                     self.readable || self.http.buffered() > 0 || self.http.body_left() == Some(0);
                 let open = !self.body.complete && self.body.fault.is_none();
-                (open && more_is_in) || self.deadline_ms(settings) < self.scheduled_ms
+                (open && more_is_in) || self.is_due_before_the_look(settings)
             }
             _ => true,
         }

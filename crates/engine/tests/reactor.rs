@@ -274,3 +274,27 @@ fn a_deadline_that_is_set_in_a_round_makes_the_descriptor_readable_when_it_is_du
     silent.set_nonblocking(true).unwrap();
     watched.serve_until(drop, || silent.read(&mut [0; 1]).is_ok_and(|count| count == 0));
 }
+
+#[test]
+fn waiting_for_a_stalled_body_makes_no_work() {
+    let settings = Settings {
+        head_timeout_ms: 600_000,
+        body_timeout_ms: Some(59_990),
+        body_memory_max: 1,
+        ..Settings::default()
+    };
+    let mut watched = Watched::new(settings);
+    let mut client = watched.connect();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nab").unwrap();
+    let mut exchange = watched.next();
+    while let BodyRead::Data(_) = exchange.read_body() {}
+    // The first wait moves the deadline; the second does not.
+    for _ in 0..3 {
+        watched.look();
+        assert!(matches!(exchange.read_body(), BodyRead::Wait));
+    }
+    assert!(
+        !watched.is_readable(Duration::from_millis(100)),
+        "nothing has happened, so there is nothing to do"
+    );
+}
