@@ -9,7 +9,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-python test-pythons lint bench conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model test-python test-pythons lint bench conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -31,6 +31,9 @@ run: build ## serve examples/clock.py on port 8000
 test: build $(VENV)/.tests-installed ## every test
 	cargo test --locked --quiet --package tidegate-http --package tidegate-engine --package tidegate-supervisor
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
+
+model: ## check the models of concurrent code
+	RUSTFLAGS='--cfg loom' cargo test --locked --quiet --target-dir target/model --package tidegate-engine --lib leadership
 
 test-python: build $(VENV)/.tests-installed # what one interpreter must pass: see tools/test-pythons
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests

@@ -25,6 +25,7 @@ use tidegate_http::{Event, RequestFault, RequestHead};
 
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
+use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::exchange::Exchange;
 use crate::listener::LocalAddress;
@@ -148,6 +149,7 @@ pub(crate) struct Connection {
     /// See [`Exchange::note`].
     pub(crate) note: OnceLock<Box<dyn Any + Send + Sync>>,
     core: Mutex<Core>,
+    pub(crate) changes: Changes,
 }
 
 #[derive(Debug)]
@@ -220,6 +222,7 @@ impl Connection {
             left: AtomicBool::new(false),
             note: OnceLock::new(),
             core: Mutex::new(core),
+            changes: Changes::default(),
         }
     }
 

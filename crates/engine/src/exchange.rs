@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, SendFault};
 
 use crate::body::BodyFault;
+use crate::changes::Watch;
 use crate::clock;
 use crate::connection::{Connection, Core, DISCARD_MAX, Phase, with_scratch};
 use crate::listener::LocalAddress;
@@ -126,6 +127,11 @@ impl Exchange {
     /// The connection is gone or was cut: nothing that is sent now reaches anybody.
     pub fn is_lost(&self) -> bool {
         self.connection.lock().phase == Phase::Closed
+    }
+
+    /// A place to wait for the reactor to move this exchange's connection: make it, look, and wait if there is nothing yet.
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.connection.clone())
     }
 
     /// Bytes of the response that the kernel has not taken yet.

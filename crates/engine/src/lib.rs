@@ -6,10 +6,12 @@
 mod access_log;
 mod body;
 mod body_clock;
+mod changes;
 mod clock;
 mod connection;
 mod drain;
 mod exchange;
+mod leadership;
 mod listener;
 mod output;
 mod reactor;
@@ -23,8 +25,10 @@ pub use tidegate_http as http;
 
 pub use access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
 pub use body::BodyFault;
+pub use changes::Watch;
 pub use drain::SignalWatch;
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+pub use leadership::{CallNumber, Leadership};
 pub use listener::{BindAddress, Listener, LocalAddress, bind_all, raise_descriptor_limit};
 pub use reactor::Reactor;
 pub use settings::Settings;

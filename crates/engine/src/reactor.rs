@@ -235,6 +235,7 @@ impl Reactor {
     ) {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
         let Looked { more, next } = steps(connection, &mut turn);
+        connection.changes.announce();
         if more {
             self.shared.attend(connection.clone());
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
@@ -14,7 +15,7 @@ use tidegate_supervisor::{self as supervisor, Outcome, Settings, Value};
 
 use crate::ffi;
 use crate::gateway::{Wsgi, WsgiOptions};
-use crate::host::InlineHost;
+use crate::host::{InlineHost, ThreadsHost};
 use crate::loader::{self, LoadError};
 use crate::log_to_stderr;
 use crate::translate;
@@ -99,8 +100,9 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     run(py, application, settings, |_, addresses| {
         for address in addresses {
             say(&format!(
-                "tidegate {} listening on {address} (wsgi, threads 1, pid {})",
+                "tidegate {} listening on {address} (wsgi, threads {}, pid {})",
                 env!("CARGO_PKG_VERSION"),
+                settings.threads,
                 std::process::id()
             ));
         }
@@ -195,17 +197,28 @@ fn run(
     let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
-    let host = InlineHost::new(reactor);
     let options = WsgiOptions {
         script_name: settings.script_name.clone(),
+        multithread: settings.threads > 1,
         hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
     };
-    let gateway = Wsgi::new(py, application.unbind(), host.clone(), options)?;
-    let watch = SignalWatch::start(&handle, graceful, ffi::interrupt_main_thread, || {
+    let application = application.unbind();
+    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if settings.threads > 1 {
+        let host = ThreadsHost::new(reactor, settings.threads);
+        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+        Box::new(move |py| host.run(py, gateway))
+    } else {
+        let host = InlineHost::new(reactor);
+        let gateway = Wsgi::new(py, application, host.clone(), options)?;
+        Box::new(move |py| host.run(py, &gateway))
+    };
+    // Where the main thread runs no calls, interrupting it ends none.
+    let interrupt = if settings.threads > 1 { || {} } else { ffi::interrupt_main_thread };
+    let watch = SignalWatch::start(&handle, graceful, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
     })
     .map_err(PyErr::from)?;
-    let served = on_ready(py, &addresses).and_then(|()| host.run(py, &gateway));
+    let served = on_ready(py, &addresses).and_then(|()| serve(py));
     py.detach(|| {
         // Its threads are joined, and may be in the middle of a message.
         drop(watch);

@@ -192,7 +192,7 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
         (
             &["a", "-w", "2"],
             "tidegate: --workers \"2\" (from the command line): must be at most 1; \
-             accepted: 1 (this version runs one worker with one thread)",
+             accepted: 1 (this version runs one worker)",
         ),
         (
             &["a", "-i", "asgi"],

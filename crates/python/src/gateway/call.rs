@@ -138,20 +138,30 @@ impl Call {
     }
 
     fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
-        while self.with_exchange(|exchange| exchange.unsent())? > self.calls.host.unsent_max() {
-            self.calls.host.wait(py)?;
+        let most = self.calls.host.unsent_max();
+        let full = || self.with_exchange(|exchange| exchange.unsent() > most);
+        while full()? {
+            let watch = self.with_exchange(|exchange| exchange.watch())?;
+            if full()? {
+                self.calls.host.wait(py, &watch)?;
+            }
         }
         Ok(())
     }
 
     /// Takes body bytes, waiting for some; empty at the end.
     pub(crate) fn read_body(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
+        let mut watch = None;
         loop {
             match self.with_exchange(Exchange::read_body)? {
                 BodyRead::Data(bytes) => return Ok(bytes),
                 BodyRead::End => return Ok(Vec::new()),
-                BodyRead::Wait => self.calls.host.wait(py)?,
                 BodyRead::Fault(fault) => return Err(body_error(&fault)),
+                BodyRead::Wait => match watch.take() {
+                    Some(watch) => self.calls.host.wait(py, &watch)?,
+                    // Looked for once more with the watch set.
+                    None => watch = Some(self.with_exchange(|exchange| exchange.watch())?),
+                },
             }
         }
     }

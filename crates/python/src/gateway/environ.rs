@@ -38,6 +38,7 @@ const UNIX_REMOTE_ADDR: &str = "127.0.0.1";
 /// Makes environs.
 pub(crate) struct Environs {
     script_name: String,
+    multithread: bool,
     errors: Py<PyAny>,
     empty_input: Py<WsgiInput>,
     templates: Mutex<Vec<(Arc<LocalAddress>, Py<PyDict>)>>,
@@ -125,7 +126,7 @@ impl Names {
 
 impl Environs {
     /// `script_name` is where the application is mounted: empty, or a path that begins and does not end with a slash.
-    pub(crate) fn new(py: Python<'_>, script_name: String) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, script_name: String, multithread: bool) -> PyResult<Self> {
         let errors = py.import("sys")?.getattr("stderr")?;
         let errors = if errors.is_none() {
             // A process without standard error (pythonw, some daemons) still owes the application a stream.
@@ -135,6 +136,7 @@ impl Environs {
         };
         Ok(Self {
             script_name,
+            multithread,
             errors: errors.unbind(),
             empty_input: Py::new(py, WsgiInput::empty())?,
             templates: Mutex::new(Vec::new()),
@@ -324,7 +326,7 @@ impl Environs {
         set("wsgi.errors", self.errors.bind(py).clone())?;
         set("wsgi.input", self.empty_input.bind(py).clone().into_any())?;
         set("wsgi.input_terminated", true.into_bound_py_any(py)?)?;
-        set("wsgi.multithread", false.into_bound_py_any(py)?)?;
+        set("wsgi.multithread", self.multithread.into_bound_py_any(py)?)?;
         set("wsgi.multiprocess", false.into_bound_py_any(py)?)?;
         set("wsgi.run_once", false.into_bound_py_any(py)?)?;
         set("wsgi.file_wrapper", py.get_type::<FileWrapper>().into_any())?;

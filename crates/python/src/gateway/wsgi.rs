@@ -32,6 +32,8 @@ pub(crate) enum HopByHop {
 /// What the operator decides about the gateway.
 pub(crate) struct WsgiOptions {
     pub(crate) script_name: String,
+    /// Calls of the application may overlap.
+    pub(crate) multithread: bool,
     pub(crate) hop_by_hop: HopByHop,
 }
 
@@ -50,7 +52,7 @@ impl Wsgi {
         host: Arc<dyn Host>,
         options: WsgiOptions,
     ) -> PyResult<Self> {
-        let environs = Environs::new(py, options.script_name)?;
+        let environs = Environs::new(py, options.script_name, options.multithread)?;
         let calls = Calls::new(py, host, options.hop_by_hop)?;
         Ok(Self { application, environs, calls, error_log: ErrorLog::new() })
     }

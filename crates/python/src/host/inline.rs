@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use tidegate_engine::{Exchange, Handle, Lifecycle, Reactor};
+use tidegate_engine::{Exchange, Handle, Lifecycle, Reactor, Watch};
 
 use crate::gateway::Wsgi;
 use crate::host::Host;
@@ -74,7 +74,7 @@ impl InlineHost {
 }
 
 impl Host for InlineHost {
-    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+    fn wait(&self, py: Python<'_>, _watch: &Watch) -> PyResult<()> {
         // When everything is being cut, one look is enough for the caller to find its own connection lost.
         let stopping = self.handle.lifecycle() == Lifecycle::Stopping;
         let max_wait = if stopping { Duration::ZERO } else { WAIT_MAX };

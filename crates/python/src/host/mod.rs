@@ -1,16 +1,19 @@
 //! Where application code runs, and how it waits.
 
 mod inline;
+mod threads;
 
 pub(crate) use inline::InlineHost;
+pub(crate) use threads::ThreadsHost;
 
 use pyo3::prelude::*;
+use tidegate_engine::Watch;
 
 /// What a gateway asks of the place its application runs in.
 pub(crate) trait Host: Send + Sync {
-    /// Lets time pass until something may have changed for an exchange that this thread answers. May return early; the caller
-    /// looks again.
-    fn wait(&self, py: Python<'_>) -> PyResult<()>;
+    /// Lets time pass until something may have changed for the exchange that this thread answers, of which `watch` tells. May
+    /// return early; the caller looks again.
+    fn wait(&self, py: Python<'_>, watch: &Watch) -> PyResult<()>;
 
     /// How many bytes of a response may be on their way when the application is asked for its next block.
     ///

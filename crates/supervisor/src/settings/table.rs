@@ -124,8 +124,8 @@ const GIB: u64 = 1 << 30;
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 
-/// One worker, one thread: what this version can run.
-const ONE: &str = "this version runs one worker with one thread";
+/// What this version can run.
+const ONE: &str = "this version runs one worker";
 
 pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
@@ -272,10 +272,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "threads",
         category: Category::Running,
-        kind: Kind::Count { range: Range(1, 1), note: ONE, field: number!(threads) },
+        kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(threads) },
         default: Some("1"),
         help: "Most threads that run the application in a worker.",
-        doc: "With 1 thread one request runs at a time (`wsgi.multithread` is False), which PEP 3333 asks servers to offer.",
+        doc: "With 1 thread one request runs at a time (`wsgi.multithread` is False), which PEP 3333 asks servers to offer. With more, \
+              threads start when calls block; what finds none free waits in order. See docs/threads.md.",
         ..PLAIN
     },
     Setting {

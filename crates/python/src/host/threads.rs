@@ -1,0 +1,580 @@
+//! Leader/Followers with lazy promotion: the thread that turns the reactor also runs the application, until a call blocks.
+//!
+//! ```text
+//!               call blocks, or waits for its client
+//!      leading ──────────────────────────────────────▶ serving ──▶ parked ──▶ retired
+//!         ▲                                               ▲          │
+//!         │            deposed a leader                   │ exchange │
+//!         └───────────────────────────────────────────────┴──────────┘
+//! ```
+//! There is one thread more than may run the application, so that somebody can always lead. While calls habitually block, the
+//! leader runs none itself: it hands each request to a parked thread, and what finds none waits in order.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyConnectionResetError, PyException, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tidegate_engine::{CallNumber, Exchange, Handle, Leadership, Lifecycle, Reactor, Watch};
+
+use crate::gateway::Wsgi;
+use crate::host::Host;
+
+/// Longest wait of a call for its client, after which it looks whether Python wants anything.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How often the monitor looks.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// In how many looks in a row a call must be asleep to be taken for one that blocks.
+const LOOKS_ASLEEP: u32 = 2;
+
+/// After how many looks a call that computes has led for long enough: connections and deadlines want somebody too.
+const LOOKS_BUSY: u32 = 10;
+
+/// Looks without any call before the monitor sleeps.
+const LOOKS_IDLE: u32 = 50;
+
+/// How long calls count as blocking after one was seen to.
+const EAGER_MS: u64 = 100;
+
+/// How long a thread stays without work, unless it is the last.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long a leader that waits for its client turns the reactor itself, when nobody can follow it, before it looks again.
+const LEADERLESS: Duration = Duration::from_millis(10);
+
+/// How long calls have to end when a signal handler has ended the server with SystemExit.
+const LAST_RESORT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// Bytes of a response that may be on their way when the application is asked for its next block: the leader sends them.
+const UNSENT_MAX: u64 = 64 * 1024;
+
+/// What a thread does next.
+enum Role {
+    Lead,
+    Serve(Exchange),
+    End,
+}
+
+/// What a turn came to.
+enum Turned {
+    /// The leader is to run this.
+    Run(Exchange),
+    /// A new thread is to run this.
+    Start(Exchange),
+    Ended,
+}
+
+/// How a time as the leader ended.
+enum Led {
+    /// The call that was led from is over, and another thread leads.
+    Deposed,
+    ToTheEnd,
+}
+
+/// Where a parked thread gets its role.
+#[derive(Default)]
+struct Place {
+    role: Mutex<Option<Role>>,
+    given: Condvar,
+}
+
+impl Place {
+    fn give(&self, role: Role) {
+        *lock(&self.role) = Some(role);
+        self.given.notify_one();
+    }
+
+    fn take(&self, most: Duration) -> Option<Role> {
+        let waited = self.given.wait_timeout_while(lock(&self.role), most, |role| role.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+}
+
+#[derive(Default)]
+struct Pool {
+    /// Last in, first out, so that as few threads as possible are at work and the others can go.
+    parked: Vec<Arc<Place>>,
+    /// Requests that wait for a thread.
+    queue: VecDeque<Exchange>,
+    /// Threads that live, those that are being started among them.
+    total: usize,
+}
+
+thread_local! {
+    /// The call that this thread runs as the leader.
+    static LEADS_IN: Cell<Option<CallNumber>> = const { Cell::new(None) };
+}
+
+pub(crate) struct ThreadsHost {
+    reactor: Mutex<Reactor>,
+    handle: Handle,
+    leadership: Leadership,
+    pool: Mutex<Pool>,
+    /// Most calls at once. Lowered for good when the system gives no more threads.
+    threads_max: AtomicUsize,
+    /// Calls that run on threads that do not lead. Changed under the pool's lock.
+    busy: AtomicUsize,
+    /// For the names of threads.
+    started: AtomicUsize,
+    /// The system's number of the thread that leads.
+    leader: AtomicI32,
+    /// Milliseconds since `epoch` until which calls count as blocking; 0 when they do not.
+    eager_until_ms: AtomicU64,
+    epoch: Instant,
+    monitor: OnceLock<Thread>,
+    monitor_sleeps: AtomicBool,
+    ending: AtomicBool,
+    /// What ended the server, if it was not the end of its work.
+    failure: Mutex<Option<PyErr>>,
+    /// Closed when the last thread has ended.
+    finished: Mutex<Option<OwnedFd>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ThreadsHost {
+    /// A host that runs at most `threads_max` calls at once.
+    pub(crate) fn new(reactor: Reactor, threads_max: usize) -> Arc<Self> {
+        let handle = reactor.handle();
+        Arc::new(Self {
+            reactor: Mutex::new(reactor),
+            handle,
+            leadership: Leadership::default(),
+            pool: Mutex::default(),
+            threads_max: AtomicUsize::new(threads_max),
+            busy: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
+            leader: AtomicI32::new(0),
+            eager_until_ms: AtomicU64::new(0),
+            epoch: Instant::now(),
+            monitor: OnceLock::new(),
+            monitor_sleeps: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            finished: Mutex::new(None),
+        })
+    }
+
+    /// Serves until the server has ended. The calling thread keeps out of it: signal handlers of the application's own run here.
+    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, gateway: Arc<Wsgi>) -> PyResult<()> {
+        let (ended, until) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        *lock(&self.finished) = Some(until);
+        let host = self.clone();
+        let monitor =
+            std::thread::Builder::new().name("tidegate-monitor".into()).spawn(move || host.watch_calls())?;
+        let _ = self.monitor.set(monitor.thread().clone());
+        lock(&self.pool).total = 1;
+        let outcome = match self.start_thread(py, &gateway, Some(Role::Lead)) {
+            Ok(()) => self.wait_for_end(py, &gateway, &ended),
+            Err((error, _)) => Err(error),
+        };
+        self.ending.store(true, Ordering::SeqCst);
+        monitor.thread().unpark();
+        py.detach(|| drop(monitor.join()));
+        match lock(&self.failure).take() {
+            Some(failure) => Err(failure),
+            None => outcome,
+        }
+    }
+
+    fn wait_for_end(&self, py: Python<'_>, gateway: &Wsgi, ended: &OwnedFd) -> PyResult<()> {
+        let mut outcome = Ok(());
+        loop {
+            // The other end is closed at the end; a signal interrupts the wait.
+            let most = outcome.as_ref().err().map(|_| &LAST_RESORT);
+            if py.detach(|| poll(&mut [PollFd::new(ended, PollFlags::IN)], most)).is_ok() {
+                return outcome;
+            }
+            match py.check_signals() {
+                Ok(()) => {}
+                Err(error) if error.is_instance_of::<PyException>(py) => {
+                    gateway.log_error(py, "a signal handler failed", &error);
+                }
+                // SystemExit and KeyboardInterrupt end the server, as they do without threads.
+                Err(error) => {
+                    self.handle.stop();
+                    outcome = Err(error);
+                }
+            }
+        }
+    }
+
+    /// Starts a thread, which is counted already, with a role, or to be parked. When the system has no more, the role comes back.
+    fn start_thread(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        gateway: &Arc<Wsgi>,
+        role: Option<Role>,
+    ) -> Result<(), (PyErr, Option<Role>)> {
+        let first = Arc::new(Mutex::new(role));
+        self.start_python_thread(py, gateway, first.clone()).map_err(|error| {
+            lock(&self.pool).total -= 1;
+            (error, lock(&first).take())
+        })
+    }
+
+    fn start_python_thread(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        gateway: &Arc<Wsgi>,
+        first: Arc<Mutex<Option<Role>>>,
+    ) -> PyResult<()> {
+        let (host, gateway) = (self.clone(), gateway.clone());
+        let body = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+            let role = lock(&first).take();
+            host.live(arguments.py(), &gateway, role);
+        })?;
+        let options = PyDict::new(py);
+        options.set_item("target", body)?;
+        options.set_item("name", format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1))?;
+        // The server ends them itself; the interpreter is not to wait for one that hangs.
+        options.set_item("daemon", true)?;
+        py.import("threading")?.getattr("Thread")?.call((), Some(&options))?.call_method0("start")?;
+        Ok(())
+    }
+
+    /// A thread's life.
+    fn live(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>, first: Option<Role>) {
+        let place = Arc::new(Place::default());
+        let mut next = first;
+        while let Some(role) = next.take().or_else(|| py.detach(|| self.park(&place))) {
+            // A panic is a mistake of ours. On a thread that serves it costs one request; on the leader it ends the server, in order.
+            match role {
+                Role::Lead => match catch_unwind(AssertUnwindSafe(|| self.lead(py, gateway))) {
+                    Ok(Ok(Led::Deposed)) => next = self.after_call(),
+                    Ok(Ok(Led::ToTheEnd)) => self.end(),
+                    Ok(Err(error)) => self.fail(error),
+                    Err(_) => self.fail(PyRuntimeError::new_err("the thread that leads has panicked")),
+                },
+                Role::Serve(exchange) => {
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(py, gateway, exchange)));
+                    next = self.after_call();
+                }
+                Role::End => break,
+            }
+        }
+        let last = {
+            let mut pool = lock(&self.pool);
+            pool.total -= 1;
+            pool.total == 0
+        };
+        if last {
+            lock(&self.finished).take();
+        }
+    }
+
+    fn serve(&self, py: Python<'_>, gateway: &Wsgi, exchange: Exchange) {
+        // One that the server no longer waits for is cut by being dropped.
+        if self.handle.lifecycle() != Lifecycle::Stopping {
+            gateway.serve(py, exchange);
+        }
+    }
+
+    /// After a call on a thread that does not lead: the request that has waited longest, if one waits.
+    fn after_call(&self) -> Option<Role> {
+        let mut pool = lock(&self.pool);
+        let waiting = pool.queue.pop_front();
+        if waiting.is_none() {
+            self.busy.fetch_sub(1, Ordering::AcqRel);
+        }
+        waiting.map(Role::Serve)
+    }
+
+    /// Waits for a role; none when the thread may go.
+    fn park(&self, place: &Arc<Place>) -> Option<Role> {
+        {
+            let mut pool = lock(&self.pool);
+            if self.ending.load(Ordering::Acquire) {
+                return None;
+            }
+            pool.parked.push(place.clone());
+        }
+        loop {
+            if let Some(role) = place.take(IDLE) {
+                return Some(role);
+            }
+            let mut pool = lock(&self.pool);
+            let surplus = pool.parked.len() > 1;
+            // Whoever takes a place out of the list gives it a role.
+            if surplus && let Some(at) = pool.parked.iter().position(|parked| Arc::ptr_eq(parked, place)) {
+                pool.parked.remove(at);
+                return None;
+            }
+        }
+    }
+
+    /// The server cannot go on.
+    fn fail(&self, error: PyErr) {
+        *lock(&self.failure) = Some(error);
+        self.handle.stop();
+        self.end();
+    }
+
+    /// Nothing is left to serve: all threads may go.
+    fn end(&self) {
+        let (parked, queue) = {
+            let mut pool = lock(&self.pool);
+            self.ending.store(true, Ordering::SeqCst);
+            (std::mem::take(&mut pool.parked), std::mem::take(&mut pool.queue))
+        };
+        parked.iter().for_each(|place| place.give(Role::End));
+        drop(queue);
+    }
+
+    /// Leads until leadership is lost or the server has ended.
+    fn lead(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) -> PyResult<Led> {
+        self.leader.store(thread_number(), Ordering::Release);
+        self.have_a_follower(py, gateway);
+        loop {
+            let exchange = match self.next_inline() {
+                Some(exchange) => exchange,
+                None => match py.detach(|| self.turn())? {
+                    Turned::Run(exchange) => {
+                        self.have_a_follower(py, gateway);
+                        exchange
+                    }
+                    Turned::Start(exchange) => match self.serve_on_a_new_thread(py, gateway, exchange) {
+                        Some(exchange) => exchange,
+                        None => {
+                            // Calls may count as short again by now.
+                            self.have_a_follower(py, gateway);
+                            continue;
+                        }
+                    },
+                    Turned::Ended => return Ok(Led::ToTheEnd),
+                },
+            };
+            let call = self.leadership.begin();
+            if self.monitor_sleeps.load(Ordering::SeqCst) {
+                self.monitor.get().into_iter().for_each(Thread::unpark);
+            }
+            LEADS_IN.set(Some(call));
+            self.serve(py, gateway, exchange);
+            LEADS_IN.set(None);
+            if !self.leadership.end(call) {
+                return Ok(Led::Deposed);
+            }
+        }
+    }
+
+    /// Whether the leader is to leave calls to others: they were seen to block, or as many run as may.
+    fn is_eager(&self) -> bool {
+        if self.busy.load(Ordering::Acquire) >= self.threads_max.load(Ordering::Relaxed) {
+            return true;
+        }
+        let until_ms = self.eager_until_ms.load(Ordering::Relaxed);
+        if until_ms == 0 {
+            return false;
+        }
+        let over = self.since_epoch_ms() >= until_ms;
+        if over {
+            // Unless the monitor has just set it anew.
+            let _ = self.eager_until_ms.compare_exchange(until_ms, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        !over
+    }
+
+    fn since_epoch_ms(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
+    }
+
+    /// The next exchange of a round, while the leader may run it itself.
+    fn next_inline(&self) -> Option<Exchange> {
+        if self.is_eager() {
+            return None;
+        }
+        // A call that nobody could follow may still be turning it: that is not waited for with the interpreter in hand.
+        match self.reactor.try_lock() {
+            Ok(mut reactor) => reactor.next_exchange(),
+            Err(_) => None,
+        }
+    }
+
+    /// Turns the reactor without the interpreter, and hands out what others can run.
+    fn turn(&self) -> io::Result<Turned> {
+        let mut reactor = lock(&self.reactor);
+        loop {
+            while let Some(exchange) = reactor.next_exchange() {
+                if !self.is_eager() {
+                    return Ok(Turned::Run(exchange));
+                }
+                if let Some(exchange) = self.assign(exchange) {
+                    return Ok(Turned::Start(exchange));
+                }
+            }
+            if self.handle.lifecycle() != Lifecycle::Serving && reactor.is_finished() {
+                return Ok(Turned::Ended);
+            }
+            reactor.poll(None)?;
+        }
+    }
+
+    /// Gives an exchange to a parked thread, or to the queue. It comes back when a new thread is to have it, which is counted.
+    fn assign(&self, exchange: Exchange) -> Option<Exchange> {
+        let mut pool = lock(&self.pool);
+        if self.busy.load(Ordering::Acquire) >= self.threads_max.load(Ordering::Relaxed) {
+            pool.queue.push_back(exchange);
+            return None;
+        }
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        let Some(place) = pool.parked.pop() else {
+            pool.total += 1;
+            return Some(exchange);
+        };
+        drop(pool);
+        place.give(Role::Serve(exchange));
+        None
+    }
+
+    /// Gives an exchange to a new thread. It comes back when the system gives none and there is nobody else to take it.
+    fn serve_on_a_new_thread(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        gateway: &Arc<Wsgi>,
+        exchange: Exchange,
+    ) -> Option<Exchange> {
+        let Err((error, role)) = self.start_thread(py, gateway, Some(Role::Serve(exchange))) else {
+            return None;
+        };
+        let error = error.to_string();
+        let mut pool = lock(&self.pool);
+        let running = self.busy.fetch_sub(1, Ordering::AcqRel) - 1;
+        let most = running.max(1);
+        self.threads_max.store(most, Ordering::Relaxed);
+        log::warn!("no more than {most} threads from here on, as the system gives no more: {error}");
+        let Some(Role::Serve(exchange)) = role else { return None };
+        if running == 0 {
+            return Some(exchange);
+        }
+        pool.queue.push_back(exchange);
+        None
+    }
+
+    /// A leader that may block needs somebody to follow it. Without one it goes on, and blocks everybody if it blocks.
+    fn have_a_follower(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) {
+        {
+            let mut pool = lock(&self.pool);
+            if !pool.parked.is_empty() || pool.total > self.threads_max.load(Ordering::Relaxed) {
+                return;
+            }
+            pool.total += 1;
+        }
+        if let Err((error, _)) = self.start_thread(py, gateway, None) {
+            log::warn!("no thread can be started: {error}");
+        }
+    }
+
+    /// Takes leadership from the thread that is in `call` and gives it to a parked one. False when there is none, or the call is
+    /// over.
+    fn promote(&self, call: CallNumber) -> bool {
+        let mut pool = lock(&self.pool);
+        if pool.parked.is_empty() || !self.leadership.depose(call) {
+            return false;
+        }
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        let place = pool.parked.pop();
+        drop(pool);
+        place.into_iter().for_each(|place| place.give(Role::Lead));
+        true
+    }
+
+    /// The monitor's life: it looks whether the leader's call blocks.
+    fn watch_calls(&self) {
+        let (mut seen, mut asleep, mut long, mut idle) = (None, 0, 0, 0);
+        while !self.ending.load(Ordering::Acquire) {
+            let now = self.leadership.current();
+            if now.is_none() {
+                idle += 1;
+            } else if now != seen {
+                (idle, asleep, long) = (0, 0, 0);
+            } else if sleeps(self.leader.load(Ordering::Acquire)) {
+                asleep += 1;
+            } else {
+                asleep = 0;
+            }
+            if now.is_some() && now == seen {
+                long += 1;
+            }
+            seen = now;
+            // Once it may be descheduled, or waiting for the interpreter. One that computes is let be for longer, and is no sign that
+            // others will block.
+            let blocks = asleep >= LOOKS_ASLEEP;
+            if (blocks || long >= LOOKS_BUSY)
+                && let Some(call) = now
+                && self.promote(call)
+                && blocks
+            {
+                self.eager_until_ms.store(self.since_epoch_ms() + EAGER_MS, Ordering::Relaxed);
+            }
+            if idle < LOOKS_IDLE {
+                std::thread::sleep(LOOK_EVERY);
+                continue;
+            }
+            // Store before load, here and where a call begins: either this sees the call, or the leader sees this.
+            self.monitor_sleeps.store(true, Ordering::SeqCst);
+            if self.leadership.current().is_none() && !self.ending.load(Ordering::SeqCst) {
+                std::thread::park();
+            }
+            self.monitor_sleeps.store(false, Ordering::SeqCst);
+            idle = 0;
+        }
+    }
+}
+
+impl Host for ThreadsHost {
+    fn wait(&self, py: Python<'_>, watch: &Watch) -> PyResult<()> {
+        if self.ending.load(Ordering::Acquire) {
+            return Err(PyConnectionResetError::new_err("the server has ended"));
+        }
+        if let Some(call) = LEADS_IN.get() {
+            if !self.promote(call) && self.leadership.current() == Some(call) {
+                // Nobody to follow, for the moment.
+                py.detach(|| lock(&self.reactor).turn(Some(LEADERLESS)))?;
+                return Ok(());
+            }
+            LEADS_IN.set(None);
+        }
+        py.detach(|| watch.wait(WAIT_MAX));
+        Ok(())
+    }
+
+    fn unsent_max(&self) -> u64 {
+        // While the leader itself runs the application, nobody sends what is queued.
+        if LEADS_IN.get().is_some() { 0 } else { UNSENT_MAX }
+    }
+}
+
+/// The system's number of this thread.
+fn thread_number() -> i32 {
+    #[cfg(target_os = "linux")]
+    return rustix::thread::gettid().as_raw_pid();
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
+/// Whether a thread of this process waits for something, rather than runs or would like to (proc(5)). Where the system does not
+/// tell, a call that takes long is taken for one that waits.
+fn sleeps(thread: i32) -> bool {
+    if cfg!(not(target_os = "linux")) {
+        return true;
+    }
+    let Ok(stat) = std::fs::read(format!("/proc/self/task/{thread}/stat")) else { return true };
+    // The name, in parentheses, may hold anything.
+    let after_name = memchr::memrchr(b')', &stat).map_or(0, |end| end + 2);
+    matches!(stat.get(after_name), Some(b'S' | b'D'))
+}
