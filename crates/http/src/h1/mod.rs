@@ -5,6 +5,7 @@
 
 mod body;
 mod framing;
+mod gate;
 mod head;
 mod state;
 
@@ -20,7 +21,8 @@ use crate::field::FieldList;
 use crate::limits::Limits;
 use body::{Decoded, Decoder};
 use framing::{Outgoing, Plan};
-use head::{BlockLimits, Line, LineGate, RequestLine, may_be_trailer, may_begin_request, read_fields};
+use gate::{BlockLimits, LineGate};
+use head::{Line, RequestLine, may_be_trailer, may_begin_request, read_fields};
 use state::{Move, Receiving, Sending, State};
 
 /// Received bytes that are not parsed yet.

@@ -30,7 +30,7 @@ use tidegate_engine::{CallNumber, Exchange, Handle, Leadership, Lifecycle, React
 use crate::gateway::Wsgi;
 use crate::host::Host;
 
-/// Longest wait of a call for its client, after which it looks whether Python wants anything.
+/// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How often the monitor looks.
@@ -502,13 +502,9 @@ impl ThreadsHost {
                 idle += 1;
             } else if now != seen {
                 (idle, asleep, long) = (0, 0, 0);
-            } else if sleeps(self.leader.load(Ordering::Acquire)) {
-                asleep += 1;
             } else {
-                asleep = 0;
-            }
-            if now.is_some() && now == seen {
                 long += 1;
+                asleep = if sleeps(self.leader.load(Ordering::Acquire)) { asleep + 1 } else { 0 };
             }
             seen = now;
             // Once it may be descheduled, or waiting for the interpreter. One that computes is let be for longer, and is no sign that
