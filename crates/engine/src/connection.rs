@@ -13,8 +13,6 @@
 //! nothing is left to do, which is the common path. Both hold the core's lock, for short and never while application code runs.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -29,14 +27,12 @@ use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::exchange::Exchange;
 use crate::listener::LocalAddress;
-use crate::output::{Flushed, Output};
+use crate::look::{Looked, Next, Turn, Wake};
+use crate::output::{Flushed, Output, with_scratch};
 use crate::settings::Settings;
 use crate::shared::{Lifecycle, Shared};
 use crate::socket::{Moved, Peer, Socket};
 use crate::timer::Timers;
-
-/// Bytes that one connection may bring in one turn before the others have theirs.
-const TURN_BUDGET: usize = 256 * 1024;
 
 /// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
 pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
@@ -48,19 +44,6 @@ const LINGER_MAX: u64 = 16 * 1024 * 1024;
 
 /// How long idle connections stay when a drain begins: their next request may be on its way.
 const DRAIN_IDLE_MS: Millis = 250;
-
-thread_local! {
-    /// Where a response is put together before it goes to the socket: once per thread instead of once per response.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends out an empty buffer.
-pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.clear();
-        work(scratch)
-    })
-}
 
 /// Where a connection stands; see the drawing above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,31 +57,6 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// What a wake said of the socket.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wake {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// The peer sends no more.
-    pub(crate) ended: bool,
-    /// Neither direction works any more.
-    pub(crate) broken: bool,
-}
-
-/// What a connection may use of the reactor while it is being looked at.
-pub(crate) struct Turn<'a> {
-    pub(crate) now_ms: Millis,
-    pub(crate) scratch: &'a mut [u8],
-    pub(crate) ready: &'a mut VecDeque<Exchange>,
-    pub(crate) budget: usize,
-}
-
-impl<'a> Turn<'a> {
-    pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Exchange>) -> Self {
-        Self { now_ms, scratch, ready, budget: TURN_BUDGET }
-    }
-}
-
 /// What comes after one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -108,25 +66,6 @@ enum Step {
     Rest,
     /// There is more to do, after the others have had their turn.
     Later,
-}
-
-/// What a look at a connection leaves to the reactor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Looked {
-    /// There is more to do, after the others have had their turn.
-    pub(crate) more: bool,
-    pub(crate) next: Next,
-}
-
-/// When the reactor looks at a connection again without being woken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Its deadline is no earlier than the look that is scheduled.
-    AsScheduled,
-    /// At this time.
-    LookAt(Millis),
-    /// Never: it is over.
-    Forget,
 }
 
 /// What one read came to.

@@ -11,9 +11,9 @@ use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, Response
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
-use crate::connection::{Connection, Core, DISCARD_MAX, Phase, with_scratch};
+use crate::connection::{Connection, Core, DISCARD_MAX, Phase};
 use crate::listener::LocalAddress;
-use crate::output::Flushed;
+use crate::output::{Flushed, with_scratch};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 

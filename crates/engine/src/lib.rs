@@ -13,6 +13,7 @@ mod drain;
 mod exchange;
 mod leadership;
 mod listener;
+mod look;
 mod output;
 mod reactor;
 mod settings;

@@ -3,6 +3,7 @@
 //! What the socket takes at once is never stored. What it does not take waits here, in order, and the reactor flushes it;
 //! large blocks and files wait as references, not as copies.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -13,6 +14,19 @@ use crate::socket::{Moved, Socket};
 
 /// Most bytes of a file handed to the kernel in one call, so that one peer with a fast link cannot hold up a turn.
 const FILE_PIECE_MAX: usize = 1024 * 1024;
+
+thread_local! {
+    /// Where a response is put together before it goes to the socket: once per thread instead of once per response.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends out an empty buffer.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        work(scratch)
+    })
+}
 
 #[derive(Debug)]
 enum Segment {

@@ -16,9 +16,10 @@ use slab::Slab;
 
 use crate::access_log::AccessLog;
 use crate::clock::{self, Millis, NEVER};
-use crate::connection::{Connection, Looked, Next, Turn, Wake};
+use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::listener::{Accepted, Listener, LocalAddress};
+use crate::look::{Looked, Next, Turn, Wake};
 use crate::settings::Settings;
 use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;

@@ -1,0 +1,53 @@
+//! What passes between the reactor and a connection that it looks at.
+
+use std::collections::VecDeque;
+
+use crate::clock::Millis;
+use crate::exchange::Exchange;
+
+/// Bytes that one connection may bring in one turn before the others have theirs.
+const TURN_BUDGET: usize = 256 * 1024;
+
+/// What a wake said of the socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wake {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer sends no more.
+    pub(crate) ended: bool,
+    /// Neither direction works any more.
+    pub(crate) broken: bool,
+}
+
+/// What a connection may use of the reactor while it is being looked at.
+pub(crate) struct Turn<'a> {
+    pub(crate) now_ms: Millis,
+    pub(crate) scratch: &'a mut [u8],
+    pub(crate) ready: &'a mut VecDeque<Exchange>,
+    pub(crate) budget: usize,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Exchange>) -> Self {
+        Self { now_ms, scratch, ready, budget: TURN_BUDGET }
+    }
+}
+
+/// What a look at a connection leaves to the reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Looked {
+    /// There is more to do, after the others have had their turn.
+    pub(crate) more: bool,
+    pub(crate) next: Next,
+}
+
+/// When the reactor looks at a connection again without being woken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Its deadline is no earlier than the look that is scheduled.
+    AsScheduled,
+    /// At this time.
+    LookAt(Millis),
+    /// Never: it is over.
+    Forget,
+}
