@@ -1,8 +1,8 @@
-//! Waiting, on a thread that does not turn the reactor, for the reactor to move a connection.
+//! Waiting, by code that does not turn the reactor, for the reactor to move a connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use crate::connection::Connection;
 
@@ -10,20 +10,28 @@ use crate::connection::Connection;
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     watchers: AtomicUsize,
-    count: Mutex<u64>,
-    changed: Condvar,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    count: u64,
+    wakers: Vec<Waker>,
 }
 
 impl Changes {
-    fn count(&self) -> MutexGuard<'_, u64> {
-        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reactor has looked at the connection, and has let go of its lock.
     pub(crate) fn announce(&self) {
         if self.watchers.load(Ordering::SeqCst) > 0 {
-            *self.count() += 1;
-            self.changed.notify_all();
+            let mut state = self.state();
+            state.count += 1;
+            let wakers = std::mem::take(&mut state.wakers);
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
         }
     }
 }
@@ -41,20 +49,28 @@ pub struct Watch {
 impl Watch {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
         connection.changes.watchers.fetch_add(1, Ordering::SeqCst);
-        let seen = *connection.changes.count();
+        let seen = connection.changes.state().count;
         Self { connection, seen }
     }
 
-    /// Waits until the reactor has moved the connection since this was made, or for `most`.
-    pub fn wait(&self, most: Duration) {
-        let changes = &self.connection.changes;
-        let waited = changes.changed.wait_timeout_while(changes.count(), most, |count| *count == self.seen);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    /// Has `waker` woken, once, when the reactor has moved the connection since this was made; at once if it has already.
+    pub fn wake_on_change(&self, waker: Waker) {
+        let mut state = self.connection.changes.state();
+        if state.count == self.seen {
+            state.wakers.push(waker);
+        } else {
+            drop(state);
+            waker.wake();
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.connection.changes.watchers.fetch_sub(1, Ordering::SeqCst);
+        let changes = &self.connection.changes;
+        if changes.watchers.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Nobody waits: what was not woken is not to be.
+            changes.state().wakers.clear();
+        }
     }
 }

@@ -1,19 +1,21 @@
 //! One connection: everything that can change its state, in one place.
 //!
 //! ```text
-//!            first byte            head is in            given to a host          response complete
+//!            first byte            head is in             may run                 response complete
 //!  Waiting ────────────▶ Head ────────────▶ Gathering ────────────▶ Serving ────────────▶ Flushing
-//!     ▲  │                 │  fault            │ fault, too slow        │ lost              │   │
+//!     ▲  │                 │  fault            │ │ must wait     its ▲ │ lost              │   │
+//!     │  │                 │                   │ └───────▶ Queued ───┘ │                   │   │
+//!     │  │                 │                   │ too slow     │ left   │                   │   │
 //!     │  │ idle too long   ├───────────────────┴──▶ Flushing (4xx)      │                   │   │ must close
+//!     │  │                 │                                  ▼        │                   │   │
 //!     │  ▼                 ▼                                            ▼                   │   ▼
 //!     │ Closed ◀───────────────────────────────────────────────────  Closed              Lingering ──▶ Closed
 //!     └─────────────────────────────────── flushed, request read ───────────────────────────┘
 //! ```
 //! The reactor moves it on wakes and deadlines; an exchange moves it from Serving to Flushing, and on to Waiting itself when
-//! nothing is left to do, which is the common path. Both hold the core's lock, for short and never while application code runs.
+//! nothing is left to do, which is the common path. What waits its turn (Queued) is moved on by the gate in admission.rs. Both hold the core's lock, for short and never while application code runs.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use std::{fmt, io};
@@ -21,15 +23,17 @@ use std::{fmt, io};
 use tidegate_http as http;
 use tidegate_http::{Event, RequestFault, RequestHead};
 
+use crate::admission::{Admission, Admitted, Ticket};
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
+use crate::departure::Left;
 use crate::exchange::Exchange;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
-use crate::settings::Settings;
+use crate::settings::{Gathering, Settings};
 use crate::shared::{Lifecycle, Shared};
 use crate::socket::{Moved, Peer, Socket};
 use crate::timer::Timers;
@@ -51,6 +55,7 @@ pub(crate) enum Phase {
     Waiting,
     Head,
     Gathering,
+    Queued(Ticket),
     Serving,
     Flushing,
     Lingering,
@@ -83,8 +88,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) local: Arc<LocalAddress>,
     pub(crate) shared: Arc<Shared>,
-    /// The peer has closed its side, or is lost: nobody may be waiting for the response.
-    left: AtomicBool,
+    pub(crate) left: Left,
     /// See [`Exchange::note`].
     pub(crate) note: OnceLock<Box<dyn Any + Send + Sync>>,
     core: Mutex<Core>,
@@ -158,7 +162,7 @@ impl Connection {
             peer,
             local,
             shared,
-            left: AtomicBool::new(false),
+            left: Left::default(),
             note: OnceLock::new(),
             core: Mutex::new(core),
             changes: Changes::default(),
@@ -171,11 +175,11 @@ impl Connection {
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.left.load(Ordering::Acquire)
+        self.left.is_set()
     }
 
     fn mark_left(&self) {
-        self.left.store(true, Ordering::Release);
+        self.left.set();
     }
 
     fn settings(&self) -> &Settings {
@@ -196,6 +200,18 @@ impl Connection {
         let more = wake.writable && core.flush_while_serving(self, turn.now_ms);
         let more = core.advance(self, turn) || more;
         core.looked(self.settings(), more)
+    }
+
+    /// The request has waited for its turn as long as it may.
+    pub(crate) fn on_queue_timeout(self: &Arc<Self>, ticket: Ticket, turn: &mut Turn<'_>) -> Looked {
+        let mut core = self.lock();
+        turn.turned_away = core.end_wait(self, ticket);
+        core.looked(self.settings(), false)
+    }
+
+    /// The turn of a waiting request has come.
+    pub(crate) fn end_wait(self: &Arc<Self>, ticket: Ticket) -> Option<Exchange> {
+        self.lock().end_wait(self, ticket)
     }
 
     /// Goes on after an exchange has changed something.
@@ -271,6 +287,12 @@ impl Core {
                 Phase::Waiting | Phase::Head | Phase::Gathering | Phase::Serving => {
                     self.take_in(connection, turn)
                 }
+                // Who has closed its side before its turn came is not waited with.
+                Phase::Queued(_) if self.ended => {
+                    self.close(connection);
+                    Step::Again
+                }
+                Phase::Queued(_) => Step::Rest,
                 Phase::Flushing => self.wind_up(connection, turn),
                 Phase::Lingering => self.linger(connection, turn),
                 Phase::Closed => Step::Rest,
@@ -290,7 +312,7 @@ impl Core {
             if in_body {
                 let room = connection.settings().body_memory_max.saturating_sub(self.body.held());
                 let ended = self.body.complete || self.body.fault.is_some();
-                if room == 0 && !ended && self.must_be_whole() {
+                if room == 0 && !ended && self.must_be_whole(connection.settings()) {
                     if let Err(error) = self.body.spill() {
                         log::error!("a request body cannot be kept in a temporary file: {error}");
                         self.body.fault = Some(BodyFault::Storage(error.kind()));
@@ -324,7 +346,7 @@ impl Core {
                         // A client that waits for "100 Continue" sends nothing until the application asks for it, or until
                         // the gathering does, of a body that must be whole before it starts.
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
-                            if self.must_be_whole() {
+                            if self.must_be_whole(connection.settings()) {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
                                 self.dispatch(connection, turn);
@@ -364,10 +386,13 @@ impl Core {
         }
     }
 
-    /// A chunked body has no length until it is whole, and applications that know CGI's CONTENT_LENGTH alone take one without
-    /// for no body at all. So it is gathered to its end before the application starts.
-    fn must_be_whole(&self) -> bool {
-        self.head.as_ref().is_some_and(|(head, _)| head.body() == http::BodyKind::Chunked)
+    /// Whether the body is to be gathered to its end before the application starts.
+    fn must_be_whole(&self, settings: &Settings) -> bool {
+        self.head.as_ref().is_some_and(|(head, _)| match settings.gathering {
+            Gathering::All => true,
+            Gathering::Chunked => head.body() == http::BodyKind::Chunked,
+            Gathering::Nothing => false,
+        })
     }
 
     /// Lets a client that waits for it send its body (RFC 9110 section 10.1.1).
@@ -469,13 +494,36 @@ impl Core {
         }
     }
 
-    /// Gives the exchange to whoever runs the application; at most once for each head.
+    /// Has the application run, now or when the request's turn comes; at most once for each head.
     fn dispatch(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) {
-        if let Some((head, started)) = self.head.take() {
-            self.phase = Phase::Serving;
-            self.body_clock.stop(turn.now_ms);
-            turn.ready.push_back(Exchange::new(connection.clone(), head, started));
+        let Some((head, started)) = self.head.take() else { return };
+        self.body_clock.stop(turn.now_ms);
+        let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
+        match connection.shared.gate.enter(connection, until_ms) {
+            Admission::Run(permit) => {
+                self.phase = Phase::Serving;
+                let exchange = Exchange::new(connection.clone(), head, started);
+                turn.ready.push_back(Admitted { exchange, permit });
+            }
+            Admission::Wait(ticket) => {
+                self.phase = Phase::Queued(ticket);
+                self.head = Some((head, started));
+            }
+            Admission::TurnAway => {
+                self.phase = Phase::Serving;
+                turn.turned_away = Some(Exchange::new(connection.clone(), head, started));
+            }
         }
+    }
+
+    /// The exchange of a request that waits with this ticket, if it still does.
+    fn end_wait(&mut self, connection: &Arc<Connection>, ticket: Ticket) -> Option<Exchange> {
+        if self.phase != Phase::Queued(ticket) {
+            return None;
+        }
+        let (head, started) = self.head.take()?;
+        self.phase = Phase::Serving;
+        Some(Exchange::new(connection.clone(), head, started))
     }
 
     /// Answers the peer's fault and closes; the application is not run.
@@ -658,6 +706,9 @@ impl Core {
     }
 
     fn close(&mut self, connection: &Connection) {
+        if let Phase::Queued(ticket) = self.phase {
+            connection.shared.gate.leave(ticket);
+        }
         connection.mark_left();
         connection.socket.shut();
         self.output.clear();
@@ -677,7 +728,8 @@ impl Core {
             Phase::Serving if !self.body.complete && self.body.fault.is_none() => {
                 self.body_clock.deadline_ms()
             }
-            Phase::Serving | Phase::Closed => NEVER,
+            // The queue keeps its own time.
+            Phase::Queued(_) | Phase::Serving | Phase::Closed => NEVER,
             Phase::Flushing | Phase::Lingering => self.since_ms + LINGER_MS,
         }
     }
@@ -688,6 +740,7 @@ impl Core {
             Phase::Waiting | Phase::Lingering | Phase::Closed => self.close(connection),
             Phase::Head => self.refuse(connection, &RequestFault::HeadTimeout),
             Phase::Gathering => self.refuse(connection, &RequestFault::BodyTimeout),
+            Phase::Queued(_) => {}
             Phase::Serving if self.output.is_empty() => self.body.fault = Some(BodyFault::TooSlow),
             Phase::Serving | Phase::Flushing => self.lose(connection, io::ErrorKind::TimedOut),
         }

@@ -11,6 +11,7 @@ use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, Response
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
+use crate::departure::Departure;
 use crate::connection::{Connection, Core, DISCARD_MAX, Phase};
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
@@ -19,6 +20,10 @@ use crate::socket::Peer;
 
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
 pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
+
+/// What a request is told that is turned away, and after how many seconds it may come again: a queue is as long as a second or a few.
+const TURNED_AWAY: &[u8] = b"The server is busy: too many requests wait for their turn.\n";
+const RETRY_AFTER_S: &[u8] = b"1";
 
 /// Bytes of a response.
 #[derive(Debug)]
@@ -114,14 +119,19 @@ impl Exchange {
         self.connection.note.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
+    /// What was kept with the connection, if it is of this type.
+    pub fn noted<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.connection.note.get()?.downcast_ref()
+    }
+
     /// The address that was asked.
     pub fn local(&self) -> &Arc<LocalAddress> {
         &self.connection.local
     }
 
-    /// The client has closed its side or is lost. A client may close its side and still wait for the response.
-    pub fn client_left(&self) -> bool {
-        self.connection.has_left()
+    /// Tells whether the client has left, for as long as anybody asks.
+    pub fn departure(&self) -> Departure {
+        Departure::new(&self.connection)
     }
 
     /// The connection is gone or was cut: nothing that is sent now reaches anybody.
@@ -264,6 +274,20 @@ impl Exchange {
             self.log();
         }
         Ok(sent)
+    }
+
+    /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4).
+    pub(crate) fn turn_away(mut self) {
+        let head = ResponseHead::new(503, b"Service Unavailable").and_then(|mut head| {
+            head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
+            head.field(b"Retry-After", RETRY_AFTER_S)?;
+            Ok(head)
+        });
+        // The head is a constant and valid; a client that has left is what the connection knows already.
+        if let Ok(head) = head {
+            let length = BodyLength::Known(TURNED_AWAY.len() as u64);
+            let _ = self.send(Some((&head, length)), Block::Borrowed(TURNED_AWAY), true);
+        }
     }
 
     /// Ends a response that cannot be completed: what is queued is flushed and the connection closed, so that the peer

@@ -4,11 +4,13 @@
 //! of WSGI or of where application code runs.
 
 mod access_log;
+mod admission;
 mod body;
 mod body_clock;
 mod changes;
 mod clock;
 mod connection;
+mod departure;
 mod drain;
 mod exchange;
 mod leadership;
@@ -25,13 +27,15 @@ mod timer;
 pub use tidegate_http as http;
 
 pub use access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
+pub use admission::{Admitted, Permit};
 pub use body::BodyFault;
 pub use changes::Watch;
+pub use departure::Departure;
 pub use drain::SignalWatch;
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};
 pub use listener::{BindAddress, Listener, LocalAddress, bind_all, raise_descriptor_limit};
 pub use reactor::Reactor;
-pub use settings::Settings;
+pub use settings::{Gathering, Settings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Millis;
+use crate::admission::Admitted;
 use crate::exchange::Exchange;
 
 /// Bytes that one connection may bring in one turn before the others have theirs.
@@ -23,13 +24,15 @@ pub(crate) struct Wake {
 pub(crate) struct Turn<'a> {
     pub(crate) now_ms: Millis,
     pub(crate) scratch: &'a mut [u8],
-    pub(crate) ready: &'a mut VecDeque<Exchange>,
+    pub(crate) ready: &'a mut VecDeque<Admitted>,
+    /// Requests to be turned away, once the connection's lock is open.
+    pub(crate) turned_away: Option<Exchange>,
     pub(crate) budget: usize,
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Exchange>) -> Self {
-        Self { now_ms, scratch, ready, budget: TURN_BUDGET }
+    pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Admitted>) -> Self {
+        Self { now_ms, scratch, ready, turned_away: None, budget: TURN_BUDGET }
     }
 }
 

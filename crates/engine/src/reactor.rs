@@ -15,16 +15,16 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::access_log::AccessLog;
+use crate::admission::{Admitted, Gate};
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
-use crate::exchange::Exchange;
 use crate::listener::{Accepted, Listener, LocalAddress};
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::settings::Settings;
 use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
 use crate::sys;
-use crate::timer::Timers;
+use crate::timer::{Target, Timers};
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -33,6 +33,12 @@ const LISTENER_TOP: usize = usize::MAX - 2;
 
 /// Wakes handled in one turn.
 const EVENTS_MAX: usize = 256;
+
+/// A look that is for no connection.
+const NOBODY: Target = (usize::MAX, 0);
+
+/// How often the log is told of requests that were turned away.
+const TELL_EVERY_MS: Millis = 10_000;
 
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_MAX: usize = 64;
@@ -53,7 +59,12 @@ pub struct Reactor {
     timers: Timers,
     /// What sockets are read into; what stays is copied out.
     scratch: Vec<u8>,
-    ready: VecDeque<Exchange>,
+    ready: VecDeque<Admitted>,
+    /// When the timer will go off for those that wait their turn.
+    queue_look_ms: Millis,
+    /// Requests turned away since the log was told, and when it may be told again.
+    turned_away: u64,
+    tell_ms: Millis,
     /// What the last poll has found and is not handled yet.
     work: VecDeque<Work>,
     /// When it found it.
@@ -95,6 +106,9 @@ impl Reactor {
             next_id: 0,
             timers,
             ready: VecDeque::new(),
+            queue_look_ms: NEVER,
+            turned_away: 0,
+            tell_ms: 0,
             work: VecDeque::new(),
             polled_ms: 0,
             now_ms: 0,
@@ -139,6 +153,7 @@ impl Reactor {
         self.shared.take_attention(&mut self.work);
         let unfinished = !self.work.is_empty() || self.listeners_want() || self.is_finished();
         let mut wait = if unfinished { Some(Duration::ZERO) } else { max_wait };
+        self.schedule_queue();
         self.timers.arm(clock::now_ms)?;
         if wait != Some(Duration::ZERO) && !self.shared.fall_asleep() {
             wait = Some(Duration::ZERO);
@@ -160,8 +175,11 @@ impl Reactor {
     /// Handles what [`Reactor::poll`] has found, up to the first exchange that is ready for the application.
     ///
     /// One at a time, so that a request is answered while its socket is still in the processor's caches. `None` when all is
-    /// handled; an outer loop asks until then before it watches the descriptor again.
-    pub fn next_exchange(&mut self) -> Option<Exchange> {
+    /// handled, or waits for others to be over; an outer loop asks until then before it watches the descriptor again.
+    pub fn next_exchange(&mut self) -> Option<Admitted> {
+        if let Some(admitted) = Gate::admit_waiting(&self.shared) {
+            return Some(admitted);
+        }
         if !self.work.is_empty() {
             self.now_ms = clock::now_ms();
         }
@@ -218,6 +236,7 @@ impl Reactor {
         self.accept(self.now_ms);
         if self.watched {
             // From here on, whoever adds work wakes the outer loop; what is left already does so at once.
+            self.schedule_queue();
             let armed = self.timers.arm(clock::now_ms).is_ok();
             let silent =
                 armed && self.shared.fall_asleep() && !self.listeners_want() && self.ready.is_empty();
@@ -236,7 +255,12 @@ impl Reactor {
     ) {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
         let Looked { more, next } = steps(connection, &mut turn);
+        let turned_away = turn.turned_away.take();
         connection.changes.announce();
+        if let Some(exchange) = turned_away {
+            exchange.turn_away();
+            self.note_turned_away(now_ms);
+        }
         if more {
             self.shared.attend(connection.clone());
         }
@@ -244,6 +268,29 @@ impl Reactor {
             Next::Forget => self.forget(connection),
             Next::LookAt(at_ms) => self.timers.push(at_ms, (connection.slot, connection.id)),
             Next::AsScheduled => {}
+        }
+    }
+
+    /// Has the timer go off for the first that waits its turn: one entry for all of them.
+    fn schedule_queue(&mut self) {
+        let earliest_ms = self.shared.gate.earliest_ms();
+        if earliest_ms < self.queue_look_ms {
+            self.queue_look_ms = earliest_ms;
+            self.timers.push(earliest_ms, NOBODY);
+        }
+    }
+
+    fn note_turned_away(&mut self, now_ms: Millis) {
+        self.turned_away += 1;
+        if now_ms >= self.tell_ms {
+            let settings = &self.shared.settings;
+            log::warn!(
+                "{} requests were turned away: {} run at once, {} wait (--max-concurrency, --queue-size, --queue-timeout)",
+                self.turned_away,
+                settings.concurrency_max,
+                settings.queue_size_max,
+            );
+            (self.turned_away, self.tell_ms) = (0, now_ms + TELL_EVERY_MS);
         }
     }
 
@@ -268,6 +315,12 @@ impl Reactor {
             if let Some(connection) = found {
                 self.look(&connection, now_ms, |connection, turn| connection.on_time(at_ms, turn));
             }
+        }
+        if now_ms >= self.queue_look_ms {
+            self.queue_look_ms = NEVER;
+        }
+        while let Some((ticket, connection)) = self.shared.gate.pop_expired(now_ms) {
+            self.look(&connection, now_ms, |connection, turn| connection.on_queue_timeout(ticket, turn));
         }
         if now_ms >= self.draining_until_ms {
             if self.seen == Lifecycle::Draining {
@@ -307,7 +360,7 @@ impl Reactor {
         match lifecycle {
             Lifecycle::Draining => {
                 self.draining_until_ms = now_ms + self.shared.settings.graceful_timeout_ms;
-                self.timers.push(self.draining_until_ms, (usize::MAX, 0));
+                self.timers.push(self.draining_until_ms, NOBODY);
             }
             _ => {
                 self.draining_until_ms = NEVER;

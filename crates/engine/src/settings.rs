@@ -4,6 +4,18 @@ use std::sync::Arc;
 
 use tidegate_http::Limits;
 
+/// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathering {
+    /// All of them.
+    All,
+    /// Those in chunks: a chunked body has no length until it is whole, and applications that know CGI's CONTENT_LENGTH alone take
+    /// one without for no body at all.
+    Chunked,
+    /// None.
+    Nothing,
+}
+
 /// Every knob of the engine. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +37,14 @@ pub struct Settings {
     pub body_memory_max: usize,
     /// Most bytes taken from a socket in one read, and so most bytes of pipelined requests held while one is served.
     pub read_ahead_max: usize,
+    /// Whether bodies are gathered to their end before an application is started.
+    pub gathering: Gathering,
+    /// Requests that run at once.
+    pub concurrency_max: usize,
+    /// Requests that wait for their turn; what is over is turned away.
+    pub queue_size_max: usize,
+    /// How long one waits before it is turned away.
+    pub queue_timeout_ms: u64,
     /// Connections open at once; at the limit the backlog holds the others.
     pub connections_max: usize,
     /// Value of the `Server` field, when one is sent.
@@ -44,6 +64,10 @@ impl Default for Settings {
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,
             read_ahead_max: 64 * 1024,
+            gathering: Gathering::Chunked,
+            concurrency_max: 10_000,
+            queue_size_max: 2048,
+            queue_timeout_ms: 10_000,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
         }

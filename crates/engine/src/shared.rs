@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::access_log::AccessLog;
+use crate::admission::{Admitted, Gate};
 use crate::connection::Connection;
 use crate::reactor::Work;
 use crate::settings::Settings;
@@ -24,6 +25,7 @@ pub enum Lifecycle {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) gate: Gate,
     lifecycle: AtomicU8,
     /// Connections that an exchange has changed and the reactor must look at.
     attention: Mutex<Vec<Arc<Connection>>>,
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
+            gate: Gate::new(settings.concurrency_max, settings.queue_size_max),
             settings,
             access_log,
             lifecycle: AtomicU8::new(Lifecycle::Serving as u8),
@@ -60,6 +63,11 @@ impl Shared {
     /// Has the reactor look at `connection` in its next turn.
     pub(crate) fn attend(&self, connection: Arc<Connection>) {
         self.attention.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.wake_if_asleep();
+    }
+
+    /// Has the reactor look for work, if it would not do so by itself.
+    pub(crate) fn wake_if_asleep(&self) {
         if self.asleep.swap(false, Ordering::SeqCst) {
             self.wake();
         }
@@ -76,7 +84,7 @@ impl Shared {
     pub(crate) fn fall_asleep(&self) -> bool {
         // Store before load, on both sides: either this sees the new work, or the one who adds it sees this.
         self.asleep.store(true, Ordering::SeqCst);
-        self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty() && !self.gate.has_admissible()
     }
 
     pub(crate) fn awake(&self) {
@@ -103,6 +111,21 @@ impl Handle {
     /// Cuts everything at once.
     pub fn stop(&self) {
         self.0.advance_lifecycle(Lifecycle::Stopping);
+    }
+
+    /// The request that has waited longest for its turn, if one waits and one more may run.
+    pub fn admit_waiting(&self) -> Option<Admitted> {
+        Gate::admit_waiting(&self.0)
+    }
+
+    /// Lets at most `most` requests run at once from here on, because the system gives no more to run them on.
+    pub fn lower_concurrency(&self, most: usize) {
+        self.0.gate.lower(most);
+    }
+
+    /// Has the reactor turned once more, by whoever waits for its descriptor.
+    pub fn wake(&self) {
+        self.0.wake();
     }
 
     /// Writes what waits for the access log. For the end: what is logged after it is lost.

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 
@@ -98,6 +99,18 @@ impl Socket {
     /// Sends file bytes from `offset`, which moves with them.
     pub(crate) fn send_file(&self, file: &File, offset: &mut u64, count: usize) -> Moved {
         retry(|| rustix::fs::sendfile(&self.fd, file, Some(&mut *offset), count))
+    }
+
+    /// Whether the peer sends no more, or is lost, though what it has sent may not all be read.
+    pub(crate) fn is_ended(&self) -> bool {
+        // POLLRDHUP, where the system has it, is set even while there is data; POLLHUP and POLLERR are always looked for.
+        #[cfg(target_os = "linux")]
+        let wanted = PollFlags::RDHUP;
+        #[cfg(not(target_os = "linux"))]
+        let wanted = PollFlags::empty();
+        let mut look = [PollFd::new(&self.fd, wanted)];
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut look, Some(&none)), Ok(1..)) && !look[0].revents().is_empty()
     }
 
     /// Says that nothing more will be sent.

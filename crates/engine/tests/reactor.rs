@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tidegate_engine::http::{BodyLength, ResponseHead};
 use tidegate_engine::{
-    BindAddress, Block, BodyRead, Exchange, LocalAddress, Reactor, SendError, Settings, bind_all,
+    Admitted, BindAddress, Block, BodyRead, Exchange, LocalAddress, Reactor, SendError, Settings, bind_all,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -69,7 +69,7 @@ impl Watched {
     fn look(&mut self) {
         if self.is_readable(Duration::from_millis(20)) {
             self.reactor.poll(Some(Duration::ZERO)).unwrap();
-            while let Some(exchange) = self.reactor.next_exchange() {
+            while let Some(Admitted { exchange, .. }) = self.reactor.next_exchange() {
                 self.waiting.push_back(exchange);
             }
         }
@@ -190,14 +190,14 @@ fn a_peer_that_resets_is_known_while_its_exchange_is_open() {
     let mut client = watched.connect();
     client.write_all(GET).unwrap();
     let mut exchange = watched.next();
-    assert!(!exchange.client_left());
+    assert!(!exchange.departure().has_left());
     // Unread data at close makes the kernel send a reset.
     let head = ResponseHead::new(200, b"OK").unwrap();
     exchange.send(Some((&head, BodyLength::Unknown)), Block::Borrowed(b"first"), false).unwrap();
     let mut one = [0];
     client.read_exact(&mut one).unwrap();
     drop(client);
-    watched.serve_until(|_| {}, || exchange.client_left());
+    watched.serve_until(|_| {}, || exchange.departure().has_left());
     let lost = loop {
         match exchange.send(None, Block::Borrowed(b"more"), false) {
             Ok(_) => {}

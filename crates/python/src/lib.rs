@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _tidegate {
     #[pymodule_export]
-    use crate::gateway::FileWrapper;
+    use crate::gateway::{Cancelled, ClientLeft, FileWrapper};
     #[pymodule_export]
     use crate::serve::{main, serve};
 

@@ -11,11 +11,13 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{
     AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
 };
-use tidegate_supervisor::{self as supervisor, Outcome, Settings, Value};
+use tidegate_supervisor::{self as supervisor, AppSpec, Concurrency, Outcome, Settings, Value};
 
 use crate::ffi;
 use crate::gateway::{Wsgi, WsgiOptions};
-use crate::host::{InlineHost, ThreadsHost};
+use crate::host::{
+    GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library, standard_library_is_patched,
+};
 use crate::loader::{self, LoadError};
 use crate::log_to_stderr;
 use crate::translate;
@@ -95,19 +97,42 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     if let Err(error) = raise_descriptor_limit(settings.connections_max) {
         log::warn!("the limit of open descriptors stays as it is: {error}");
     }
+    if settings.concurrency == Concurrency::Greenlets {
+        patch(py, spec)?;
+    }
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let application = loader::load(py, spec, settings.factory)?;
     run(py, application, settings, |_, addresses| {
         for address in addresses {
             say(&format!(
-                "tidegate {} listening on {address} (wsgi, threads {}, pid {})",
+                "tidegate {} listening on {address} (wsgi, {}, pid {})",
                 env!("CARGO_PKG_VERSION"),
-                settings.threads,
+                host_name(settings),
                 std::process::id()
             ));
         }
         Ok(())
     })
+}
+
+/// What requests run on, as the banner says it.
+fn host_name(settings: &Settings) -> String {
+    match settings.concurrency {
+        Concurrency::Greenlets => format!("greenlets {}", settings.concurrency_max()),
+        Concurrency::Auto | Concurrency::Threads => format!("threads {}", settings.threads),
+    }
+}
+
+/// Has gevent patch the standard library before the application is imported.
+fn patch(py: Python<'_>, spec: &AppSpec) -> Result<(), Refusal> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    if modules.contains(spec.module.as_str())? {
+        return Err(Refusal::new(format!(
+            "--concurrency greenlets: {} was imported before gevent could patch the standard library",
+            spec.module.as_str()
+        )));
+    }
+    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause })
 }
 
 /// Runs `application` in this process until it is stopped.
@@ -184,6 +209,7 @@ fn run(
     settings: &Settings,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
+    check_host(py, settings)?;
     let listeners = bind(settings)?;
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -197,23 +223,37 @@ fn run(
     let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
+    // One call at a time, on the thread that turns the reactor.
+    let inline = settings.concurrency != Concurrency::Greenlets && settings.threads == 1;
     let options = WsgiOptions {
         script_name: settings.script_name.clone(),
-        multithread: settings.threads > 1,
+        multithread: !inline,
         hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
     };
     let application = application.unbind();
-    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if settings.threads > 1 {
-        let host = ThreadsHost::new(reactor, settings.threads);
-        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-        Box::new(move |py| host.run(py, gateway))
-    } else {
+    let mut interrupt: fn() = ffi::interrupt_main_thread;
+    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if inline {
         let host = InlineHost::new(reactor);
         let gateway = Wsgi::new(py, application, host.clone(), options)?;
         Box::new(move |py| host.run(py, &gateway))
+    } else if settings.concurrency == Concurrency::Greenlets {
+        let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
+        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+        Box::new(move |py| host.run(py, gateway))
+    } else {
+        // Where the main thread runs no calls, interrupting it ends none.
+        interrupt = || {};
+        let host = ThreadsHost::new(
+            reactor,
+            ThreadsOptions {
+                threads_max: settings.threads,
+                stack_size: settings.thread_stack_size,
+                idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+            },
+        );
+        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+        Box::new(move |py| host.run(py, gateway))
     };
-    // Where the main thread runs no calls, interrupting it ends none.
-    let interrupt = if settings.threads > 1 { || {} } else { ffi::interrupt_main_thread };
     let watch = SignalWatch::start(&handle, graceful, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
     })
@@ -226,6 +266,28 @@ fn run(
         handle.finish_access_log();
     });
     served.map_err(Refusal::from)
+}
+
+/// What settings ask of one another, and of the process.
+fn check_host(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let greenlets = settings.concurrency == Concurrency::Greenlets;
+    if settings.cancel_on_disconnect && !greenlets {
+        return Err(Refusal::new(
+            "--cancel-on-disconnect: only --concurrency greenlets can; threads look at environ['tidegate.cancelled']".into(),
+        ));
+    }
+    if !greenlets {
+        return Ok(());
+    }
+    match standard_library_is_patched(py) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::new(
+            "--concurrency greenlets: gevent.monkey.patch_all() must be called before the application is imported".into(),
+        )),
+        Err(_) => Err(Refusal::new(
+            "--concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'".into(),
+        )),
+    }
 }
 
 fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {

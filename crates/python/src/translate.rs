@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use log::LevelFilter;
 use tidegate_engine::http::{Limits, UnderscoreNames};
-use tidegate_engine::{self as engine, AccessLogFormat, AccessLogTarget, BindAddress};
+use tidegate_engine::{self as engine, AccessLogFormat, AccessLogTarget, BindAddress, Gathering};
 use tidegate_supervisor as supervisor;
-use tidegate_supervisor::{Bind, LogLevel, Settings};
+use tidegate_supervisor::{Bind, Concurrency, LogLevel, RequestBuffering, Settings};
 
 use crate::gateway::HopByHop;
 
@@ -55,8 +55,22 @@ pub(crate) fn engine(settings: &Settings) -> engine::Settings {
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
         read_ahead_max: settings.pipeline_size_max,
+        gathering: gathering(settings),
+        concurrency_max: settings.concurrency_max(),
+        queue_size_max: settings.queue_size,
+        queue_timeout_ms: settings.queue_timeout_ms,
         connections_max: settings.connections_max,
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
+    }
+}
+
+fn gathering(settings: &Settings) -> Gathering {
+    let several_threads = settings.concurrency != Concurrency::Greenlets && settings.threads > 1;
+    match settings.request_buffering {
+        RequestBuffering::On => Gathering::All,
+        RequestBuffering::Off => Gathering::Nothing,
+        RequestBuffering::Auto if several_threads => Gathering::All,
+        RequestBuffering::Auto => Gathering::Chunked,
     }
 }
 

@@ -16,5 +16,5 @@ pub mod settings_page;
 pub use cli::{Outcome, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Concurrency, Config, HopByHop, Interface, LogLevel,
-    Origin, Settings, SettingsError, UnderscoreNames, Value, from_python,
+    Origin, RequestBuffering, Settings, SettingsError, UnderscoreNames, Value, from_python,
 };

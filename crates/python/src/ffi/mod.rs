@@ -1,9 +1,11 @@
-//! What PyO3 does not offer safely: latin-1 strings, contexts and light callables. The only `unsafe` of this crate.
+//! What PyO3 does not offer safely: latin-1 strings, contexts, light callables, memory for frames. The only `unsafe` of this crate.
 
 mod callable;
+mod chunks;
 
 use std::borrow::Cow;
 
+pub(crate) use chunks::keep_frame_chunks;
 pub(crate) use callable::{Arguments, Callable, Kind, Object};
 
 use pyo3::ffi;

@@ -143,7 +143,7 @@ impl Call {
         while full()? {
             let watch = self.with_exchange(|exchange| exchange.watch())?;
             if full()? {
-                self.calls.host.wait(py, &watch)?;
+                self.calls.host.wait(py, &watch, None)?;
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl Call {
                 BodyRead::End => return Ok(Vec::new()),
                 BodyRead::Fault(fault) => return Err(body_error(&fault)),
                 BodyRead::Wait => match watch.take() {
-                    Some(watch) => self.calls.host.wait(py, &watch)?,
+                    Some(watch) => self.calls.host.wait(py, &watch, None)?,
                     // Looked for once more with the watch set.
                     None => watch = Some(self.with_exchange(|exchange| exchange.watch())?),
                 },

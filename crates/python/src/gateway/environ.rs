@@ -18,7 +18,8 @@ use tidegate_engine::http::{BodyKind, RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::latin1;
-use crate::gateway::{FileWrapper, WsgiInput};
+use crate::gateway::{Cancelled, FileWrapper, WsgiInput};
+use crate::host::Host;
 
 /// Field names whose keys are kept. Peers choose names, so the cache must have an end; real clients share far fewer.
 const KEYS_MAX: usize = 1024;
@@ -39,6 +40,7 @@ const UNIX_REMOTE_ADDR: &str = "127.0.0.1";
 pub(crate) struct Environs {
     script_name: String,
     multithread: bool,
+    host: Arc<dyn Host>,
     errors: Py<PyAny>,
     empty_input: Py<WsgiInput>,
     templates: Mutex<Vec<(Arc<LocalAddress>, Py<PyDict>)>>,
@@ -50,6 +52,7 @@ pub(crate) struct Environs {
 struct Recurring {
     address: Py<PyString>,
     port: Py<PyString>,
+    cancelled: Py<Cancelled>,
     /// A request was seen: the next one shows that the connection is used again.
     reused: AtomicBool,
     /// Set by the second request: connections that bring one only are spared the memory.
@@ -70,17 +73,18 @@ impl HostTemplate {
 }
 
 impl Recurring {
-    fn new(py: Python<'_>, peer: Peer) -> Self {
-        let (address, port) = match peer {
+    fn new(py: Python<'_>, exchange: &Exchange, host: &Arc<dyn Host>) -> PyResult<Self> {
+        let (address, port) = match exchange.peer() {
             Peer::Inet(address) => (address.ip().to_string(), address.port().to_string()),
             Peer::Unix => (UNIX_REMOTE_ADDR.to_owned(), "0".to_owned()),
         };
-        Self {
+        Ok(Self {
             address: PyString::new(py, &address).unbind(),
             port: PyString::new(py, &port).unbind(),
+            cancelled: Py::new(py, Cancelled::new(exchange, host.clone()))?,
             reused: AtomicBool::new(false),
             template: OnceLock::new(),
-        }
+        })
     }
 }
 
@@ -94,6 +98,7 @@ struct Names {
     server_protocol: Py<PyString>,
     remote_addr: Py<PyString>,
     remote_port: Py<PyString>,
+    cancelled: Py<PyString>,
     content_length: Py<PyString>,
     http_host: Py<PyString>,
     wsgi_input: Py<PyString>,
@@ -114,6 +119,7 @@ impl Names {
             server_protocol: name("SERVER_PROTOCOL"),
             remote_addr: name("REMOTE_ADDR"),
             remote_port: name("REMOTE_PORT"),
+            cancelled: name("tidegate.cancelled"),
             content_length: name("CONTENT_LENGTH"),
             http_host: name("HTTP_HOST"),
             wsgi_input: name("wsgi.input"),
@@ -126,7 +132,12 @@ impl Names {
 
 impl Environs {
     /// `script_name` is where the application is mounted: empty, or a path that begins and does not end with a slash.
-    pub(crate) fn new(py: Python<'_>, script_name: String, multithread: bool) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        script_name: String,
+        multithread: bool,
+        host: Arc<dyn Host>,
+    ) -> PyResult<Self> {
         let errors = py.import("sys")?.getattr("stderr")?;
         let errors = if errors.is_none() {
             // A process without standard error (pythonw, some daemons) still owes the application a stream.
@@ -137,6 +148,7 @@ impl Environs {
         Ok(Self {
             script_name,
             multithread,
+            host,
             errors: errors.unbind(),
             empty_input: Py::new(py, WsgiInput::empty())?,
             templates: Mutex::new(Vec::new()),
@@ -177,8 +189,15 @@ impl Environs {
     /// An environ with what is the same for all requests of the connection; says whether that has come to include HTTP_HOST.
     fn begin<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<(Bound<'py, PyDict>, bool)> {
         let (names, head) = (&self.names, exchange.head());
-        let Some(recurring) = exchange.note(|| Recurring::new(py, exchange.peer())) else {
-            return Ok((self.template(py, exchange.local())?, false));
+        let recurring = match exchange.noted::<Recurring>() {
+            Some(recurring) => recurring,
+            None => {
+                let new = Recurring::new(py, exchange, &self.host)?;
+                match exchange.note(|| new) {
+                    Some(recurring) => recurring,
+                    None => return Ok((self.template(py, exchange.local())?, false)),
+                }
+            }
         };
         if let Some(template) = recurring.template.get().filter(|template| template.suits(head)) {
             return Ok((template.environ.bind(py).copy()?, true));
@@ -186,6 +205,7 @@ impl Environs {
         let environ = self.template(py, exchange.local())?;
         environ.set_item(&names.remote_addr, &recurring.address)?;
         environ.set_item(&names.remote_port, &recurring.port)?;
+        environ.set_item(&names.cancelled, &recurring.cancelled)?;
         let reused = recurring.reused.swap(true, Ordering::Relaxed);
         if reused
             && recurring.template.get().is_none()
@@ -199,6 +219,11 @@ impl Environs {
             return Ok((environ, true));
         }
         Ok((environ, false))
+    }
+
+    /// The request is over. Gives what is to be dropped where no lock is held.
+    pub(crate) fn end(&self, exchange: &Exchange) -> Vec<Py<PyAny>> {
+        exchange.noted::<Recurring>().map_or_else(Vec::new, |recurring| recurring.cancelled.get().end_request())
     }
 
     /// Puts a request's own body stream into its environ.
@@ -341,6 +366,7 @@ impl Environs {
             &names.raw_uri,
             &names.remote_addr,
             &names.remote_port,
+            &names.cancelled,
         ] {
             template.set_item(name, &names.empty)?;
         }

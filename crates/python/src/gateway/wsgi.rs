@@ -14,7 +14,7 @@ use crate::ffi::{Object, in_fresh_context};
 use crate::gateway::call::{Emitted, block_of};
 use crate::gateway::environ::Environs;
 use crate::gateway::file_wrapper::RestOfFile;
-use crate::gateway::{Call, Calls, FileWrapper, WsgiInput};
+use crate::gateway::{Call, Calls, ClientLeft, FileWrapper, WsgiInput};
 use crate::host::Host;
 
 /// Blocks of a list are put together up to this size, so that a list costs no more than one block.
@@ -52,7 +52,7 @@ impl Wsgi {
         host: Arc<dyn Host>,
         options: WsgiOptions,
     ) -> PyResult<Self> {
-        let environs = Environs::new(py, options.script_name, options.multithread)?;
+        let environs = Environs::new(py, options.script_name, options.multithread, host.clone())?;
         let calls = Calls::new(py, host, options.hop_by_hop)?;
         Ok(Self { application, environs, calls, error_log: ErrorLog::new() })
     }
@@ -60,6 +60,15 @@ impl Wsgi {
     /// Tells the application's log of a failure outside of any request.
     pub(crate) fn log_error(&self, py: Python<'_>, text: &str, error: &PyErr) {
         self.error_log.say(py, text, Some(error));
+    }
+
+    /// Calls what applications want called when a client leaves; what fails is logged.
+    pub(crate) fn call_all(&self, py: Python<'_>, callbacks: Vec<Py<PyAny>>) {
+        for callback in callbacks {
+            if let Err(error) = callback.call0(py) {
+                self.log_error(py, "a callback on the client's departure failed", &error);
+            }
+        }
     }
 
     /// Answers one exchange; whatever the application does, this thread goes on.
@@ -78,6 +87,8 @@ impl Wsgi {
             }
             in_fresh_context(py, || self.call_application(py, &call, &environ))?
         });
+        // Nothing of this request is called any more when the next one comes.
+        drop(call.with_exchange(|exchange| self.environs.end(exchange)));
         if let Err(error) = outcome {
             self.fail(py, &call, &error);
         }
@@ -205,7 +216,8 @@ impl Wsgi {
         let Some(mut exchange) = call.take_exchange() else { return };
         let fault = exchange.body_fault();
         let (method, target) = (exchange.head().method(), String::from_utf8_lossy(exchange.head().target()));
-        let gone = error.is_instance_of::<PyConnectionResetError>(py) && exchange.is_lost();
+        let gone = error.is_instance_of::<ClientLeft>(py)
+            || error.is_instance_of::<PyConnectionResetError>(py) && exchange.is_lost();
         let status = match &fault {
             _ if gone => {
                 log::debug!("{method} {target}: the client left before the response was complete");

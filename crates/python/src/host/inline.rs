@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use tidegate_engine::{Exchange, Handle, Lifecycle, Reactor, Watch};
+use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
 use crate::gateway::Wsgi;
-use crate::host::Host;
+use crate::host::{Deferred, Host, Sign};
 
 /// Longest sleep of a call that waits: another thread of the application may have taken the wake-up meant for this one.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -17,12 +17,13 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct InlineHost {
     reactor: Mutex<Reactor>,
     handle: Handle,
+    deferred: Arc<Deferred>,
 }
 
 impl InlineHost {
     pub(crate) fn new(reactor: Reactor) -> Arc<Self> {
         let handle = reactor.handle();
-        Arc::new(Self { reactor: Mutex::new(reactor), handle })
+        Arc::new(Self { reactor: Mutex::new(reactor), handle, deferred: Arc::default() })
     }
 
     fn reactor(&self) -> MutexGuard<'_, Reactor> {
@@ -43,11 +44,18 @@ impl InlineHost {
     }
 
     /// The next exchange of this round. Attached while it is looked for, as that takes moments and detaching does too.
-    fn next_exchange(&self, py: Python<'_>) -> Option<Exchange> {
+    fn next_exchange(&self, py: Python<'_>) -> Option<Admitted> {
         match self.reactor.try_lock() {
             Ok(mut reactor) => reactor.next_exchange(),
             // Another thread of the application waits for a body of its own, and may need the interpreter to go on.
             Err(_) => py.detach(|| self.reactor().next_exchange()),
+        }
+    }
+
+    /// Calls what applications want called when a client leaves.
+    fn call_deferred(&self, py: Python<'_>, gateway: &Wsgi) {
+        if self.deferred.any() {
+            gateway.call_all(py, self.deferred.take());
         }
     }
 
@@ -60,12 +68,14 @@ impl InlineHost {
                 // Another thread's wait may have made some ready since they were last asked for.
                 if reactor.has_ready() { Ok(()) } else { reactor.poll(None) }
             })?;
-            while let Some(exchange) = self.next_exchange(py) {
+            while let Some(Admitted { exchange, permit }) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.
                 if self.handle.lifecycle() != Lifecycle::Stopping {
                     gateway.serve(py, exchange);
                 }
+                drop(permit);
             }
+            self.call_deferred(py, gateway);
             if self.handle.lifecycle() != Lifecycle::Serving && py.detach(|| self.reactor().is_finished()) {
                 return Ok(());
             }
@@ -74,15 +84,19 @@ impl InlineHost {
 }
 
 impl Host for InlineHost {
-    fn wait(&self, py: Python<'_>, _watch: &Watch) -> PyResult<()> {
+    fn wait(&self, py: Python<'_>, _sign: &dyn Sign, most: Option<Duration>) -> PyResult<()> {
         // When everything is being cut, one look is enough for the caller to find its own connection lost.
         let stopping = self.handle.lifecycle() == Lifecycle::Stopping;
-        let max_wait = if stopping { Duration::ZERO } else { WAIT_MAX };
+        let max_wait = if stopping { Duration::ZERO } else { most.unwrap_or(WAIT_MAX).min(WAIT_MAX) };
         py.detach(|| self.reactor().turn(Some(max_wait)))?;
         py.check_signals()
     }
 
     fn unsent_max(&self) -> u64 {
         0
+    }
+
+    fn deferred(&self) -> &Arc<Deferred> {
+        &self.deferred
     }
 }

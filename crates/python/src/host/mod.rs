@@ -1,23 +1,56 @@
 //! Where application code runs, and how it waits.
 
+mod deferred;
+mod greenlets;
 mod inline;
+mod parking;
 mod threads;
 
+pub(crate) use deferred::{Callbacks, Deferred};
+pub(crate) use greenlets::{GreenletsHost, patch_standard_library, standard_library_is_patched};
 pub(crate) use inline::InlineHost;
-pub(crate) use threads::ThreadsHost;
+pub(crate) use threads::{ThreadsHost, ThreadsOptions};
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidegate_engine::Watch;
+use tidegate_engine::{Departure, Watch};
 
 /// What a gateway asks of the place its application runs in.
 pub(crate) trait Host: Send + Sync {
-    /// Lets time pass until something may have changed for the exchange that this thread answers, of which `watch` tells. May
-    /// return early; the caller looks again.
-    fn wait(&self, py: Python<'_>, watch: &Watch) -> PyResult<()>;
+    /// Lets time pass until `sign` is given, for `most` at the longest. May return early; the caller looks again.
+    fn wait(&self, py: Python<'_>, sign: &dyn Sign, most: Option<Duration>) -> PyResult<()>;
 
     /// How many bytes of a response may be on their way when the application is asked for its next block.
     ///
     /// PEP 3333 asks that a block is sent, or sure to be sent, before the next one is asked for. Where nobody turns the reactor
     /// while the application runs, only bytes in the kernel's hands are sure.
     fn unsent_max(&self) -> u64;
+
+    /// What this host is to call when it has turned the reactor.
+    fn deferred(&self) -> &Arc<Deferred>;
+}
+
+/// Something to wait for, of which the reactor tells.
+pub(crate) trait Sign: Sync {
+    /// Has `waker` woken, once, when the sign is given; at once if it is already.
+    fn wake(&self, waker: Waker);
+}
+
+/// Something may have changed for an exchange.
+impl Sign for Watch {
+    fn wake(&self, waker: Waker) {
+        self.wake_on_change(waker);
+    }
+}
+
+/// The client has left.
+impl Sign for Departure {
+    fn wake(&self, waker: Waker) {
+        if !self.wake_on_leaving(waker.clone()) {
+            waker.wake();
+        }
+    }
 }

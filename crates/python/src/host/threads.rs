@@ -8,10 +8,10 @@
 //!         └───────────────────────────────────────────────┴──────────┘
 //! ```
 //! There is one thread more than may run the application, so that somebody can always lead. While calls habitually block, the
-//! leader runs none itself: it hands each request to a parked thread, and what finds none waits in order.
+//! leader runs none itself: it hands each request to a parked thread. A thread parks before it gives its permit back, so that
+//! whoever has a permit finds a thread. What waits for a permit waits in the engine.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,10 +25,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tidegate_engine::{CallNumber, Exchange, Handle, Leadership, Lifecycle, Reactor, Watch};
+use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permit, Reactor};
 
 use crate::gateway::Wsgi;
-use crate::host::Host;
+use crate::host::parking::park_until;
+use crate::host::{Deferred, Host, Sign};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -48,8 +49,8 @@ const LOOKS_IDLE: u32 = 50;
 /// How long calls count as blocking after one was seen to.
 const EAGER_MS: u64 = 100;
 
-/// How long a thread stays without work, unless it is the last.
-const IDLE: Duration = Duration::from_secs(30);
+/// Stacks are so many bytes, or a multiple: what every system takes.
+const STACK_PAGE: u64 = 64 * 1024;
 
 /// How long a leader that waits for its client turns the reactor itself, when nobody can follow it, before it looks again.
 const LEADERLESS: Duration = Duration::from_millis(10);
@@ -63,23 +64,25 @@ const UNSENT_MAX: u64 = 64 * 1024;
 /// What a thread does next.
 enum Role {
     Lead,
-    Serve(Exchange),
+    Serve(Admitted),
     End,
 }
 
 /// What a turn came to.
 enum Turned {
     /// The leader is to run this.
-    Run(Exchange),
+    Run(Admitted),
     /// A new thread is to run this.
-    Start(Exchange),
+    Start(Admitted),
+    /// Clients have left whose applications want to know.
+    Deferred,
     Ended,
 }
 
 /// How a time as the leader ended.
 enum Led {
-    /// The call that was led from is over, and another thread leads.
-    Deposed,
+    /// The call that was led from is over, and another thread leads. A call of the application leaves its permit.
+    Deposed(Option<Permit>),
     ToTheEnd,
 }
 
@@ -106,10 +109,20 @@ impl Place {
 struct Pool {
     /// Last in, first out, so that as few threads as possible are at work and the others can go.
     parked: Vec<Arc<Place>>,
-    /// Requests that wait for a thread.
-    queue: VecDeque<Exchange>,
-    /// Threads that live, those that are being started among them.
+    /// Threads to be counted on, those that are being started among them.
     total: usize,
+    /// Threads that have not ended.
+    alive: usize,
+}
+
+/// What the operator decides about threads.
+pub(crate) struct ThreadsOptions {
+    /// Most calls at once.
+    pub(crate) threads_max: usize,
+    /// Bytes; none for what `threading` has.
+    pub(crate) stack_size: Option<u64>,
+    /// How long a thread stays without work, unless it is the last.
+    pub(crate) idle: Duration,
 }
 
 thread_local! {
@@ -121,11 +134,9 @@ pub(crate) struct ThreadsHost {
     reactor: Mutex<Reactor>,
     handle: Handle,
     leadership: Leadership,
+    deferred: Arc<Deferred>,
+    options: ThreadsOptions,
     pool: Mutex<Pool>,
-    /// Most calls at once. Lowered for good when the system gives no more threads.
-    threads_max: AtomicUsize,
-    /// Calls that run on threads that do not lead. Changed under the pool's lock.
-    busy: AtomicUsize,
     /// For the names of threads.
     started: AtomicUsize,
     /// The system's number of the thread that leads.
@@ -148,16 +159,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ThreadsHost {
-    /// A host that runs at most `threads_max` calls at once.
-    pub(crate) fn new(reactor: Reactor, threads_max: usize) -> Arc<Self> {
+    pub(crate) fn new(reactor: Reactor, options: ThreadsOptions) -> Arc<Self> {
         let handle = reactor.handle();
         Arc::new(Self {
             reactor: Mutex::new(reactor),
             handle,
             leadership: Leadership::default(),
+            deferred: Arc::default(),
+            options,
             pool: Mutex::default(),
-            threads_max: AtomicUsize::new(threads_max),
-            busy: AtomicUsize::new(0),
             started: AtomicUsize::new(0),
             leader: AtomicI32::new(0),
             eager_until_ms: AtomicU64::new(0),
@@ -178,7 +188,7 @@ impl ThreadsHost {
         let monitor =
             std::thread::Builder::new().name("tidegate-monitor".into()).spawn(move || host.watch_calls())?;
         let _ = self.monitor.set(monitor.thread().clone());
-        lock(&self.pool).total = 1;
+        self.count_new_thread(&mut lock(&self.pool));
         let outcome = match self.start_thread(py, &gateway, Some(Role::Lead)) {
             Ok(()) => self.wait_for_end(py, &gateway, &ended),
             Err((error, _)) => Err(error),
@@ -214,6 +224,11 @@ impl ThreadsHost {
         }
     }
 
+    fn count_new_thread(&self, pool: &mut Pool) {
+        pool.total += 1;
+        pool.alive += 1;
+    }
+
     /// Starts a thread, which is counted already, with a role, or to be parked. When the system has no more, the role comes back.
     fn start_thread(
         self: &Arc<Self>,
@@ -223,7 +238,9 @@ impl ThreadsHost {
     ) -> Result<(), (PyErr, Option<Role>)> {
         let first = Arc::new(Mutex::new(role));
         self.start_python_thread(py, gateway, first.clone()).map_err(|error| {
-            lock(&self.pool).total -= 1;
+            let mut pool = lock(&self.pool);
+            pool.total -= 1;
+            pool.alive -= 1;
             (error, lock(&first).take())
         })
     }
@@ -244,68 +261,74 @@ impl ThreadsHost {
         options.set_item("name", format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1))?;
         // The server ends them itself; the interpreter is not to wait for one that hangs.
         options.set_item("daemon", true)?;
-        py.import("threading")?.getattr("Thread")?.call((), Some(&options))?.call_method0("start")?;
-        Ok(())
+        let threading = py.import("threading")?;
+        let thread = threading.getattr("Thread")?.call((), Some(&options))?;
+        let Some(size) = self.options.stack_size else {
+            return thread.call_method0("start").map(|_| ());
+        };
+        // It is the process's setting; what the application starts in this very moment gets it too.
+        let former = threading.call_method1("stack_size", (size.next_multiple_of(STACK_PAGE),))?;
+        let started = thread.call_method0("start");
+        threading.call_method1("stack_size", (former,))?;
+        started.map(|_| ())
     }
 
     /// A thread's life.
     fn live(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>, first: Option<Role>) {
         let place = Arc::new(Place::default());
-        let mut next = first;
-        while let Some(role) = next.take().or_else(|| py.detach(|| self.park(&place))) {
+        let (mut next, mut permit) = (first, None);
+        while let Some(role) = next.take().or_else(|| py.detach(|| self.park(&place, permit.take()))) {
             // A panic is a mistake of ours. On a thread that serves it costs one request; on the leader it ends the server, in order.
             match role {
                 Role::Lead => match catch_unwind(AssertUnwindSafe(|| self.lead(py, gateway))) {
-                    Ok(Ok(Led::Deposed)) => next = self.after_call(),
+                    Ok(Ok(Led::Deposed(used))) => (next, permit) = after_call(used),
                     Ok(Ok(Led::ToTheEnd)) => self.end(),
                     Ok(Err(error)) => self.fail(error),
                     Err(_) => self.fail(PyRuntimeError::new_err("the thread that leads has panicked")),
                 },
-                Role::Serve(exchange) => {
-                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(py, gateway, exchange)));
-                    next = self.after_call();
+                Role::Serve(admitted) => {
+                    let used = self.serve(py, gateway, admitted);
+                    (next, permit) = after_call(Some(used));
                 }
-                Role::End => break,
+                Role::End => {
+                    lock(&self.pool).total -= 1;
+                    break;
+                }
             }
         }
         let last = {
             let mut pool = lock(&self.pool);
-            pool.total -= 1;
-            pool.total == 0
+            pool.alive -= 1;
+            pool.alive == 0
         };
         if last {
             lock(&self.finished).take();
         }
     }
 
-    fn serve(&self, py: Python<'_>, gateway: &Wsgi, exchange: Exchange) {
+    /// Runs the application. Gives the permit back, for the next request.
+    fn serve(&self, py: Python<'_>, gateway: &Wsgi, admitted: Admitted) -> Permit {
+        let Admitted { exchange, permit } = admitted;
         // One that the server no longer waits for is cut by being dropped.
         if self.handle.lifecycle() != Lifecycle::Stopping {
-            gateway.serve(py, exchange);
+            let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
         }
+        permit
     }
 
-    /// After a call on a thread that does not lead: the request that has waited longest, if one waits.
-    fn after_call(&self) -> Option<Role> {
-        let mut pool = lock(&self.pool);
-        let waiting = pool.queue.pop_front();
-        if waiting.is_none() {
-            self.busy.fetch_sub(1, Ordering::AcqRel);
-        }
-        waiting.map(Role::Serve)
-    }
-
-    /// Waits for a role; none when the thread may go.
-    fn park(&self, place: &Arc<Place>) -> Option<Role> {
+    /// Waits for a role; none when the thread may go. A permit goes back when the thread can be found among the parked ones.
+    fn park(&self, place: &Arc<Place>, permit: Option<Permit>) -> Option<Role> {
         {
             let mut pool = lock(&self.pool);
             if self.ending.load(Ordering::Acquire) {
+                pool.total -= 1;
                 return None;
             }
             pool.parked.push(place.clone());
         }
+        drop(permit);
         loop {
-            if let Some(role) = place.take(IDLE) {
+            if let Some(role) = place.take(self.options.idle) {
                 return Some(role);
             }
             let mut pool = lock(&self.pool);
@@ -313,6 +336,7 @@ impl ThreadsHost {
             // Whoever takes a place out of the list gives it a role.
             if surplus && let Some(at) = pool.parked.iter().position(|parked| Arc::ptr_eq(parked, place)) {
                 pool.parked.remove(at);
+                pool.total -= 1;
                 return None;
             }
         }
@@ -327,13 +351,12 @@ impl ThreadsHost {
 
     /// Nothing is left to serve: all threads may go.
     fn end(&self) {
-        let (parked, queue) = {
+        let parked = {
             let mut pool = lock(&self.pool);
             self.ending.store(true, Ordering::SeqCst);
-            (std::mem::take(&mut pool.parked), std::mem::take(&mut pool.queue))
+            std::mem::take(&mut pool.parked)
         };
         parked.iter().for_each(|place| place.give(Role::End));
-        drop(queue);
     }
 
     /// Leads until leadership is lost or the server has ended.
@@ -341,42 +364,58 @@ impl ThreadsHost {
         self.leader.store(thread_number(), Ordering::Release);
         self.have_a_follower(py, gateway);
         loop {
-            let exchange = match self.next_inline() {
-                Some(exchange) => exchange,
+            let admitted = match self.next_inline() {
+                Some(admitted) => admitted,
                 None => match py.detach(|| self.turn())? {
-                    Turned::Run(exchange) => {
+                    Turned::Run(admitted) => {
                         self.have_a_follower(py, gateway);
-                        exchange
+                        admitted
                     }
-                    Turned::Start(exchange) => match self.serve_on_a_new_thread(py, gateway, exchange) {
-                        Some(exchange) => exchange,
+                    Turned::Start(admitted) => match self.serve_on_a_new_thread(py, gateway, admitted) {
+                        Some(admitted) => admitted,
                         None => {
                             // Calls may count as short again by now.
                             self.have_a_follower(py, gateway);
                             continue;
                         }
                     },
+                    Turned::Deferred => {
+                        let call = self.begin_call();
+                        gateway.call_all(py, self.deferred.take());
+                        if !self.end_call(call) {
+                            return Ok(Led::Deposed(None));
+                        }
+                        continue;
+                    }
                     Turned::Ended => return Ok(Led::ToTheEnd),
                 },
             };
-            let call = self.leadership.begin();
-            if self.monitor_sleeps.load(Ordering::SeqCst) {
-                self.monitor.get().into_iter().for_each(Thread::unpark);
-            }
-            LEADS_IN.set(Some(call));
-            self.serve(py, gateway, exchange);
-            LEADS_IN.set(None);
-            if !self.leadership.end(call) {
-                return Ok(Led::Deposed);
+            let call = self.begin_call();
+            let permit = self.serve(py, gateway, admitted);
+            if !self.end_call(call) {
+                return Ok(Led::Deposed(Some(permit)));
             }
         }
     }
 
-    /// Whether the leader is to leave calls to others: they were seen to block, or as many run as may.
-    fn is_eager(&self) -> bool {
-        if self.busy.load(Ordering::Acquire) >= self.threads_max.load(Ordering::Relaxed) {
-            return true;
+    /// From here on the leader may be deposed.
+    fn begin_call(&self) -> CallNumber {
+        let call = self.leadership.begin();
+        if self.monitor_sleeps.load(Ordering::SeqCst) {
+            self.monitor.get().into_iter().for_each(Thread::unpark);
         }
+        LEADS_IN.set(Some(call));
+        call
+    }
+
+    /// Whether this thread still leads.
+    fn end_call(&self, call: CallNumber) -> bool {
+        LEADS_IN.set(None);
+        self.leadership.end(call)
+    }
+
+    /// Whether the leader is to leave calls to others: they were seen to block.
+    fn is_eager(&self) -> bool {
         let until_ms = self.eager_until_ms.load(Ordering::Relaxed);
         if until_ms == 0 {
             return false;
@@ -394,8 +433,8 @@ impl ThreadsHost {
     }
 
     /// The next exchange of a round, while the leader may run it itself.
-    fn next_inline(&self) -> Option<Exchange> {
-        if self.is_eager() {
+    fn next_inline(&self) -> Option<Admitted> {
+        if self.is_eager() || self.deferred.any() {
             return None;
         }
         // A call that nobody could follow may still be turning it: that is not waited for with the interpreter in hand.
@@ -409,13 +448,16 @@ impl ThreadsHost {
     fn turn(&self) -> io::Result<Turned> {
         let mut reactor = lock(&self.reactor);
         loop {
-            while let Some(exchange) = reactor.next_exchange() {
+            while let Some(admitted) = reactor.next_exchange() {
                 if !self.is_eager() {
-                    return Ok(Turned::Run(exchange));
+                    return Ok(Turned::Run(admitted));
                 }
-                if let Some(exchange) = self.assign(exchange) {
-                    return Ok(Turned::Start(exchange));
+                if let Some(turned) = self.assign(admitted) {
+                    return Ok(turned);
                 }
+            }
+            if self.deferred.any() {
+                return Ok(Turned::Deferred);
             }
             if self.handle.lifecycle() != Lifecycle::Serving && reactor.is_finished() {
                 return Ok(Turned::Ended);
@@ -424,55 +466,49 @@ impl ThreadsHost {
         }
     }
 
-    /// Gives an exchange to a parked thread, or to the queue. It comes back when a new thread is to have it, which is counted.
-    fn assign(&self, exchange: Exchange) -> Option<Exchange> {
+    /// Gives an exchange to a parked thread. Otherwise it comes back, for a new thread, which is counted, or for the leader.
+    fn assign(&self, admitted: Admitted) -> Option<Turned> {
         let mut pool = lock(&self.pool);
-        if self.busy.load(Ordering::Acquire) >= self.threads_max.load(Ordering::Relaxed) {
-            pool.queue.push_back(exchange);
-            return None;
-        }
-        self.busy.fetch_add(1, Ordering::AcqRel);
         let Some(place) = pool.parked.pop() else {
-            pool.total += 1;
-            return Some(exchange);
+            if pool.total > self.options.threads_max {
+                return Some(Turned::Run(admitted));
+            }
+            self.count_new_thread(&mut pool);
+            return Some(Turned::Start(admitted));
         };
         drop(pool);
-        place.give(Role::Serve(exchange));
+        place.give(Role::Serve(admitted));
         None
     }
 
-    /// Gives an exchange to a new thread. It comes back when the system gives none and there is nobody else to take it.
+    /// Gives an exchange to a new thread. It comes back, for the leader itself, when the system gives none.
     fn serve_on_a_new_thread(
         self: &Arc<Self>,
         py: Python<'_>,
         gateway: &Arc<Wsgi>,
-        exchange: Exchange,
-    ) -> Option<Exchange> {
-        let Err((error, role)) = self.start_thread(py, gateway, Some(Role::Serve(exchange))) else {
+        admitted: Admitted,
+    ) -> Option<Admitted> {
+        let Err((error, role)) = self.start_thread(py, gateway, Some(Role::Serve(admitted))) else {
             return None;
         };
-        let error = error.to_string();
-        let mut pool = lock(&self.pool);
-        let running = self.busy.fetch_sub(1, Ordering::AcqRel) - 1;
-        let most = running.max(1);
-        self.threads_max.store(most, Ordering::Relaxed);
+        // The one that leads is among them.
+        let most = (lock(&self.pool).total - 1).max(1);
+        self.handle.lower_concurrency(most);
         log::warn!("no more than {most} threads from here on, as the system gives no more: {error}");
-        let Some(Role::Serve(exchange)) = role else { return None };
-        if running == 0 {
-            return Some(exchange);
+        match role {
+            Some(Role::Serve(admitted)) => Some(admitted),
+            _ => None,
         }
-        pool.queue.push_back(exchange);
-        None
     }
 
     /// A leader that may block needs somebody to follow it. Without one it goes on, and blocks everybody if it blocks.
     fn have_a_follower(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) {
         {
             let mut pool = lock(&self.pool);
-            if !pool.parked.is_empty() || pool.total > self.threads_max.load(Ordering::Relaxed) {
+            if !pool.parked.is_empty() || pool.total > self.options.threads_max {
                 return;
             }
-            pool.total += 1;
+            self.count_new_thread(&mut pool);
         }
         if let Err((error, _)) = self.start_thread(py, gateway, None) {
             log::warn!("no thread can be started: {error}");
@@ -486,7 +522,6 @@ impl ThreadsHost {
         if pool.parked.is_empty() || !self.leadership.depose(call) {
             return false;
         }
-        self.busy.fetch_add(1, Ordering::AcqRel);
         let place = pool.parked.pop();
         drop(pool);
         place.into_iter().for_each(|place| place.give(Role::Lead));
@@ -533,7 +568,7 @@ impl ThreadsHost {
 }
 
 impl Host for ThreadsHost {
-    fn wait(&self, py: Python<'_>, watch: &Watch) -> PyResult<()> {
+    fn wait(&self, py: Python<'_>, sign: &dyn Sign, most: Option<Duration>) -> PyResult<()> {
         if self.ending.load(Ordering::Acquire) {
             return Err(PyConnectionResetError::new_err("the server has ended"));
         }
@@ -545,13 +580,26 @@ impl Host for ThreadsHost {
             }
             LEADS_IN.set(None);
         }
-        py.detach(|| watch.wait(WAIT_MAX));
+        py.detach(|| park_until(sign, most.unwrap_or(WAIT_MAX).min(WAIT_MAX)));
         Ok(())
+    }
+
+    fn deferred(&self) -> &Arc<Deferred> {
+        &self.deferred
     }
 
     fn unsent_max(&self) -> u64 {
         // While the leader itself runs the application, nobody sends what is queued.
         if LEADS_IN.get().is_some() { 0 } else { UNSENT_MAX }
+    }
+}
+
+/// After a call: the request that has waited longest, or else the permit, to be given back when the thread is parked.
+fn after_call(permit: Option<Permit>) -> (Option<Role>, Option<Permit>) {
+    match permit.map(Permit::pass_on) {
+        Some(Ok(admitted)) => (Some(Role::Serve(admitted)), None),
+        Some(Err(permit)) => (None, Some(permit)),
+        None => (None, None),
     }
 }
 

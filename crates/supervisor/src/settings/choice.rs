@@ -49,6 +49,18 @@ choices! {
         Auto = "auto",
         /// Threads of the system.
         Threads = "threads",
+        /// gevent's greenlets.
+        Greenlets = "greenlets",
+    }
+
+    /// Whether a request's body is in before the application is called.
+    RequestBuffering {
+        /// As suits what requests run on.
+        Auto = "auto",
+        /// To its end.
+        On = "on",
+        /// Only what fits the memory.
+        Off = "off",
     }
 
     /// What becomes of request fields with `_` in their names.

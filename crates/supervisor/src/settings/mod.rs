@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 pub use address::Bind;
 pub use app_spec::AppSpec;
-pub use choice::{AccessLogFormat, Concurrency, HopByHop, Interface, LogLevel, UnderscoreNames};
+pub use choice::{AccessLogFormat, Concurrency, HopByHop, Interface, LogLevel, RequestBuffering, UnderscoreNames};
 pub use error::{Origin, SettingsError};
 pub use load::from_python;
 pub use texts::{AccessLogTarget, Config};
@@ -48,6 +48,15 @@ pub struct Settings {
     pub concurrency: Concurrency,
     pub workers: usize,
     pub threads: usize,
+    /// `None`: the system's.
+    pub thread_stack_size: Option<u64>,
+    pub thread_idle_timeout_ms: u64,
+    /// `None`: as many as there are threads, or [`Settings::GREENLETS`].
+    pub max_concurrency: Option<u64>,
+    pub queue_size: usize,
+    pub queue_timeout_ms: u64,
+    pub request_buffering: RequestBuffering,
+    pub cancel_on_disconnect: bool,
     pub graceful_timeout_ms: u64,
     pub head_timeout_ms: u64,
     pub keep_alive_timeout_ms: u64,
@@ -79,6 +88,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Greenlets that run requests at once, unless the operator says how many.
+    pub const GREENLETS: usize = 10_000;
+
+    /// Most requests that run at once.
+    pub fn concurrency_max(&self) -> usize {
+        let most = self.max_concurrency.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        match self.concurrency {
+            Concurrency::Greenlets => most.unwrap_or(Self::GREENLETS),
+            Concurrency::Auto | Concurrency::Threads => most.unwrap_or(self.threads).min(self.threads),
+        }
+    }
+
     /// Where the value of the setting of this name (as in `tidegate.toml`) came from.
     pub fn origin(&self, name: &str) -> Origin {
         self.origins.get(name).cloned().unwrap_or(Origin::Default)
@@ -124,6 +145,13 @@ impl Settings {
             concurrency: Concurrency::Auto,
             workers: 0,
             threads: 0,
+            thread_stack_size: None,
+            thread_idle_timeout_ms: 0,
+            max_concurrency: None,
+            queue_size: 0,
+            queue_timeout_ms: 0,
+            request_buffering: RequestBuffering::Auto,
+            cancel_on_disconnect: false,
             graceful_timeout_ms: 0,
             head_timeout_ms: 0,
             keep_alive_timeout_ms: 0,

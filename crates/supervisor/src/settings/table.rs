@@ -256,7 +256,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Choice(|s| &mut s.concurrency),
         default: Some("auto"),
         help: "What requests run on.",
-        doc: "threads: threads of the system. auto: as the interface asks for; in this version that is threads.",
+        doc: "threads: threads of the system. greenlets: gevent's, thousands of which wait at once; gevent patches the standard library \
+              before the application is imported (pip install 'tidegate[greenlets]'). auto: as the interface asks for; in this version \
+              that is threads. See docs/concurrency.md.",
         ..PLAIN
     },
     Setting {
@@ -273,10 +275,93 @@ pub(crate) static SETTINGS: &[Setting] = &[
         name: "threads",
         category: Category::Running,
         kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(threads) },
-        default: Some("1"),
+        default: Some("200"),
         help: "Most threads that run the application in a worker.",
-        doc: "With 1 thread one request runs at a time (`wsgi.multithread` is False), which PEP 3333 asks servers to offer. With more, \
-              threads start when calls block; what finds none free waits in order. See docs/threads.md.",
+        doc: "Threads start when calls block, so that a service whose calls do not has one or two. What finds none free waits in order. \
+              With 1 thread one request runs at a time, on the main thread (`wsgi.multithread` is False), which PEP 3333 asks servers to \
+              offer. See docs/concurrency.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "thread-stack-size",
+        category: Category::Running,
+        kind: Kind::Size {
+            range: Range(64 * KIB, GIB),
+            can_be_unlimited: false,
+            field: number_or_none!(thread_stack_size),
+        },
+        help: "Size of the threads' stacks.",
+        doc: "Without it, as `threading.stack_size` and the system have it (8 MiB of addresses on most; memory is taken as it is used). \
+              Rounded up to whole pages.",
+        ..PLAIN
+    },
+    Setting {
+        name: "thread-idle-timeout",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(1, 24 * HOUR),
+            can_be_off: false,
+            field: number!(thread_idle_timeout_ms),
+        },
+        default: Some("30s"),
+        help: "How long a thread stays without work.",
+        doc: "Then it ends, and with it what it keeps (a database connection, say). Threads are used last in, first out, so that as few \
+              as possible are at work and the others go. The last one stays.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-concurrency",
+        category: Category::Running,
+        kind: Kind::Count {
+            range: Range(1, 1_000_000),
+            note: "with threads no more than there are of them",
+            field: number_or_none!(max_concurrency),
+        },
+        help: "Most requests that run at once in a worker.",
+        doc: "Without it, as many as there are threads, or 10,000 greenlets. It counts requests: connections that rest count for nothing.",
+        ..PLAIN
+    },
+    Setting {
+        name: "queue-size",
+        category: Category::Running,
+        kind: Kind::Count { range: Range(0, 1_000_000), note: "", field: number!(queue_size) },
+        default: Some("2048"),
+        help: "Most requests that wait for their turn when --max-concurrency run.",
+        doc: "What comes on top is answered with 503 and Retry-After at once, and the application is not called. A request whose client \
+              leaves gives up its place. With --threads 1 nobody looks while a call runs: requests then wait in the system's buffers.",
+        ..PLAIN
+    },
+    Setting {
+        name: "queue-timeout",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(1, HOUR),
+            can_be_off: false,
+            field: number!(queue_timeout_ms),
+        },
+        default: Some("10s"),
+        help: "How long a request may wait for its turn.",
+        doc: "Then it is answered with 503. An answer that comes later than its client waits for is work for nobody.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-buffering",
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.request_buffering),
+        default: Some("auto"),
+        help: "Whether a request's body is in before the application is called.",
+        doc: "on: to its end, in memory up to --body-memory-max and beyond it in an unlinked temporary file, so that a slow client holds no \
+              thread. off: from --body-memory-max on, the application reads the body as it comes; a chunked one has no CONTENT_LENGTH. \
+              auto: on with several threads; with greenlets, which cost little, and with one thread, for chunked bodies alone.",
+        ..PLAIN
+    },
+    Setting {
+        name: "cancel-on-disconnect",
+        category: Category::Running,
+        kind: Kind::Switch(|s| &mut s.cancel_on_disconnect),
+        default: Some("false"),
+        help: "Raise tidegate.ClientLeft in the greenlet of a request whose client has left.",
+        doc: "At the next point where it waits; for greenlets only. Every application can look at environ['tidegate.cancelled'] instead.",
         ..PLAIN
     },
     Setting {
@@ -398,10 +483,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
             can_be_unlimited: true,
             field: number_or_none!(body_size_max),
         },
-        default: Some("unlimited"),
+        default: Some("1GiB"),
         help: "Largest body of a request.",
-        doc: "More is answered with 413, before the application runs where Content-Length tells. Unlimited, since only the \
-              application knows how much is too much, and the server's memory is bounded by --body-memory-max.",
+        doc: "More is answered with 413, before the application runs where Content-Length tells. Bodies that are gathered take room in \
+              the directory for temporary files, up to this much each.",
         ..PLAIN
     },
     Setting {

@@ -1,0 +1,66 @@
+//! Whether the client of a request has left, for code that is not in the middle of reading or writing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+
+use crate::connection::Connection;
+
+/// That a peer has closed its side, or is lost: nobody may be waiting for the response. Never undone.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    left: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Left {
+    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Wakers are called under the connection's lock: they take note, and act later.
+    pub(crate) fn set(&self) {
+        if !self.left.swap(true, Ordering::AcqRel) {
+            std::mem::take(&mut *self.wakers()).into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// A look at a connection's departure that does not keep the connection.
+#[derive(Clone, Debug)]
+pub struct Departure(Weak<Connection>);
+
+impl Departure {
+    pub(crate) fn new(connection: &Arc<Connection>) -> Self {
+        Self(Arc::downgrade(connection))
+    }
+
+    /// Whether the client has closed its side or is lost. Asks the system too: while an application runs inline nobody turns the
+    /// reactor, which would tell. A client may close its side and still wait for the response.
+    pub fn has_left(&self) -> bool {
+        self.0.upgrade().is_none_or(|connection| connection.has_left() || connection.socket.is_ended())
+    }
+
+    /// Has `waker` woken, once, when the client leaves. False, and not kept, when it has left already. Wakers are called
+    /// while the reactor is at work: they take note, and act later.
+    pub fn wake_on_leaving(&self, waker: Waker) -> bool {
+        let Some(connection) = self.0.upgrade() else { return false };
+        let mut wakers = connection.left.wakers();
+        let here = !connection.left.is_set();
+        if here {
+            wakers.push(waker);
+        }
+        here
+    }
+
+    /// Forgets all wakers: the request that they were for is over.
+    pub fn forget_wakers(&self) {
+        if let Some(connection) = self.0.upgrade() {
+            connection.left.wakers().clear();
+        }
+    }
+}

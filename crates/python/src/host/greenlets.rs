@@ -1,0 +1,412 @@
+//! One greenlet for each request, on gevent's hub: calls wait without a thread.
+//!
+//! ```text
+//!  hub ── descriptor is readable ──▶ turn ── an exchange ──▶ fresh greenlet ── waits ──▶ hub
+//!                                      └─── a sign is given ──▶ the greenlet that waits for it
+//! ```
+//! All of it happens on the hub's thread, so that the reactor is turned by one at a time; its lock is never held across a switch.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use pyo3::exceptions::PyImportError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
+
+use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
+use crate::gateway::{ClientLeft, Wsgi};
+use crate::host::parking::park_until;
+use crate::host::{Deferred, Host, Sign};
+
+/// Requests begun in one turn before the hub's other watchers have theirs.
+const BEGUN_MAX: usize = 256;
+
+/// Longest wait on a thread that is not the hub's, after which the caller looks again.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of a response that may be on their way when the application is asked for its next block.
+const UNSENT_MAX: u64 = 64 * 1024;
+
+/// Names a greenlet that waits.
+type Wait = u64;
+
+/// What is to be done in the hub.
+#[derive(Default)]
+struct Woken {
+    waits: Mutex<Vec<Wait>>,
+    /// Greenlets whose clients have left.
+    abandoned: Mutex<Vec<u64>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Resumes a greenlet that waits.
+struct Resume {
+    wait: Wait,
+    woken: Arc<Woken>,
+    given: AtomicBool,
+}
+
+impl Wake for Resume {
+    fn wake(self: Arc<Self>) {
+        self.given.store(true, Ordering::Release);
+        lock(&self.woken.waits).push(self.wait);
+    }
+}
+
+/// Raises [`ClientLeft`] in the greenlet of a request.
+struct Abandon {
+    number: u64,
+    woken: Arc<Woken>,
+}
+
+impl Wake for Abandon {
+    fn wake(self: Arc<Self>) {
+        lock(&self.woken.abandoned).push(self.number);
+    }
+}
+
+pub(crate) struct GreenletsHost {
+    reactor: Mutex<Reactor>,
+    handle: Handle,
+    deferred: Arc<Deferred>,
+    cancel_on_disconnect: bool,
+    /// The thread of the hub.
+    thread: ThreadId,
+    hub: Py<PyAny>,
+    greenlet: Py<PyAny>,
+    getcurrent: Py<PyAny>,
+    /// The greenlet that has started the server and waits for its end.
+    main: Py<PyAny>,
+    /// What the greenlet that is about to start is to run.
+    next: Mutex<Option<Admitted>>,
+    /// Greenlets that run requests, by number.
+    running: Mutex<HashMap<u64, Py<PyAny>>>,
+    last_number: AtomicU64,
+    waiting: Mutex<HashMap<Wait, Py<PyAny>>>,
+    woken: Arc<Woken>,
+    failure: Mutex<Option<PyErr>>,
+    finished: AtomicBool,
+}
+
+impl GreenletsHost {
+    pub(crate) fn new(py: Python<'_>, reactor: Reactor, cancel_on_disconnect: bool) -> PyResult<Arc<Self>> {
+        let handle = reactor.handle();
+        let greenlet = py.import("greenlet")?;
+        let getcurrent = greenlet.getattr("getcurrent")?;
+        keep_frame_chunks(py);
+        Ok(Arc::new(Self {
+            reactor: Mutex::new(reactor),
+            handle,
+            deferred: Arc::default(),
+            cancel_on_disconnect,
+            thread: thread::current().id(),
+            hub: py.import("gevent")?.call_method0("get_hub")?.unbind(),
+            greenlet: greenlet.getattr("greenlet")?.unbind(),
+            main: getcurrent.call0()?.unbind(),
+            getcurrent: getcurrent.unbind(),
+            next: Mutex::new(None),
+            running: Mutex::default(),
+            last_number: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            woken: Arc::default(),
+            failure: Mutex::new(None),
+            finished: AtomicBool::new(false),
+        }))
+    }
+
+    /// Serves until the server has ended. The calling greenlet waits meanwhile, as any other.
+    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, gateway: Arc<Wsgi>) -> PyResult<()> {
+        let hub = self.hub.bind(py);
+        let read = 1;
+        let descriptor = lock(&self.reactor).descriptor();
+        let watcher = hub.getattr("loop")?.call_method1("io", (descriptor, read))?;
+        let request = Kind::new(py)?.object(py, Request { host: self.clone(), gateway: gateway.clone() })?;
+        let request = request.into_any(py).unbind();
+        let turn = Kind::new(py)?.object(py, Turn { host: self.clone(), gateway, request })?;
+        watcher.call_method1("start", (turn.as_any(py),))?;
+        let mut outcome = Ok(());
+        while !self.finished.load(Ordering::Acquire) {
+            // Whatever is thrown in here (KeyboardInterrupt, SystemExit from a signal handler) ends the server.
+            if let Err(error) = hub.call_method0(intern!(py, "switch")) {
+                outcome = Err(error);
+                break;
+            }
+        }
+        self.handle.stop();
+        watcher.call_method0("stop")?;
+        watcher.call_method0("close")?;
+        match lock(&self.failure).take() {
+            Some(failure) => Err(failure),
+            None => outcome,
+        }
+    }
+
+    fn on_hub_thread(&self) -> bool {
+        thread::current().id() == self.thread
+    }
+
+    /// The hub's callback. True when there is more to do at once.
+    fn turn(&self, py: Python<'_>, gateway: &Wsgi, request: &Py<PyAny>) -> bool {
+        if let Err(error) = lock(&self.reactor).poll(Some(Duration::ZERO)) {
+            self.fail(py, error.into());
+            return false;
+        }
+        let mut begun = 0;
+        while begun < BEGUN_MAX {
+            let Some(admitted) = lock(&self.reactor).next_exchange() else { break };
+            begun += 1;
+            // One that the server no longer waits for is cut by being dropped.
+            if self.handle.lifecycle() != Lifecycle::Stopping {
+                self.begin(py, gateway, request, admitted);
+            }
+        }
+        self.resume_woken(py, gateway);
+        self.call_deferred(py, gateway);
+        if self.handle.lifecycle() != Lifecycle::Serving {
+            self.end_if_over(py);
+        }
+        begun == BEGUN_MAX
+    }
+
+    /// Runs a request in a greenlet of its own, at once and as far as it goes without waiting.
+    fn begin(&self, py: Python<'_>, gateway: &Wsgi, request: &Py<PyAny>, admitted: Admitted) {
+        *lock(&self.next) = Some(admitted);
+        let outcome = self
+            .greenlet
+            .bind(py)
+            .call1((request, &self.hub))
+            .and_then(|greenlet| greenlet.call_method0(intern!(py, "switch")));
+        if let Err(error) = outcome {
+            lock(&self.next).take();
+            gateway.log_error(py, "a greenlet could not be started", &error);
+        }
+    }
+
+    /// The life of a request's greenlet.
+    fn serve(&self, py: Python<'_>, gateway: &Wsgi) {
+        let Some(Admitted { exchange, permit }) = lock(&self.next).take() else { return };
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed);
+        match self.getcurrent.bind(py).call0() {
+            Ok(current) => lock(&self.running).insert(number, current.unbind()),
+            Err(error) => return gateway.log_error(py, "a greenlet does not know itself", &error),
+        };
+        let departure = self.cancel_on_disconnect.then(|| exchange.departure());
+        if let Some(departure) = &departure {
+            let abandon = Abandon { number, woken: self.woken.clone() };
+            departure.wake_on_leaving(Waker::from(Arc::new(abandon)));
+        }
+        // A panic is a mistake of ours, which costs one request; let into the hub, it would end the server.
+        let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
+        if let Some(departure) = departure {
+            departure.forget_wakers();
+        }
+        // Dropped without the lock, as everything that may run code.
+        let current = lock(&self.running).remove(&number);
+        drop(current);
+        drop(permit);
+        if self.handle.lifecycle() != Lifecycle::Serving {
+            // The last one to end must be seen to.
+            self.handle.wake();
+        }
+    }
+
+    /// Switches to the greenlets whose sign was given, and into those whose clients have left.
+    fn resume_woken(&self, py: Python<'_>, gateway: &Wsgi) {
+        let waits = std::mem::take(&mut *lock(&self.woken.waits));
+        for wait in waits {
+            let waiting = lock(&self.waiting).remove(&wait);
+            let resumed = waiting.map(|greenlet| greenlet.call_method0(py, intern!(py, "switch")));
+            if let Some(Err(error)) = resumed {
+                gateway.log_error(py, "a greenlet could not be resumed", &error);
+            }
+        }
+        let abandoned = std::mem::take(&mut *lock(&self.woken.abandoned));
+        for number in abandoned {
+            let greenlet = lock(&self.running).get(&number).map(|greenlet| greenlet.clone_ref(py));
+            if let Some(greenlet) = greenlet {
+                let error = ClientLeft::new_err("the client has left");
+                self.throw(py, gateway, &greenlet, error);
+            }
+        }
+    }
+
+    fn throw(&self, py: Python<'_>, gateway: &Wsgi, greenlet: &Py<PyAny>, error: PyErr) {
+        if let Err(error) = greenlet.call_method1(py, intern!(py, "throw"), (error.into_value(py),)) {
+            gateway.log_error(py, "a greenlet could not be ended", &error);
+        }
+    }
+
+    /// Calls what applications want called when a client leaves, each in a greenlet of gevent's: it may wait, and may fail.
+    fn call_deferred(&self, py: Python<'_>, gateway: &Wsgi) {
+        if !self.deferred.any() {
+            return;
+        }
+        for callback in self.deferred.take() {
+            let spawned = py.import("gevent").and_then(|gevent| gevent.call_method1("spawn", (callback,)));
+            if let Err(error) = spawned {
+                gateway.log_error(py, "a callback on the client's departure could not be called", &error);
+            }
+        }
+    }
+
+    fn fail(&self, py: Python<'_>, error: PyErr) {
+        *lock(&self.failure) = Some(error);
+        self.handle.stop();
+        self.end(py);
+    }
+
+    /// Ends the server when nothing is left to serve.
+    fn end_if_over(&self, py: Python<'_>) {
+        if self.handle.lifecycle() == Lifecycle::Stopping {
+            self.kill_running(py);
+        }
+        if lock(&self.reactor).is_finished() && lock(&self.running).is_empty() {
+            self.end(py);
+        }
+    }
+
+    /// What still runs has nobody to answer: its greenlets end as `gevent.kill` ends them.
+    fn kill_running(&self, py: Python<'_>) {
+        let running: Vec<_> = lock(&self.running).values().map(|greenlet| greenlet.clone_ref(py)).collect();
+        for greenlet in running {
+            // What a greenlet makes of it is its own affair; one that holds on ends with the process.
+            let _ = greenlet.call_method0(py, intern!(py, "throw"));
+        }
+    }
+
+    fn end(&self, py: Python<'_>) {
+        if self.finished.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Not switched to from here: the hub is in the middle of this very watcher.
+        let switch = self.main.getattr(py, intern!(py, "switch"));
+        let later = switch.and_then(|switch| {
+            let event_loop = self.hub.getattr(py, intern!(py, "loop"))?;
+            event_loop.call_method1(py, intern!(py, "run_callback"), (switch,))
+        });
+        if let Err(error) = later {
+            lock(&self.failure).get_or_insert(error);
+        }
+    }
+}
+
+impl Host for GreenletsHost {
+    fn wait(&self, py: Python<'_>, sign: &dyn Sign, most: Option<Duration>) -> PyResult<()> {
+        if !self.on_hub_thread() {
+            py.detach(|| park_until(sign, most.unwrap_or(WAIT_MAX).min(WAIT_MAX)));
+            return Ok(());
+        }
+        let current = self.getcurrent.bind(py).call0()?;
+        let wait = self.last_number.fetch_add(1, Ordering::Relaxed);
+        let resume = Arc::new(Resume { wait, woken: self.woken.clone(), given: AtomicBool::new(false) });
+        sign.wake(Waker::from(resume.clone()));
+        if resume.given.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let timer = match most {
+            Some(most) => {
+                let event_loop = self.hub.bind(py).getattr(intern!(py, "loop"))?;
+                let timer = event_loop.call_method1(intern!(py, "timer"), (most.as_secs_f64(),))?;
+                timer.call_method1(intern!(py, "start"), (current.getattr(intern!(py, "switch"))?,))?;
+                Some(timer)
+            }
+            None => None,
+        };
+        lock(&self.waiting).insert(wait, current.unbind());
+        let outcome = self.hub.bind(py).call_method0(intern!(py, "switch"));
+        let waiting = lock(&self.waiting).remove(&wait);
+        drop(waiting);
+        if let Some(timer) = timer {
+            timer.call_method0(intern!(py, "stop"))?;
+            timer.call_method0(intern!(py, "close"))?;
+        }
+        outcome.map(|_| ())
+    }
+
+    fn unsent_max(&self) -> u64 {
+        UNSENT_MAX
+    }
+
+    fn deferred(&self) -> &Arc<Deferred> {
+        &self.deferred
+    }
+}
+
+/// What every request's greenlet runs.
+struct Request {
+    host: Arc<GreenletsHost>,
+    gateway: Arc<Wsgi>,
+}
+
+impl Callable for Request {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Request";
+    const NAME: &'static str = "request";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=0;
+
+    fn call<'py>(request: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        request.host.serve(py, &request.gateway);
+        Ok(py.None().into_bound(py))
+    }
+}
+
+/// The callback of the watcher of the reactor's descriptor.
+struct Turn {
+    host: Arc<GreenletsHost>,
+    gateway: Arc<Wsgi>,
+    request: Py<PyAny>,
+}
+
+impl Callable for Turn {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Turn";
+    const NAME: &'static str = "turn";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=0;
+
+    fn call<'py>(turn: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        if turn.host.turn(py, &turn.gateway, &turn.request) {
+            let event_loop = turn.host.hub.bind(py).getattr(intern!(py, "loop"))?;
+            event_loop.call_method1(intern!(py, "run_callback"), (turn.as_any(py),))?;
+        }
+        Ok(py.None().into_bound(py))
+    }
+}
+
+/// Makes the standard library wait in greenlets. To be called before anything else is imported that waits.
+///
+/// # Errors
+/// One line that says what is missing, or what gevent raised.
+pub(crate) fn patch_standard_library(py: Python<'_>) -> Result<(), (String, Option<PyErr>)> {
+    match py.import("gevent.monkey").and_then(|monkey| monkey.call_method0("patch_all")) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_instance_of::<PyImportError>(py) => {
+            Err(("--concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'".into(), None))
+        }
+        Err(error) => {
+            Err(("--concurrency greenlets: gevent could not patch the standard library".into(), Some(error)))
+        }
+    }
+}
+
+/// Whether somebody has called `gevent.monkey.patch_all()` in this process; an error where gevent is missing.
+pub(crate) fn standard_library_is_patched(py: Python<'_>) -> PyResult<bool> {
+    let monkey = py.import("gevent.monkey")?;
+    for module in ["socket", "threading", "time"] {
+        if !monkey.call_method1("is_module_patched", (module,))?.extract::<bool>()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
