@@ -6,12 +6,39 @@ from typing import Any, Final, Protocol, final
 
 from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["FileWrapper", "__version__", "main", "serve"]
+__all__ = ["Cancelled", "ClientLeft", "FileWrapper", "__version__", "main", "serve"]
 
 __version__: Final[str]
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+@final
+class Cancelled:
+    """Whether the client has left: ``environ["tidegate.cancelled"]``.
+
+    A client may close its side of the connection and still wait for the response; here it counts as one that
+    has left. What is set once stays set. Usable from any thread or greenlet, until the request is over.
+    """
+
+    def is_set(self) -> bool:
+        """Tell whether the client has closed its side or is lost, as far as the system knows at this moment."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the client has left, for ``timeout`` seconds at the longest, and tell whether it has.
+
+        :raises ValueError: for a timeout that is no number of seconds.
+        """
+
+    def add_callback(self, callback: Callable[[], object], /) -> None:
+        """Have ``callback()`` called once when the client leaves, at once if it has left; not after the request.
+
+        It is called on another thread, or in another greenlet, than the request's, while that goes on: a place
+        to cancel a query, not to work in. What it raises is logged.
+        """
+
+class ClientLeft(BaseException):
+    """Raised in the greenlet of a request whose client has left, under ``--cancel-on-disconnect``."""
 
 @final
 class FileWrapper(Iterator[bytes]):

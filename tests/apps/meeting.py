@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import json
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -46,6 +48,15 @@ class Places:
 closed: list[list[str]] = []
 
 
+# A way to open the gate that takes no request.
+signal.signal(signal.SIGUSR1, lambda _number, _frame: gate.set())
+
+
+def tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 def barrier(count: int) -> threading.Barrier:
     with making:
         return barriers.setdefault(count, threading.Barrier(count))
@@ -60,12 +71,18 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
         answer = threading.current_thread().name
     elif path == "/wait":
         inside.release()
+        tell("at the gate")
         answer = "opened" if gate.wait(PATIENCE_S) else "nobody came"
     elif path == "/inside":
         # Answers when so many calls wait at the gate.
         for _ in range(int(query["count"])):
             inside.acquire(timeout=PATIENCE_S)
         answer = "inside"
+    elif path == "/tell":
+        answer = f"told {environ['QUERY_STRING']}"
+        tell(answer)
+    elif path == "/echo":
+        answer = environ["QUERY_STRING"]
     elif path == "/open":
         gate.set()
         answer = "open"

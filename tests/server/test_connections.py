@@ -26,18 +26,26 @@ def resident_kib(pid: int) -> int:
     raise AssertionError("no VmRSS")
 
 
-@pytest.fixture(scope="module")
-def hasty():
+# Whatever requests run on, connections behave the same; bodies are read as they come unless a test says otherwise.
+HOSTS = {
+    "inline": ["--threads", "1"],
+    "threads": ["--threads", "20", "--request-buffering", "off"],
+    "greenlets": ["--concurrency", "greenlets"],
+}
+
+
+@pytest.fixture(scope="module", params=HOSTS)
+def hasty(request):
     """A server whose deadlines pass in moments."""
-    options = ["--head-timeout", "0.5", "--keep-alive-timeout", "0.5", "--write-timeout", "0.5"]
+    options = [*HOSTS[request.param], "--head-timeout", "0.5", "--keep-alive-timeout", "0.5", "--write-timeout", "0.5"]
     options += ["--body-timeout", "0.5", "--body-rate-min", "1000"]
     with Server(APP, options=options) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Server(APP) as server:
+@pytest.fixture(scope="module", params=HOSTS)
+def server(request):
+    with Server(APP, options=HOSTS[request.param]) as server:
         yield server
 
 
@@ -351,15 +359,16 @@ def test_an_idle_server_sleeps():
         assert switches() - before <= 3
 
 
-def test_the_application_runs_on_the_main_thread_alone(server):
-    with server.connect() as wire:
+def test_with_one_thread_the_application_runs_on_the_main_thread_alone():
+    with Server(APP, options=["--threads", "1"]) as server, server.connect() as wire:
         assert wire.ask("GET", "/threads").body == b"MainThread"
         environ = wire.ask("GET", "/environ").body
     assert b'"wsgi.multithread": false' in environ
 
 
-def test_a_signal_handler_of_the_applications_own_runs(server):
-    with Server("apps.own_signal:application") as server:
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_signal_handler_of_the_applications_own_runs(host):
+    with Server("apps.own_signal:application", options=HOSTS[host]) as server:
         os.kill(server.pid, signal.SIGUSR1)
         server.wait_for_log("handled SIGUSR1")
         with server.connect() as wire:
@@ -385,8 +394,8 @@ def test_a_chunked_body_behind_expect_is_asked_for_and_whole_before_the_applicat
         assert b'"CONTENT_LENGTH": "20000"' in wire.answer().body
 
 
-def test_an_answer_without_reading_the_body_ends_at_once():
-    with Server(APP) as server, server.connect() as wire:
+def test_an_answer_without_reading_the_body_ends_at_once(server):
+    with server.connect() as wire:
         began = time.monotonic()
         wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         wire.rest()
@@ -416,9 +425,10 @@ def test_a_steady_reader_is_not_cut_because_the_application_was_busy():
         assert sum(received) > size
 
 
-def test_a_signal_handler_that_raises_between_requests_does_not_end_the_server():
-    with Server("apps.own_signal:application") as server:
+@pytest.mark.parametrize(("host", "text"), [("inline", "a signal handler failed"), ("threads", "a signal handler failed"), ("greenlets", "too late")])
+def test_a_signal_handler_that_raises_between_requests_does_not_end_the_server(host, text):
+    with Server("apps.own_signal:application", options=HOSTS[host]) as server:
         os.kill(server.pid, signal.SIGUSR2)
-        server.wait_for_log("a signal handler failed between requests")
+        server.wait_for_log(text)
         with server.connect() as wire:
             assert wire.ask("GET", "/").status == 200

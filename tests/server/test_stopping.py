@@ -91,7 +91,7 @@ def test_a_second_signal_stops_at_once():
 
 
 def test_an_application_that_does_not_return_is_interrupted_by_the_second_signal():
-    with Server(APP) as server, server.connect() as wire:
+    with Server(APP, options=["--threads", "1"]) as server, server.connect() as wire:
         wire.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
         server.wait_for_log("called /stuck")
         server.signal(signal.SIGTERM)

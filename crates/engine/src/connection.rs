@@ -289,6 +289,7 @@ impl Core {
                 }
                 // Who has closed its side before its turn came is not waited with.
                 Phase::Queued(_) if self.ended => {
+                    log::debug!("{}: the client has left before its turn came", connection.peer);
                     self.close(connection);
                     Step::Again
                 }
@@ -321,8 +322,7 @@ impl Core {
                 }
                 // The end of a body that fills the room exactly is still to be taken note of.
                 if ended || (room == 0 && self.http.body_left() != Some(0)) {
-                    self.dispatch(connection, turn);
-                    return Step::Rest;
+                    return self.dispatch(connection, turn);
                 }
                 let direct = usize::try_from(self.http.direct_body()).unwrap_or(usize::MAX).min(room);
                 if direct > 0 && self.readable {
@@ -349,7 +349,7 @@ impl Core {
                             if self.must_be_whole(connection.settings()) {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
-                                self.dispatch(connection, turn);
+                                return self.dispatch(connection, turn);
                             }
                         }
                         return Step::Rest;
@@ -495,8 +495,8 @@ impl Core {
     }
 
     /// Has the application run, now or when the request's turn comes; at most once for each head.
-    fn dispatch(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) {
-        let Some((head, started)) = self.head.take() else { return };
+    fn dispatch(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Step {
+        let Some((head, started)) = self.head.take() else { return Step::Rest };
         self.body_clock.stop(turn.now_ms);
         let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
         match connection.shared.gate.enter(connection, until_ms) {
@@ -508,12 +508,16 @@ impl Core {
             Admission::Wait(ticket) => {
                 self.phase = Phase::Queued(ticket);
                 self.head = Some((head, started));
+                if self.ended {
+                    return Step::Again;
+                }
             }
             Admission::TurnAway => {
                 self.phase = Phase::Serving;
                 turn.turned_away = Some(Exchange::new(connection.clone(), head, started));
             }
         }
+        Step::Rest
     }
 
     /// The exchange of a request that waits with this ticket, if it still does.

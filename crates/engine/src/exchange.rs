@@ -11,8 +11,8 @@ use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, Response
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
-use crate::departure::Departure;
 use crate::connection::{Connection, Core, DISCARD_MAX, Phase};
+use crate::departure::Departure;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::shared::Lifecycle;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::Millis;
 use crate::admission::Admitted;
+use crate::clock::Millis;
 use crate::exchange::Exchange;
 
 /// Bytes that one connection may bring in one turn before the others have theirs.

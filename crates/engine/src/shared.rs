@@ -84,7 +84,8 @@ impl Shared {
     pub(crate) fn fall_asleep(&self) -> bool {
         // Store before load, on both sides: either this sees the new work, or the one who adds it sees this.
         self.asleep.store(true, Ordering::SeqCst);
-        self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty() && !self.gate.has_admissible()
+        self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+            && !self.gate.has_admissible()
     }
 
     pub(crate) fn awake(&self) {

@@ -16,7 +16,8 @@ use tidegate_supervisor::{self as supervisor, AppSpec, Concurrency, Outcome, Set
 use crate::ffi;
 use crate::gateway::{Wsgi, WsgiOptions};
 use crate::host::{
-    GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library, standard_library_is_patched,
+    GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
+    standard_library_is_patched,
 };
 use crate::loader::{self, LoadError};
 use crate::log_to_stderr;

@@ -68,11 +68,8 @@ pub(crate) fn keep_frame_chunks(_py: Python<'_>) {
         unsafe { ffi::PyObject_GetArenaAllocator(&raw mut system) };
         System(system)
     });
-    let mut ours = ffi::PyObjectArenaAllocator {
-        ctx: std::ptr::null_mut(),
-        alloc: Some(allocate),
-        free: Some(release),
-    };
+    let mut ours =
+        ffi::PyObjectArenaAllocator { ctx: std::ptr::null_mut(), alloc: Some(allocate), free: Some(release) };
     // SAFETY: attached, as the argument shows; the struct is copied. Memory passes between this allocator and the one before unchanged, so
     // either may free what the other has given. The functions are in this library, which is never unloaded.
     unsafe { ffi::PyObject_SetArenaAllocator(&raw mut ours) };

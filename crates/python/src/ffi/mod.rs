@@ -5,8 +5,8 @@ mod chunks;
 
 use std::borrow::Cow;
 
-pub(crate) use chunks::keep_frame_chunks;
 pub(crate) use callable::{Arguments, Callable, Kind, Object};
+pub(crate) use chunks::keep_frame_chunks;
 
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -66,7 +66,9 @@ impl Cancelled {
 
     #[pyo3(signature = (timeout = None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let end = match timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0))) {
+        let end = match timeout
+            .map(|seconds| Duration::try_from_secs_f64(if seconds < 0.0 { 0.0 } else { seconds }))
+        {
             None => None,
             Some(Ok(time)) => Instant::now().checked_add(time),
             Some(Err(error)) => return Err(PyValueError::new_err(format!("timeout: {error}"))),
@@ -84,6 +86,7 @@ impl Cancelled {
         }
     }
 
+    #[pyo3(signature = (callback, /))]
     fn add_callback(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<()> {
         self.used.store(true, Ordering::Relaxed);
         let (callbacks, fresh) = {

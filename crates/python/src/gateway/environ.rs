@@ -223,7 +223,9 @@ impl Environs {
 
     /// The request is over. Gives what is to be dropped where no lock is held.
     pub(crate) fn end(&self, exchange: &Exchange) -> Vec<Py<PyAny>> {
-        exchange.noted::<Recurring>().map_or_else(Vec::new, |recurring| recurring.cancelled.get().end_request())
+        exchange
+            .noted::<Recurring>()
+            .map_or_else(Vec::new, |recurring| recurring.cancelled.get().end_request())
     }
 
     /// Puts a request's own body stream into its environ.

@@ -16,7 +16,7 @@ use std::task::{Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use pyo3::exceptions::PyImportError;
+use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
@@ -134,14 +134,21 @@ impl GreenletsHost {
         let watcher = hub.getattr("loop")?.call_method1("io", (descriptor, read))?;
         let request = Kind::new(py)?.object(py, Request { host: self.clone(), gateway: gateway.clone() })?;
         let request = request.into_any(py).unbind();
-        let turn = Kind::new(py)?.object(py, Turn { host: self.clone(), gateway, request })?;
+        let turn = Turn { host: self.clone(), gateway: gateway.clone(), request };
+        let turn = Kind::new(py)?.object(py, turn)?;
         watcher.call_method1("start", (turn.as_any(py),))?;
         let mut outcome = Ok(());
         while !self.finished.load(Ordering::Acquire) {
-            // Whatever is thrown in here (KeyboardInterrupt, SystemExit from a signal handler) ends the server.
-            if let Err(error) = hub.call_method0(intern!(py, "switch")) {
-                outcome = Err(error);
-                break;
+            // What signal handlers of the application's own raise comes here; SystemExit and KeyboardInterrupt are meant for the server.
+            match hub.call_method0(intern!(py, "switch")) {
+                Ok(_) => {}
+                Err(error) if error.is_instance_of::<PyException>(py) => {
+                    gateway.log_error(py, "a signal handler failed", &error);
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
         }
         self.handle.stop();

@@ -13,14 +13,14 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyConnectionResetError, PyException, PyRuntimeError};
+use pyo3::exceptions::{PyConnectionResetError, PyException, PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -66,6 +66,15 @@ enum Role {
     Lead,
     Serve(Admitted),
     End,
+}
+
+/// What a thread begins with.
+enum First {
+    /// This, or a wait for a role.
+    Given(Option<Role>),
+    Taken,
+    /// The thread is not counted on: should it begin after all, it ends at once.
+    Withdrawn,
 }
 
 /// What a turn came to.
@@ -188,10 +197,9 @@ impl ThreadsHost {
         let monitor =
             std::thread::Builder::new().name("tidegate-monitor".into()).spawn(move || host.watch_calls())?;
         let _ = self.monitor.set(monitor.thread().clone());
-        self.count_new_thread(&mut lock(&self.pool));
-        let outcome = match self.start_thread(py, &gateway, Some(Role::Lead)) {
+        let outcome = match self.start_leader(py, &gateway) {
             Ok(()) => self.wait_for_end(py, &gateway, &ended),
-            Err((error, _)) => Err(error),
+            Err(error) => Err(error),
         };
         self.ending.store(true, Ordering::SeqCst);
         monitor.thread().unpark();
@@ -202,14 +210,46 @@ impl ThreadsHost {
         }
     }
 
+    /// Starts the first thread. Signal handlers may raise meanwhile, as this is the main thread: what they raise is logged, but for
+    /// what is meant to end the server.
+    fn start_leader(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) -> PyResult<()> {
+        loop {
+            self.count_new_thread(&mut lock(&self.pool));
+            let error = match self.start_thread(py, gateway, Some(Role::Lead)) {
+                Ok(None) => return Ok(()),
+                Ok(Some(error)) if error.is_instance_of::<PyException>(py) => {
+                    gateway.log_error(py, "a signal handler failed", &error);
+                    return Ok(());
+                }
+                Ok(Some(error)) => {
+                    self.handle.stop();
+                    return Err(error);
+                }
+                Err((error, _)) => error,
+            };
+            // "can't start new thread", or the want of memory.
+            let refused =
+                error.is_instance_of::<PyRuntimeError>(py) || error.is_instance_of::<PyMemoryError>(py);
+            if refused || !error.is_instance_of::<PyException>(py) {
+                return Err(error);
+            }
+            gateway.log_error(py, "a signal handler failed", &error);
+        }
+    }
+
     fn wait_for_end(&self, py: Python<'_>, gateway: &Wsgi, ended: &OwnedFd) -> PyResult<()> {
+        let signals = SignalPipe::new(py)?;
         let mut outcome = Ok(());
         loop {
-            // The other end is closed at the end; a signal interrupts the wait.
-            let most = outcome.as_ref().err().map(|_| &LAST_RESORT);
-            if py.detach(|| poll(&mut [PollFd::new(ended, PollFlags::IN)], most)).is_ok() {
+            // The other end is closed at the end.
+            let most = if outcome.is_err() { Some(&LAST_RESORT) } else { signals.look_every() };
+            let mut looks = [PollFd::new(ended, PollFlags::IN), PollFd::new(&signals.heard, PollFlags::IN)];
+            let seen = py.detach(|| poll(&mut looks, most));
+            let over = !looks[0].revents().is_empty();
+            if over || (outcome.is_err() && matches!(seen, Ok(0))) {
                 return outcome;
             }
+            signals.drain();
             match py.check_signals() {
                 Ok(()) => {}
                 Err(error) if error.is_instance_of::<PyException>(py) => {
@@ -229,32 +269,39 @@ impl ThreadsHost {
         pool.alive += 1;
     }
 
-    /// Starts a thread, which is counted already, with a role, or to be parked. When the system has no more, the role comes back.
+    /// Starts a thread, which is counted already, with a role, or to be parked. When the system has no more, the role comes back. A signal
+    /// handler may raise although the thread has begun: then that error is given.
     fn start_thread(
         self: &Arc<Self>,
         py: Python<'_>,
         gateway: &Arc<Wsgi>,
         role: Option<Role>,
-    ) -> Result<(), (PyErr, Option<Role>)> {
-        let first = Arc::new(Mutex::new(role));
-        self.start_python_thread(py, gateway, first.clone()).map_err(|error| {
-            let mut pool = lock(&self.pool);
-            pool.total -= 1;
-            pool.alive -= 1;
-            (error, lock(&first).take())
-        })
+    ) -> Result<Option<PyErr>, (PyErr, Option<Role>)> {
+        let first = Arc::new(Mutex::new(First::Given(role)));
+        let Err(error) = self.start_python_thread(py, gateway, first.clone()) else { return Ok(None) };
+        match std::mem::replace(&mut *lock(&first), First::Withdrawn) {
+            First::Given(role) => {
+                let mut pool = lock(&self.pool);
+                pool.total -= 1;
+                pool.alive -= 1;
+                Err((error, role))
+            }
+            First::Taken | First::Withdrawn => Ok(Some(error)),
+        }
     }
 
     fn start_python_thread(
         self: &Arc<Self>,
         py: Python<'_>,
         gateway: &Arc<Wsgi>,
-        first: Arc<Mutex<Option<Role>>>,
+        first: Arc<Mutex<First>>,
     ) -> PyResult<()> {
         let (host, gateway) = (self.clone(), gateway.clone());
         let body = PyCFunction::new_closure(py, None, None, move |arguments, _| {
-            let role = lock(&first).take();
-            host.live(arguments.py(), &gateway, role);
+            let given = std::mem::replace(&mut *lock(&first), First::Taken);
+            if let First::Given(role) = given {
+                host.live(arguments.py(), &gateway, role);
+            }
         })?;
         let options = PyDict::new(py);
         options.set_item("target", body)?;
@@ -591,6 +638,52 @@ impl Host for ThreadsHost {
     fn unsent_max(&self) -> u64 {
         // While the leader itself runs the application, nobody sends what is queued.
         if LEADS_IN.get().is_some() { 0 } else { UNSENT_MAX }
+    }
+}
+
+/// Tells the main thread of signals that Python has handlers for, wherever they were delivered and however short before it waits.
+struct SignalPipe<'py> {
+    heard: OwnedFd,
+    /// Kept open for Python.
+    _said: OwnedFd,
+    used: bool,
+    signal: Bound<'py, PyAny>,
+}
+
+impl<'py> SignalPipe<'py> {
+    fn new(py: Python<'py>) -> PyResult<Self> {
+        let (heard, said) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
+        let signal = py.import("signal")?.into_any();
+        // Refused off the main thread, where Python runs no handlers. One that the application has set is left to it.
+        let former = signal.call_method1("set_wakeup_fd", (said.as_raw_fd(),));
+        let used = match former.and_then(|former| former.extract::<i32>()) {
+            Ok(-1) => true,
+            Ok(former) => {
+                signal.call_method1("set_wakeup_fd", (former,))?;
+                false
+            }
+            Err(_) => false,
+        };
+        Ok(Self { heard, _said: said, used, signal })
+    }
+
+    /// Without a word from Python, signals are looked for once a second.
+    fn look_every(&self) -> Option<&'static Timespec> {
+        (!self.used).then_some(&Timespec { tv_sec: 1, tv_nsec: 0 })
+    }
+
+    fn drain(&self) {
+        let mut bytes = [0; 64];
+        while matches!(rustix::io::read(&self.heard, &mut bytes), Ok(1..)) {}
+    }
+}
+
+impl Drop for SignalPipe<'_> {
+    fn drop(&mut self) {
+        if self.used {
+            // Python must not write to a descriptor that is about to be closed; on the main thread this does not fail.
+            let _ = self.signal.call_method1("set_wakeup_fd", (-1,));
+        }
     }
 }
 

@@ -21,7 +21,9 @@ use std::path::PathBuf;
 
 pub use address::Bind;
 pub use app_spec::AppSpec;
-pub use choice::{AccessLogFormat, Concurrency, HopByHop, Interface, LogLevel, RequestBuffering, UnderscoreNames};
+pub use choice::{
+    AccessLogFormat, Concurrency, HopByHop, Interface, LogLevel, RequestBuffering, UnderscoreNames,
+};
 pub use error::{Origin, SettingsError};
 pub use load::from_python;
 pub use texts::{AccessLogTarget, Config};

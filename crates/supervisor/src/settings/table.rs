@@ -334,11 +334,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "queue-timeout",
         category: Category::Running,
-        kind: Kind::Duration {
-            range: Range(1, HOUR),
-            can_be_off: false,
-            field: number!(queue_timeout_ms),
-        },
+        kind: Kind::Duration { range: Range(1, HOUR), can_be_off: false, field: number!(queue_timeout_ms) },
         default: Some("10s"),
         help: "How long a request may wait for its turn.",
         doc: "Then it is answered with 503. An answer that comes later than its client waits for is work for nobody.",
