@@ -154,7 +154,9 @@ def test_a_drain_finishes_what_is_in_flight():
             with server.connect() as other:
                 # Its turn comes after the bytes of the others were read.
                 assert other.ask("GET", "/").text == "hello"
-            server.signal(signal.SIGTERM)
+                server.signal(signal.SIGTERM)
+                # Idle connections are closed when the drain has begun.
+                assert other.rest() == b""
             last.send(b"\r\n")
             for wire in [*wires, last]:
                 answer = wire.answer()

@@ -106,13 +106,16 @@ impl GreenletsHost {
         let greenlet = py.import("greenlet")?;
         let getcurrent = greenlet.getattr("getcurrent")?;
         keep_frame_chunks(py);
+        let gevent = py.import("gevent")?;
+        // Starts the hub: a signal handler that raises in its first lines, and not in its loop, would end it for good.
+        gevent.call_method1("sleep", (0,))?;
         Ok(Arc::new(Self {
             reactor: Mutex::new(reactor),
             handle,
             deferred: Arc::default(),
             cancel_on_disconnect,
             thread: thread::current().id(),
-            hub: py.import("gevent")?.call_method0("get_hub")?.unbind(),
+            hub: gevent.call_method0("get_hub")?.unbind(),
             greenlet: greenlet.getattr("greenlet")?.unbind(),
             main: getcurrent.call0()?.unbind(),
             getcurrent: getcurrent.unbind(),
@@ -142,7 +145,10 @@ impl GreenletsHost {
             // What signal handlers of the application's own raise comes here; SystemExit and KeyboardInterrupt are meant for the server.
             match hub.call_method0(intern!(py, "switch")) {
                 Ok(_) => {}
-                Err(error) if error.is_instance_of::<PyException>(py) => {
+                Err(error)
+                    if error.is_instance_of::<PyException>(py)
+                        && !hub.getattr(intern!(py, "dead"))?.extract::<bool>()? =>
+                {
                     gateway.log_error(py, "a signal handler failed", &error);
                 }
                 Err(error) => {
