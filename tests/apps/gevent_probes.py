@@ -1,4 +1,4 @@
-"""An application that uses gevent itself. What it answers is the same under any server that runs it in greenlets."""
+"""An application that uses gevent itself, with the same answers under any server that has greenlets."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def timeout_of_a_request(query: dict[str, str]) -> object:
 
 
 def timeout_nested(query: dict[str, str]) -> object:
-    """Each timeout is told from the others; a silent one only leaves its block; one not reached does nothing."""
+    """Each timeout is told from others; a silent one leaves its block; one not reached does nothing."""
     seen = []
     with gevent.Timeout(PATIENCE_S):
         with gevent.Timeout(0.01, False):

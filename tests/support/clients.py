@@ -44,7 +44,7 @@ class Crowd:
         with ExitStack() as stack:
             for target in self.targets:
                 wire = stack.enter_context(self.server.connect())
-                wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                wire.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 self._wires.append(wire)
             self._stack = stack.pop_all()
         return self

@@ -6,6 +6,7 @@ import pytest
 
 from support.backend import Backend
 from support.hosts import HOSTS
+from support.postgres import Cluster, missing
 
 
 @pytest.fixture(scope="module", params=HOSTS, ids=str)
@@ -17,3 +18,18 @@ def host(request):
 def backend():
     with Backend() as backend:
         yield backend
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """One PostgreSQL for each process that runs tests."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster):
+    with cluster.database() as database:
+        yield database
