@@ -6,6 +6,7 @@ at the test's gate there, and answers with the name that came back and the serve
 
 from __future__ import annotations
 
+import atexit
 import json
 import sys
 import threading
@@ -32,6 +33,8 @@ if "gevent.monkey" in sys.modules:
 
 local = threading.local()
 pool = ConnectionPool(min_size=0, max_size=5, open=True, timeout=PATIENCE_S, kwargs={"autocommit": True})
+# Left to the interpreter's end, its workers are looked for when there are no greenlets any more.
+atexit.register(pool.close)
 
 
 def of_this_thread(driver: str) -> Any:

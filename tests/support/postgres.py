@@ -215,7 +215,7 @@ class Database:
         """Wait until so many calls are at the gate."""
         self._wait(self.at_the_gate, count, "calls at the gate")
 
-    def wait_for_connections(self, count: int, meanwhile: Callable[[], object] = int) -> None:
+    def wait_for_connections(self, count: int, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Wait until others have so many connections open: a closed one takes the server a moment to end."""
         self._wait(self.connections, count, "connections", meanwhile)
 
@@ -225,7 +225,7 @@ class Database:
         return int(row[0])
 
     def _wait(
-        self, look: Callable[[], int], count: int, what: str, meanwhile: Callable[[], object] = int
+        self, look: Callable[[], int], count: int, what: str, meanwhile: Callable[[], object] = lambda: None
     ) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while (seen := look()) != count:

@@ -63,7 +63,7 @@ def django_through_the_gate(server, database, at_once=AT_ONCE):
 
 def finish(server):
     assert server.stop() == 0
-    assert server.complaints() == []
+    assert server.complaints() == [], server.log
 
 
 def test_django_waits_in_its_transactions_at_once(host, site):

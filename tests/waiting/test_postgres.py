@@ -22,7 +22,7 @@ def server(host, database):
     with host.serve(APP, env=database.env) as server:
         yield server
         assert server.stop() == 0
-        assert server.complaints() == []
+        assert server.complaints() == [], server.log
 
 
 def pids_at_the_gate(server, database, path, at_once=AT_ONCE):
@@ -96,4 +96,4 @@ def test_few_calls_at_once_open_few_connections_though_many_threads_may_run(data
         # No thread has been idle for long enough to end: what is open now is all that was ever opened.
         assert 1 <= database.connections() <= 4
         assert server.stop() == 0
-        assert server.complaints() == []
+        assert server.complaints() == [], server.log

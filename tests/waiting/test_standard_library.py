@@ -24,7 +24,7 @@ def server(host, backend):
     with host.serve(APP, env={"BACKEND": backend.authority}) as server:
         yield server
         assert server.stop() == 0
-        assert server.complaints() == []
+        assert server.complaints() == [], server.log
 
 
 def targets(way):
