@@ -30,12 +30,14 @@ run: build ## serve examples/clock.py on port 8000
 
 test: build $(VENV)/.tests-installed ## every test
 	cargo test --locked --quiet --package tidegate-http --package tidegate-engine --package tidegate-supervisor
+	tools/test-services
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
 
 model: ## check the models of concurrent code
 	RUSTFLAGS='--cfg loom' cargo test --locked --quiet --target-dir target/model --package tidegate-engine --lib leadership
 
 test-python: build $(VENV)/.tests-installed # what one interpreter must pass: see tools/test-pythons
+	tools/test-services
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
 
 test-pythons: ## build and test with every CPython from 3.10 on that is found
