@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,9 @@ use crate::timer::{Target, Timers};
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
+const ROUSER: Token = Token(usize::MAX - 2);
 /// Listeners count down from here, connections count up from zero.
-const LISTENER_TOP: usize = usize::MAX - 2;
+const LISTENER_TOP: usize = usize::MAX - 3;
 
 /// Wakes handled in one turn.
 const EVENTS_MAX: usize = 256;
@@ -57,6 +58,7 @@ pub struct Reactor {
     connections: Slab<Arc<Connection>>,
     next_id: u64,
     timers: Timers,
+    rouser: Option<OwnedFd>,
     /// What sockets are read into; what stays is copied out.
     scratch: Vec<u8>,
     ready: VecDeque<Admitted>,
@@ -105,6 +107,7 @@ impl Reactor {
             connections: Slab::new(),
             next_id: 0,
             timers,
+            rouser: None,
             ready: VecDeque::new(),
             queue_look_ms: NEVER,
             turned_away: 0,
@@ -132,6 +135,16 @@ impl Reactor {
     pub fn descriptor(&mut self) -> RawFd {
         self.watched = true;
         self.poll.as_raw_fd()
+    }
+
+    /// Has a poll return when `pipe` becomes readable; what can be read from it is dropped.
+    ///
+    /// # Errors
+    /// What the system says of epoll.
+    pub fn rouse_by(&mut self, pipe: OwnedFd) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&pipe.as_raw_fd()), ROUSER, Interest::READABLE)?;
+        self.rouser = Some(pipe);
+        Ok(())
     }
 
     /// Nothing is left to serve, and nothing will come.
@@ -222,6 +235,15 @@ impl Reactor {
             Work::TimerFired => self.timers.fired(),
             // mio empties the eventfd by itself; being awake is all it is for.
             Work::Woken => {}
+            Work::Roused => {
+                let mut bytes = [0; 64];
+                while self
+                    .rouser
+                    .as_ref()
+                    .is_some_and(|pipe| matches!(rustix::io::read(pipe, &mut bytes), Ok(1..)))
+                {
+                }
+            }
             Work::EndRound => self.end_round(),
         }
         true
@@ -443,6 +465,7 @@ pub(crate) enum Work {
     Wake(usize, Wake),
     TimerFired,
     Woken,
+    Roused,
     EndRound,
 }
 
@@ -451,6 +474,7 @@ impl Work {
         match event.token() {
             WAKER => Self::Woken,
             TIMER => Self::TimerFired,
+            ROUSER => Self::Roused,
             Token(number) => Self::Wake(
                 number,
                 Wake {

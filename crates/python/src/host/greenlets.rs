@@ -24,6 +24,7 @@ use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
 use crate::gateway::{ClientLeft, Wsgi};
 use crate::host::parking::park_until;
+use crate::host::signals::SignalPipe;
 use crate::host::{Deferred, Host, Sign};
 
 /// Requests begun in one turn before the hub's other watchers have theirs.
@@ -133,7 +134,14 @@ impl GreenletsHost {
     pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, gateway: Arc<Wsgi>) -> PyResult<()> {
         let hub = self.hub.bind(py);
         let read = 1;
-        let descriptor = lock(&self.reactor).descriptor();
+        let mut signals = SignalPipe::new(py)?;
+        let descriptor = {
+            let mut reactor = lock(&self.reactor);
+            if let Some(heard) = signals.take_heard() {
+                reactor.rouse_by(heard)?;
+            }
+            reactor.descriptor()
+        };
         let watcher = hub.getattr("loop")?.call_method1("io", (descriptor, read))?;
         let request = Kind::new(py)?.object(py, Request { host: self.clone(), gateway: gateway.clone() })?;
         let request = request.into_any(py).unbind();

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
 use crate::gateway::Wsgi;
+use crate::host::signals::SignalPipe;
 use crate::host::{Deferred, Host, Sign};
 
 /// Longest sleep of a call that waits: another thread of the application may have taken the wake-up meant for this one.
@@ -61,12 +62,17 @@ impl InlineHost {
 
     /// Serves until the server has ended.
     pub(crate) fn run(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
+        let mut signals = SignalPipe::new(py)?;
+        if let Some(heard) = signals.take_heard() {
+            self.reactor().rouse_by(heard)?;
+        }
+        let most = (!signals.is_used()).then_some(WAIT_MAX);
         loop {
             self.run_signal_handlers(py, gateway)?;
             py.detach(|| {
                 let mut reactor = self.reactor();
                 // Another thread's wait may have made some ready since they were last asked for.
-                if reactor.has_ready() { Ok(()) } else { reactor.poll(None) }
+                if reactor.has_ready() { Ok(()) } else { reactor.poll(most) }
             })?;
             while let Some(Admitted { exchange, permit }) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.

@@ -4,6 +4,7 @@ mod deferred;
 mod greenlets;
 mod inline;
 mod parking;
+mod signals;
 mod threads;
 
 pub(crate) use deferred::{Callbacks, Deferred};

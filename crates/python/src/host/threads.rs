@@ -13,7 +13,8 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::iter;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -29,6 +30,7 @@ use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permi
 
 use crate::gateway::Wsgi;
 use crate::host::parking::park_until;
+use crate::host::signals::SignalPipe;
 use crate::host::{Deferred, Host, Sign};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
@@ -48,6 +50,9 @@ const LOOKS_IDLE: u32 = 50;
 
 /// How long calls count as blocking after one was seen to.
 const EAGER_MS: u64 = 100;
+
+/// How often signals are looked for when Python does not tell of them.
+const LOOK_FOR_SIGNALS_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Stacks are so many bytes, or a multiple: what every system takes.
 const STACK_PAGE: u64 = 64 * 1024;
@@ -238,18 +243,23 @@ impl ThreadsHost {
     }
 
     fn wait_for_end(&self, py: Python<'_>, gateway: &Wsgi, ended: &OwnedFd) -> PyResult<()> {
-        let signals = SignalPipe::new(py)?;
+        let mut signals = SignalPipe::new(py)?;
+        let heard = signals.take_heard();
+        let look_every = (!signals.is_used()).then_some(&LOOK_FOR_SIGNALS_EVERY);
         let mut outcome = Ok(());
         loop {
             // The other end is closed at the end.
-            let most = if outcome.is_err() { Some(&LAST_RESORT) } else { signals.look_every() };
-            let mut looks = [PollFd::new(ended, PollFlags::IN), PollFd::new(&signals.heard, PollFlags::IN)];
+            let most = if outcome.is_err() { Some(&LAST_RESORT) } else { look_every };
+            let mut looks: Vec<_> =
+                iter::once(ended).chain(&heard).map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
             let seen = py.detach(|| poll(&mut looks, most));
             let over = !looks[0].revents().is_empty();
             if over || (outcome.is_err() && matches!(seen, Ok(0))) {
                 return outcome;
             }
-            signals.drain();
+            let mut bytes = [0; 64];
+            while heard.as_ref().is_some_and(|heard| matches!(rustix::io::read(heard, &mut bytes), Ok(1..))) {
+            }
             match py.check_signals() {
                 Ok(()) => {}
                 Err(error) if error.is_instance_of::<PyException>(py) => {
@@ -638,52 +648,6 @@ impl Host for ThreadsHost {
     fn unsent_max(&self) -> u64 {
         // While the leader itself runs the application, nobody sends what is queued.
         if LEADS_IN.get().is_some() { 0 } else { UNSENT_MAX }
-    }
-}
-
-/// Tells the main thread of signals that Python has handlers for, wherever they were delivered and however short before it waits.
-struct SignalPipe<'py> {
-    heard: OwnedFd,
-    /// Kept open for Python.
-    _said: OwnedFd,
-    used: bool,
-    signal: Bound<'py, PyAny>,
-}
-
-impl<'py> SignalPipe<'py> {
-    fn new(py: Python<'py>) -> PyResult<Self> {
-        let (heard, said) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
-        let signal = py.import("signal")?.into_any();
-        // Refused off the main thread, where Python runs no handlers. One that the application has set is left to it.
-        let former = signal.call_method1("set_wakeup_fd", (said.as_raw_fd(),));
-        let used = match former.and_then(|former| former.extract::<i32>()) {
-            Ok(-1) => true,
-            Ok(former) => {
-                signal.call_method1("set_wakeup_fd", (former,))?;
-                false
-            }
-            Err(_) => false,
-        };
-        Ok(Self { heard, _said: said, used, signal })
-    }
-
-    /// Without a word from Python, signals are looked for once a second.
-    fn look_every(&self) -> Option<&'static Timespec> {
-        (!self.used).then_some(&Timespec { tv_sec: 1, tv_nsec: 0 })
-    }
-
-    fn drain(&self) {
-        let mut bytes = [0; 64];
-        while matches!(rustix::io::read(&self.heard, &mut bytes), Ok(1..)) {}
-    }
-}
-
-impl Drop for SignalPipe<'_> {
-    fn drop(&mut self) {
-        if self.used {
-            // Python must not write to a descriptor that is about to be closed; on the main thread this does not fail.
-            let _ = self.signal.call_method1("set_wakeup_fd", (-1,));
-        }
     }
 }
 
