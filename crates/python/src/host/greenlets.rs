@@ -24,7 +24,7 @@ use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
 use crate::gateway::{ClientLeft, Wsgi};
 use crate::host::parking::park_until;
-use crate::host::signals::SignalPipe;
+use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Deferred, Host, Sign};
 
 /// Requests begun in one turn before the hub's other watchers have theirs.
@@ -148,8 +148,9 @@ impl GreenletsHost {
         let turn = Turn { host: self.clone(), gateway: gateway.clone(), request };
         let turn = Kind::new(py)?.object(py, turn)?;
         watcher.call_method1("start", (turn.as_any(py),))?;
-        let mut outcome = Ok(());
-        while !self.finished.load(Ordering::Acquire) {
+        // What has come before Python could tell.
+        let mut outcome = run_signal_handlers(py, &gateway);
+        while outcome.is_ok() && !self.finished.load(Ordering::Acquire) {
             // What signal handlers of the application's own raise comes here; SystemExit and KeyboardInterrupt are meant for the server.
             match hub.call_method0(intern!(py, "switch")) {
                 Ok(_) => {}
@@ -161,7 +162,6 @@ impl GreenletsHost {
                 }
                 Err(error) => {
                     outcome = Err(error);
-                    break;
                 }
             }
         }

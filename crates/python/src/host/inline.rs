@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
 use crate::gateway::Wsgi;
-use crate::host::signals::SignalPipe;
+use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Deferred, Host, Sign};
 
 /// Longest sleep of a call that waits: another thread of the application may have taken the wake-up meant for this one.
@@ -30,18 +29,6 @@ impl InlineHost {
     fn reactor(&self) -> MutexGuard<'_, Reactor> {
         // A panic in a turn ends the server; a poisoned lock adds nothing to that.
         self.reactor.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Handlers of the application's own (SIGCHLD, SIGALRM, SIGUSR1) run on this thread. What they raise outside of a request is
-    /// logged; only SystemExit and KeyboardInterrupt are meant for the server.
-    fn run_signal_handlers(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
-        match py.check_signals() {
-            Err(error) if error.is_instance_of::<PyException>(py) => {
-                gateway.log_error(py, "a signal handler failed between requests", &error);
-                Ok(())
-            }
-            other => other,
-        }
     }
 
     /// The next exchange of this round. Attached while it is looked for, as that takes moments and detaching does too.
@@ -68,7 +55,7 @@ impl InlineHost {
         }
         let most = (!signals.is_used()).then_some(WAIT_MAX);
         loop {
-            self.run_signal_handlers(py, gateway)?;
+            run_signal_handlers(py, gateway)?;
             py.detach(|| {
                 let mut reactor = self.reactor();
                 // Another thread's wait may have made some ready since they were last asked for.

@@ -6,8 +6,23 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::gateway::Wsgi;
+
+/// Runs the handlers of the application's own (SIGCHLD, SIGALRM, SIGUSR1) whose signals have come. What they raise outside of a request is
+/// logged; only SystemExit and KeyboardInterrupt are meant for the server.
+pub(super) fn run_signal_handlers(py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
+    match py.check_signals() {
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            gateway.log_error(py, "a signal handler failed", &error);
+            Ok(())
+        }
+        other => other,
+    }
+}
 
 /// Python writes to `heard`'s other end for as long as this lives.
 pub(super) struct SignalPipe<'py> {

@@ -30,7 +30,7 @@ use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permi
 
 use crate::gateway::Wsgi;
 use crate::host::parking::park_until;
-use crate::host::signals::SignalPipe;
+use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Deferred, Host, Sign};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
@@ -248,6 +248,11 @@ impl ThreadsHost {
         let look_every = (!signals.is_used()).then_some(&LOOK_FOR_SIGNALS_EVERY);
         let mut outcome = Ok(());
         loop {
+            // SystemExit and KeyboardInterrupt end the server, as they do without threads.
+            if let Err(error) = run_signal_handlers(py, gateway) {
+                self.handle.stop();
+                outcome = Err(error);
+            }
             // The other end is closed at the end.
             let most = if outcome.is_err() { Some(&LAST_RESORT) } else { look_every };
             let mut looks: Vec<_> =
@@ -259,17 +264,6 @@ impl ThreadsHost {
             }
             let mut bytes = [0; 64];
             while heard.as_ref().is_some_and(|heard| matches!(rustix::io::read(heard, &mut bytes), Ok(1..))) {
-            }
-            match py.check_signals() {
-                Ok(()) => {}
-                Err(error) if error.is_instance_of::<PyException>(py) => {
-                    gateway.log_error(py, "a signal handler failed", &error);
-                }
-                // SystemExit and KeyboardInterrupt end the server, as they do without threads.
-                Err(error) => {
-                    self.handle.stop();
-                    outcome = Err(error);
-                }
             }
         }
     }
