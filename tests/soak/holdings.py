@@ -64,9 +64,9 @@ def look(server: Server) -> Holdings:
     )
 
 
-def at_rest(server: Server, before: Holdings) -> Holdings:
+def at_rest(server: Server, before: Holdings, within_s: float) -> Holdings:
     """Wait until the server holds no more than before; return the last look, be it so or not."""
-    deadline = time.monotonic() + REST_WITHIN_S
+    deadline = time.monotonic() + within_s
     while (now := look(server)).more_than(before) and time.monotonic() < deadline:
         time.sleep(0.2)
     return now

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from soak import load
-from soak.holdings import at_rest, look
+from soak.holdings import REST_WITHIN_S, at_rest, look
 from soak.load import Length, Outcome
 from support.server import Server
 
@@ -53,6 +53,7 @@ def soak(
     say: Callable[[str], None] = print,
     *,
     app: str = APP,
+    rest_within_s: float = REST_WITHIN_S,
 ) -> list[str]:
     """Run the load on a new server; return what was wrong, which should be nothing."""
     with Server(app, options=host.options, env=ENVIRON) as server:
@@ -61,12 +62,12 @@ def soak(
         start = look(server)
         say(f"start:   {start}")
         warming = load.put(server.addresses[0], f"{seed}/warm-up", warm_up, sheds=host.sheds)
-        warm = at_rest(server, start)
+        warm = at_rest(server, start, rest_within_s)
         say(f"warm:    {warm}")
         began = time.monotonic()
         outcome = load.put(server.addresses[0], seed, length, sheds=host.sheds)
         took_s = time.monotonic() - began
-        end = at_rest(server, start)
+        end = at_rest(server, start, rest_within_s)
         say(f"end:     {end}")
         say(f"load:    {described(outcome, took_s)}")
         wrong = [*warming.mistakes, *outcome.mistakes, *end.more_than(start)]
