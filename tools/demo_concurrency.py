@@ -23,7 +23,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
 
 import peers  # The path must be there first.
-from processes import LOAD_CPU, PINNED, Server, ServerFailed, free_port, on_core, raise_file_limit, running
+from processes import (
+    LOAD_CPU,
+    PINNED,
+    SERVER_CPU,
+    TICKS_PER_SECOND,
+    Server,
+    ServerFailed,
+    free_port,
+    on_core,
+    raise_file_limit,
+    running,
+)
 from report import describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +50,8 @@ WAIT_S = 0.1
 WARM_UP_CLIENTS, WARM_UP_S = 1000, 2
 # A core that has less than this to spare is taken for full.
 FULL = 0.9
+# Other work on the cores, in cores, that spoils a row.
+OTHERS = 0.2
 
 # Nobody is turned away here, in whatever row: who finds no thread free waits.
 QUEUE = ("--queue-size", "20000", "--queue-timeout", "60s")
@@ -102,6 +115,8 @@ class Measured:
     pss_bytes: int
     server_s: float
     client_s: float
+    # What anything else on these cores has taken.
+    others_s: float
 
     @property
     def rate(self) -> float:
@@ -150,7 +165,7 @@ def read_seen(text: str) -> Seen:
 
 def put(server: Server, clients: int, seconds: int) -> Measured:
     """Put the clients on the server for that long."""
-    server_before, client_before = server.cpu_seconds(), ended_children_s()
+    server_before, client_before, busy_before = server.cpu_seconds(), ended_children_s(), busy_s()
     with on_core(LOAD_CPU):
         process = subprocess.Popen(
             client_command(server.port, clients, seconds), stdout=subprocess.PIPE, text=True
@@ -161,18 +176,27 @@ def put(server: Server, clients: int, seconds: int) -> Measured:
     text, _ = process.communicate(timeout=60)
     if process.returncode != 0:
         raise ServerFailed(f"the client failed: {text.strip()}")
-    return Measured(
-        seen=read_seen(text),
-        pss_bytes=pss,
-        server_s=server.cpu_seconds() - server_before,
-        client_s=ended_children_s() - client_before,
-    )
+    server_s = server.cpu_seconds() - server_before
+    client_s = ended_children_s() - client_before
+    others_s = max(0.0, busy_s() - busy_before - server_s - client_s)
+    return Measured(read_seen(text), pss, server_s, client_s, others_s)
 
 
 def ended_children_s() -> float:
     """Processor time of the children that have ended: of clients, while the server runs."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def busy_s() -> float:
+    """Time that the cores of server and clients have spent on processes, or were denied by the host."""
+    ticks = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *figures = line.split()
+        if name in {f"cpu{SERVER_CPU}", f"cpu{LOAD_CPU}"}:
+            user, nice, system, _idle, _iowait, _irq, _softirq, steal = map(int, figures[:8])
+            ticks += user + nice + system + steal
+    return ticks / TICKS_PER_SECOND
 
 
 def measure(row: Row, clients: int, seconds: int) -> Measured:
@@ -202,8 +226,10 @@ def limited_by(row: Row, measured: Measured, clients: int) -> str:
         return f"its threads: {row.threads:,} / {WAIT_S} s = {row.threads / WAIT_S:,.0f} a second"
     if measured.rate > 0.8 * clients / WAIT_S:
         return f"the wait itself: {clients:,} / {WAIT_S} s = {clients / WAIT_S:,.0f} a second"
-    share = f"{measured.server_share:.0%} and {measured.client_share:.0%}"
-    return f"none of its own: server's and clients' core are busy {share}"
+    if (share := measured.others_s / measured.seen.seconds) > OTHERS:
+        return f"other work on this machine, which took {share:.1f} cores: run it again when it is quiet"
+    shares = f"{measured.server_share:.0%} and {measured.client_share:.0%}"
+    return f"nothing that shows: server and clients take {shares} of their cores"
 
 
 def cells(row: Row, measured: Measured, clients: int) -> list[str]:
