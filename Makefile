@@ -9,7 +9,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model test-python test-pythons lint bench conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model test-python test-pythons lint bench demo-concurrency soak conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -55,6 +55,12 @@ lint: build $(VENV)/.tests-installed ## formatting, lints, types, stubs and boun
 
 bench: build ## measure against the limit and the peers (see bench/README.md)
 	$(PYTHON) bench/run.py
+
+demo-concurrency: build ## the same code and 5,000 clients under each way to wait, as a table
+	$(BIN)/python tools/demo_concurrency.py
+
+soak: build $(VENV)/.tests-installed ## random load for SECONDS (60) on each host: is anything left behind?
+	PYTHONPATH=.:tests $(BIN)/python -m soak --seconds $(SECONDS) $(SOAK)
 
 conformance: build ## run the conformance suite on this build and print its table
 	$(BIN)/python -m conformance --name tidegate -- $(BIN)/tidegate --bind 127.0.0.1:{port} {app}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -28,6 +31,15 @@ def django():
     with Server("django_single:application", cwd=EXAMPLES) as server:
         yield server
         assert server.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def backend():
+    command = [sys.executable, "backend.py", "--port", "0"]
+    with subprocess.Popen(command, cwd=EXAMPLES, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
 
 
 def test_ticks_arrive_whole_and_in_order(streaming):
@@ -83,3 +95,26 @@ def test_django_in_one_file_greets_and_counts(django):
 def test_django_refuses_a_host_that_is_not_its_own(django):
     with django.connect() as wire:
         assert wire.ask("GET", "/", host="elsewhere.example").status == 400
+
+
+@pytest.mark.parametrize("flags", [("--threads", "1"), ("--threads", "200"), ("--concurrency", "greenlets")])
+def test_a_page_of_two_slow_backends_is_the_same_under_every_host(backend, flags):
+    with Server("slow_backends:app", cwd=EXAMPLES, options=flags, env={"BACKEND": backend}) as server:
+
+        def page(_: int) -> object:
+            with Client() as session:
+                return session.get(server.url("/")).json()
+
+        with ThreadPoolExecutor(8) as clients:
+            pages = list(clients.map(page, range(8)))
+        assert pages == [{"high_water": "11:42", "port": "Cuxhaven", "wind": "NW 5"}] * 8
+        assert server.complaints() == []
+
+
+def test_a_backend_that_does_not_answer_is_said_to_the_client():
+    # The port of the discard protocol, where nobody listens.
+    with Server("slow_backends:app", cwd=EXAMPLES, env={"BACKEND": "http://127.0.0.1:9"}) as server:
+        with Client() as session:
+            answer = session.get(server.url("/"))
+        assert answer.status_code == 502
+        assert "has not answered" in answer.json()["error"]

@@ -1,0 +1,109 @@
+"""One server from its start to its judgement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from soak import load
+from soak.holdings import REST_WITHIN_S, at_rest, look
+from soak.load import Length, Outcome
+from support.server import Server
+
+APP = "apps.soak:application"
+
+# Memory that a server may take beyond what a warm-up has taken: fragments, the high-water marks of buffers.
+# What leaks goes on growing and passes it: at 20 bytes for each request, within ten minutes.
+GROWTH_MAX_KIB = 8 * 1024
+# The same for the number of Python's objects.
+BLOCKS_GROWTH_MAX = 5000
+
+
+@dataclass(frozen=True)
+class Host:
+    """A way to run the server."""
+
+    options: tuple[str, ...]
+    # Whether it admits so little that some requests must get a 503.
+    sheds: bool = False
+
+
+# Threads that have nothing to do end after a second, so that one that stays shows. Nothing waits long enough
+# for its turn to be turned away, but where a host is to shed.
+BRIEF = ("--thread-idle-timeout", "1s")
+PATIENT = ("--queue-timeout", "60s")
+ADMIT_LITTLE = ("--max-concurrency", "10", "--queue-size", "30", "--queue-timeout", "300ms")
+# One heap for all threads. By default glibc gives each thread an arena of its own, and what is free in one is
+# of no use to another: a hundred MiB come and stay that nobody holds, among which a leak would not be seen.
+ENVIRON = {"MALLOC_ARENA_MAX": "1"}
+HOSTS = {
+    "threads": Host(("--threads", "50", *BRIEF, *PATIENT)),
+    "greenlets": Host(("--concurrency", "greenlets", *BRIEF, *PATIENT)),
+    "crowded-threads": Host(("--threads", "50", *BRIEF, *ADMIT_LITTLE), sheds=True),
+    "crowded-greenlets": Host(("--concurrency", "greenlets", *BRIEF, *ADMIT_LITTLE), sheds=True),
+}
+
+
+def soak(
+    host: Host,
+    seed: str,
+    warm_up: Length,
+    length: Length,
+    say: Callable[[str], None],
+    *,
+    app: str = APP,
+    rest_within_s: float = REST_WITHIN_S,
+) -> list[str]:
+    """Run the load on a new server; return what was wrong, which should be nothing."""
+    with Server(app, options=host.options, env=ENVIRON) as server:
+        # The first request loads and starts what is loaded and started once.
+        look(server)
+        start = look(server)
+        say(f"start:   {start}")
+        warming = load.put(server.addresses[0], f"{seed}/warm-up", warm_up, sheds=host.sheds)
+        warm = at_rest(server, start, rest_within_s)
+        say(f"warm:    {warm}")
+        began = time.monotonic()
+        outcome = load.put(server.addresses[0], seed, length, sheds=host.sheds)
+        took_s = time.monotonic() - began
+        end = at_rest(server, start, rest_within_s)
+        say(f"end:     {end}")
+        say(f"load:    {described(outcome, took_s)}")
+        wrong = [*warming.mistakes, *outcome.mistakes, *end.more_than(start)]
+        for name, growth, most in (
+            ("RSS in KiB", end.rss_kib - warm.rss_kib, GROWTH_MAX_KIB),
+            ("Python's blocks", end.blocks - warm.blocks, BLOCKS_GROWTH_MAX),
+        ):
+            if growth > most:
+                wrong.append(f"{name}: grew by {growth} since the warm-up, more than {most}")
+        if host.sheds and not outcome.tally.shed:
+            wrong.append("nothing was turned away, although little was admitted")
+        if (status := server.stop()) != 0:
+            wrong.append(f"exit status {status}")
+        wrong += [f"in the log: {line}" for line in server.complaints()]
+    return wrong
+
+
+def described(outcome: Outcome, took_s: float) -> str:
+    """A line or two on what the clients did."""
+    tally = outcome.tally
+    visits = ", ".join(f"{name} {count}" for name, count in sorted(outcome.visits.items()))
+    return (
+        f"{tally.answered} answered rightly, {tally.shed} turned away, {tally.given_up} given up "
+        f"in {took_s:.0f} s ({tally.answered / took_s:.0f} a second)\n         {visits}"
+    )
+
+
+def soak_all(names: Sequence[str], seed: str, warm_up: Length, length: Length) -> bool:
+    """Soak one host after the other, print what was wrong, and return whether nothing was."""
+    clean = True
+    for name in names:
+        print(f"{name}: {' '.join(HOSTS[name].options)}", flush=True)
+        wrong = soak(HOSTS[name], seed, warm_up, length, partial(print, flush=True))
+        for line in wrong:
+            print(f"WRONG:   {line}")
+        print(f"{name}: {'nothing left behind' if not wrong else f'{len(wrong)} things wrong'}\n", flush=True)
+        clean = clean and not wrong
+    return clean
