@@ -22,7 +22,7 @@ class Cancelled:
     """
 
     def is_set(self) -> bool:
-        """Tell whether the client has closed its side or is lost, as far as the system knows at this moment."""
+        """Tell whether the client has closed its side or is lost, as far as the system knows now."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the client has left, for ``timeout`` seconds at the longest, and tell whether it has.
@@ -31,10 +31,10 @@ class Cancelled:
         """
 
     def add_callback(self, callback: Callable[[], object], /) -> None:
-        """Have ``callback()`` called once when the client leaves, at once if it has left; not after the request.
+        """Have ``callback()`` called once when the client leaves, or at once if it has left.
 
-        It is called on another thread, or in another greenlet, than the request's, while that goes on: a place
-        to cancel a query, not to work in. What it raises is logged.
+        It is called on another thread, or in another greenlet, than the request's, while that goes on, and not
+        when it is over: a place to cancel a query, not to work in. What it raises is logged.
         """
 
 class ClientLeft(BaseException):

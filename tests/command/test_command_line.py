@@ -184,7 +184,8 @@ def test_the_banner_says_version_address_interface_host_and_pid():
     with Server("apps.engine_probe:application") as server:
         line = server.log.splitlines()[0]
         assert line == (
-            f"tidegate 0.1.0 listening on http://127.0.0.1:{server.port} (wsgi, threads 200, pid {server.pid})"
+            f"tidegate 0.1.0 listening on http://127.0.0.1:{server.port}"
+            f" (wsgi, threads 200, pid {server.pid})"
         )
 
 

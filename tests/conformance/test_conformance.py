@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TIDEGATE = Path(sys.executable).with_name("tidegate")
 
-# What a server cannot do that has the whole body in before it runs the application: ask for it late, or not at
-# all. PEP 3333 and RFC 9110 allow both ways, and the suite calls these rules advice.
+# What a server cannot do that has the whole body in before it runs the application: ask for it late, or not
+# at all. PEP 3333 and RFC 9110 allow both ways, and the suite calls these rules advice.
 WANT_LAZY_READING = {"PEP-25b", "PEP-25c", "EX02", "CL07"}
 
 

@@ -26,7 +26,7 @@ def resident_kib(pid: int) -> int:
     raise AssertionError("no VmRSS")
 
 
-# Whatever requests run on, connections behave the same; bodies are read as they come unless a test says otherwise.
+# Whatever requests run on, connections behave the same. Here bodies are read as they come.
 HOSTS = {
     "inline": ["--threads", "1"],
     "threads": ["--threads", "20", "--request-buffering", "off"],
@@ -37,7 +37,15 @@ HOSTS = {
 @pytest.fixture(scope="module", params=HOSTS)
 def hasty(request):
     """A server whose deadlines pass in moments."""
-    options = [*HOSTS[request.param], "--head-timeout", "0.5", "--keep-alive-timeout", "0.5", "--write-timeout", "0.5"]
+    options = [
+        *HOSTS[request.param],
+        "--head-timeout",
+        "0.5",
+        "--keep-alive-timeout",
+        "0.5",
+        "--write-timeout",
+        "0.5",
+    ]
     options += ["--body-timeout", "0.5", "--body-rate-min", "1000"]
     with Server(APP, options=options) as server:
         yield server
@@ -425,7 +433,14 @@ def test_a_steady_reader_is_not_cut_because_the_application_was_busy():
         assert sum(received) > size
 
 
-@pytest.mark.parametrize(("host", "text"), [("inline", "a signal handler failed"), ("threads", "a signal handler failed"), ("greenlets", "too late")])
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("inline", "a signal handler failed"),
+        ("threads", "a signal handler failed"),
+        ("greenlets", "too late"),
+    ],
+)
 def test_a_signal_handler_that_raises_between_requests_does_not_end_the_server(host, text):
     with Server("apps.own_signal:application", options=HOSTS[host]) as server:
         os.kill(server.pid, signal.SIGUSR2)

@@ -90,7 +90,15 @@ def test_a_greenlet_whose_client_has_left_can_be_ended():
 
 
 def test_threads_cannot_be_ended_and_the_setting_says_so():
-    command = [sys.executable, "-m", "tidegate", "--cancel-on-disconnect", "--bind", "127.0.0.1:0", "apps.departures"]
+    command = [
+        sys.executable,
+        "-m",
+        "tidegate",
+        "--cancel-on-disconnect",
+        "--bind",
+        "127.0.0.1:0",
+        "apps.departures",
+    ]
     run = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=30, check=False)
     assert run.returncode == 2
     assert "--cancel-on-disconnect" in run.stderr and "greenlets" in run.stderr
