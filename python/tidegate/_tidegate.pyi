@@ -33,7 +33,7 @@ class Cancelled:
     def add_callback(self, callback: Callable[[], object], /) -> None:
         """Have ``callback()`` called once when the client leaves, or at once if it has left.
 
-        It is called on another thread, or in another greenlet, than the request's, while that goes on, and not
+        It is called on another thread, or in another greenlet, than the request's while that goes on, and not
         when it is over: a place to cancel a query, not to work in. What it raises is logged.
         """
 

@@ -32,6 +32,7 @@ impl Calls {
     }
 
     /// Begins the call that answers `exchange`.
+    #[inline(never)]
     pub(crate) fn begin(self: &Arc<Self>, py: Python<'_>, exchange: Exchange) -> PyResult<Object<Call>> {
         let state = State { exchange: Some(exchange), head: None, started: false, head_sent: false };
         self.call.object(py, Call { state: Mutex::new(state), calls: self.clone() })

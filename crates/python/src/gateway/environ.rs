@@ -158,6 +158,8 @@ impl Environs {
     }
 
     /// The environ of one request, its `wsgi.input` still the empty one.
+    // Apart, so that its place on the stack is not kept while the application runs: a greenlet that waits keeps a copy of its stack.
+    #[inline(never)]
     pub(crate) fn build<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<Bound<'py, PyDict>> {
         let names = &self.names;
         let head = exchange.head();

@@ -118,6 +118,7 @@ impl Wsgi {
         }
     }
 
+    #[inline(never)]
     fn send_body(&self, py: Python<'_>, call: &Call, body: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Ok(list) = body.cast_exact::<PyList>() {
             return self.send_blocks(py, call, list.iter());
@@ -211,6 +212,8 @@ impl Wsgi {
     }
 
     /// Answers for an application that did not, as far as the client can still be told.
+    #[cold]
+    #[inline(never)]
     fn fail(&self, py: Python<'_>, call: &Call, error: &PyErr) {
         let head_sent = call.head_sent();
         let Some(mut exchange) = call.take_exchange() else { return };

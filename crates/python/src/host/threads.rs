@@ -48,8 +48,10 @@ const LOOKS_BUSY: u32 = 10;
 /// Looks without any call before the monitor sleeps.
 const LOOKS_IDLE: u32 = 50;
 
-/// How long calls count as blocking after one was seen to.
+/// How long calls count as blocking after one was seen to; twice as long each time that it proves true again, as finding out holds
+/// everybody up for a moment.
 const EAGER_MS: u64 = 100;
+const EAGER_MAX_MS: u64 = 1_600;
 
 /// How often signals are looked for when Python does not tell of them.
 const LOOK_FOR_SIGNALS_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -582,6 +584,7 @@ impl ThreadsHost {
     /// The monitor's life: it looks whether the leader's call blocks.
     fn watch_calls(&self) {
         let (mut seen, mut asleep, mut long, mut idle) = (None, 0, 0, 0);
+        let (mut eager_ms, mut eager_until_ms) = (EAGER_MS, 0);
         while !self.ending.load(Ordering::Acquire) {
             let now = self.leadership.current();
             if now.is_none() {
@@ -601,7 +604,11 @@ impl ThreadsHost {
                 && self.promote(call)
                 && blocks
             {
-                self.eager_until_ms.store(self.since_epoch_ms() + EAGER_MS, Ordering::Relaxed);
+                let now_ms = self.since_epoch_ms();
+                let again = now_ms < eager_until_ms + eager_ms;
+                eager_ms = if again { (eager_ms * 2).min(EAGER_MAX_MS) } else { EAGER_MS };
+                eager_until_ms = now_ms + eager_ms;
+                self.eager_until_ms.store(eager_until_ms, Ordering::Relaxed);
             }
             if idle < LOOKS_IDLE {
                 std::thread::sleep(LOOK_EVERY);
