@@ -23,8 +23,8 @@ pub(crate) enum Kind {
     Switch(fn(&mut Settings) -> &mut bool),
     /// A time, its range in milliseconds; 0 and the word `off` mean none where that is allowed.
     Duration { range: Range, can_be_off: bool, field: NumberField },
-    /// A number of bytes; the word `unlimited` means none where that is allowed.
-    Size { range: Range, can_be_unlimited: bool, field: NumberField },
+    /// A number of bytes; this word, where there is one, means that none is set.
+    Size { range: Range, none: Option<&'static str>, field: NumberField },
     /// A number; the note says what else a reader of an error line should know.
     Count { range: Range, note: &'static str, field: NumberField },
     /// One word of a few.
@@ -40,8 +40,6 @@ pub(crate) enum Kind {
 
 /// The word for no deadline.
 const OFF: &str = "off";
-/// The word for no limit.
-const UNLIMITED: &str = "unlimited";
 
 impl Kind {
     /// Reads a value and puts it into its field.
@@ -59,7 +57,7 @@ impl Kind {
                 }
                 number => range.put(number, value::shown_duration, field, settings)?,
             },
-            Self::Size { can_be_unlimited: true, field, .. } if is_word(typed, UNLIMITED) => {
+            Self::Size { none: Some(word), field, .. } if is_word(typed, word) => {
                 (field.put)(settings, None);
             }
             Self::Size { range, field, .. } => {
@@ -85,9 +83,10 @@ impl Kind {
             Self::Duration { field, .. } => {
                 Value::Text((field.get)(settings).map_or_else(|| OFF.into(), value::shown_duration))
             }
-            Self::Size { field, .. } => {
-                Value::Text((field.get)(settings).map_or_else(|| UNLIMITED.into(), value::shown_size))
-            }
+            Self::Size { none, field, .. } => Value::Text(match (field.get)(settings) {
+                Some(number) => value::shown_size(number),
+                None => (*none)?.into(),
+            }),
             Self::Count { field, .. } => Value::Int((field.get)(settings)?.try_into().ok()?),
             Self::Choice(field) => Value::Text(field(&mut settings.clone()).word().into()),
             Self::Special { get, .. } => get(settings)?,
@@ -104,11 +103,11 @@ impl Kind {
                 let off = if *can_be_off { ", or 0 or \"off\" for none" } else { "" };
                 format!("{least} to {most} (seconds, or with ms, s, m, h){off}")
             }
-            Self::Size { range, can_be_unlimited, .. } => {
+            Self::Size { range, none, .. } => {
                 let Range(least, most) = *range;
                 let (least, most) = (value::shown_size(least), value::shown_size(most));
-                let unlimited = if *can_be_unlimited { ", or \"unlimited\"" } else { "" };
-                format!("{least} to {most} (bytes, or with KiB, MiB, GiB){unlimited}")
+                let none = none.map_or_else(String::new, |word| format!(", or \"{word}\""));
+                format!("{least} to {most} (bytes, or with KiB, MiB, GiB){none}")
             }
             Self::Count { range: Range(least, most), note, .. } if least == most => {
                 format!("{least} ({note})")

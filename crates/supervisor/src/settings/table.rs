@@ -287,11 +287,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Running,
         kind: Kind::Size {
             range: Range(64 * KIB, GIB),
-            can_be_unlimited: false,
+            none: Some("system"),
             field: number_or_none!(thread_stack_size),
         },
+        default: Some("system"),
         help: "Size of the threads' stacks.",
-        doc: "Without it, as `threading.stack_size` and the system have it (8 MiB of addresses on most; memory is taken as it is used). \
+        doc: "system: as `threading.stack_size` and the system have it (8 MiB of addresses on most; memory is taken as it is used). \
               Rounded up to whole pages.",
         ..PLAIN
     },
@@ -356,7 +357,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Running,
         kind: Kind::Switch(|s| &mut s.cancel_on_disconnect),
         default: Some("false"),
-        help: "Raise tidegate.ClientLeft in the greenlet of a request whose client has left.",
+        help: "Raise tidegate.ClientLeft in greenlets whose clients have left.",
         doc: "At the next point where it waits; for greenlets only. Every application can look at environ['tidegate.cancelled'] instead.",
         ..PLAIN
     },
@@ -414,7 +415,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "body-rate-min",
         category: Category::Times,
-        kind: Kind::Size { range: Range(0, GIB), can_be_unlimited: false, field: number!(body_rate_min) },
+        kind: Kind::Size { range: Range(0, GIB), none: None, field: number!(body_rate_min) },
         default: Some("500"),
         help: "Bytes per second that keep --body-timeout from running out.",
         doc: "0 makes --body-timeout the whole time that a body has.",
@@ -437,11 +438,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "head-size-max",
         category: Category::Sizes,
-        kind: Kind::Size {
-            range: Range(256, 16 * MIB),
-            can_be_unlimited: false,
-            field: number!(head_size_max),
-        },
+        kind: Kind::Size { range: Range(256, 16 * MIB), none: None, field: number!(head_size_max) },
         default: Some("64KiB"),
         help: "Largest head of a request, in all.",
         doc: "More is answered with 431. Cookies and tokens of single sign-on reach tens of kilobytes, and a limit below that of the \
@@ -451,11 +448,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "line-size-max",
         category: Category::Sizes,
-        kind: Kind::Size {
-            range: Range(128, 16 * MIB),
-            can_be_unlimited: false,
-            field: number!(line_size_max),
-        },
+        kind: Kind::Size { range: Range(128, 16 * MIB), none: None, field: number!(line_size_max) },
         default: Some("16KiB"),
         help: "Longest line in a request's head.",
         doc: "More is answered with 414 for the request line and with 431 for a field. RFC 9112 section 3 asks servers to take \
@@ -476,7 +469,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Sizes,
         kind: Kind::Size {
             range: Range(0, i64::MAX as u64),
-            can_be_unlimited: true,
+            none: Some("unlimited"),
             field: number_or_none!(body_size_max),
         },
         default: Some("1GiB"),
@@ -488,11 +481,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "chunk-extension-size-max",
         category: Category::Sizes,
-        kind: Kind::Size {
-            range: Range(0, MIB),
-            can_be_unlimited: false,
-            field: number!(chunk_extension_size_max),
-        },
+        kind: Kind::Size { range: Range(0, MIB), none: None, field: number!(chunk_extension_size_max) },
         default: Some("16KiB"),
         help: "Most bytes of chunk extensions in a body.",
         doc: "More is answered with 400. Nobody uses them, but each is work without data.",
@@ -501,7 +490,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "trailer-size-max",
         category: Category::Sizes,
-        kind: Kind::Size { range: Range(0, MIB), can_be_unlimited: false, field: number!(trailer_size_max) },
+        kind: Kind::Size { range: Range(0, MIB), none: None, field: number!(trailer_size_max) },
         default: Some("8KiB"),
         help: "Largest trailer section of a chunked body.",
         doc: "More is answered with 400.",
@@ -519,11 +508,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "pipeline-size-max",
         category: Category::Sizes,
-        kind: Kind::Size {
-            range: Range(KIB, 16 * MIB),
-            can_be_unlimited: false,
-            field: number!(pipeline_size_max),
-        },
+        kind: Kind::Size { range: Range(KIB, 16 * MIB), none: None, field: number!(pipeline_size_max) },
         default: Some("64KiB"),
         help: "Most bytes of further requests held while one is served.",
         doc: "A client that pipelines more waits until its requests have been answered; nothing is lost.",
@@ -532,11 +517,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "body-memory-max",
         category: Category::Sizes,
-        kind: Kind::Size {
-            range: Range(4 * KIB, GIB),
-            can_be_unlimited: false,
-            field: number!(body_memory_max),
-        },
+        kind: Kind::Size { range: Range(4 * KIB, GIB), none: None, field: number!(body_memory_max) },
         default: Some("256KiB"),
         help: "Most bytes of a request's body held in memory.",
         doc: "A body up to this size is in before the application starts. Of a larger one, this much is read ahead of the \
