@@ -63,7 +63,8 @@ fn without_anything_else_the_defaults_are_in_force() {
     assert_eq!(settings.unix_socket_mode, 0o660);
     assert_eq!(settings.backlog, 2_048);
     assert_eq!(settings.connections_max, 16_384);
-    assert_eq!((settings.workers, settings.threads), (1, 1));
+    assert_eq!((settings.workers, settings.threads), (1, 200));
+    assert_eq!(settings.concurrency_max(), 200);
     assert_eq!(settings.graceful_timeout_ms, 30_000);
     assert_eq!(settings.head_timeout_ms, 10_000);
     assert_eq!(settings.keep_alive_timeout_ms, 75_000);
