@@ -268,6 +268,26 @@ def test_a_huge_unread_body_closes_the_connection_after_the_answer(server):
         assert (answer.body, answer.headers["Connection"]) == (b"hello", "close")
 
 
+def test_many_stalled_uploads_together_stay_within_bounds():
+    count, size = 500, 250_000
+    with Server(APP, options=["--body-timeout", "60"]) as server, contextlib.ExitStack() as stack:
+        with server.connect() as wire:
+            assert wire.ask("GET", "/").status == 200
+        before = resident_kib(server.pid)
+        wires = [stack.enter_context(server.connect()) for _ in range(count)]
+        for wire in wires:
+            wire.send(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+            wire.send(b"x" * (size - 1))
+        with server.connect() as wire:
+            assert wire.ask("GET", "/").status == 200
+        # 122 MiB are on their way; half of that may be here, beside what the allocator makes of it.
+        assert resident_kib(server.pid) - before < 96 * 1024
+        for wire in wires:
+            wire.send(b"x")
+        for wire in wires:
+            assert wire.answer().body == b"%d" % size
+
+
 def test_unix_socket_with_its_mode(tmp_path):
     path = tmp_path / "a.sock"
     with Server(APP, binds=[f"unix:{path}"], options=["--unix-socket-mode", "0640"]) as server:

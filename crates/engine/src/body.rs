@@ -78,15 +78,20 @@ impl Body {
         &mut self.bytes
     }
 
-    /// Moves what is in memory to the temporary file. For a body of which nothing has been taken.
-    pub(crate) fn spill(&mut self) -> io::Result<()> {
+    /// Moves what is in memory to the temporary file, and gives the memory back too if it is scarce. For a body of which nothing has been
+    /// taken.
+    pub(crate) fn spill(&mut self, scarce: bool) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(BodyFile { file: tempfile::tempfile()?, written: 0, read: 0 }),
         };
         file.file.write_all_at(&self.bytes, file.written)?;
         file.written += self.bytes.len() as u64;
-        self.bytes.clear();
+        if scarce {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.clear();
+        }
         Ok(())
     }
 

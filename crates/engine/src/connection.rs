@@ -16,6 +16,7 @@
 //! nothing is left to do, which is the common path. What waits its turn (Queued) is moved on by the gate in admission.rs. Both hold the core's lock, for short and never while application code runs.
 
 use std::any::Any;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use std::{fmt, io};
@@ -45,6 +46,11 @@ pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
 /// reset (RFC 9112 section 9.6).
 const LINGER_MS: Millis = 2_000;
 const LINGER_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes of request bodies that all connections together hold in memory before each is held to [`BODY_SHARE`] of its own: a thousand uploads
+/// at once are no reason to run out of it.
+const BODIES_MEMORY_MAX: usize = 64 * 1024 * 1024;
+const BODY_SHARE: usize = 16 * 1024;
 
 /// How long idle connections stay when a drain begins: their next request may be on its way.
 const DRAIN_IDLE_MS: Millis = 250;
@@ -117,6 +123,8 @@ pub(crate) struct Core {
     progress_ms: Millis,
     pub(crate) body_clock: BodyClock,
     dropped: u64,
+    /// How many bytes of the body are in the count of all bodies.
+    counted: usize,
     /// When the reactor will look next.
     scheduled_ms: Millis,
 }
@@ -153,6 +161,7 @@ impl Connection {
             progress_ms: now_ms,
             body_clock: BodyClock::Stopped { left_us: NEVER },
             dropped: 0,
+            counted: 0,
             scheduled_ms: NEVER,
         };
         Self {
@@ -180,6 +189,17 @@ impl Connection {
 
     fn mark_left(&self) {
         self.left.set();
+    }
+
+    /// Bytes of this request's body that may be in memory now.
+    fn body_memory_max(&self) -> usize {
+        let most = self.shared.settings.body_memory_max;
+        if self.is_crowded() { most.min(BODY_SHARE) } else { most }
+    }
+
+    /// Bodies have as much memory as all of them may.
+    fn is_crowded(&self) -> bool {
+        self.shared.bodies_held.load(Ordering::Relaxed) > BODIES_MEMORY_MAX
     }
 
     fn settings(&self) -> &Settings {
@@ -262,7 +282,25 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let counted = self.core.get_mut().unwrap_or_else(PoisonError::into_inner).counted;
+        self.shared.bodies_held.fetch_sub(counted, Ordering::Relaxed);
+    }
+}
+
 impl Core {
+    /// Brings what this body has in memory into the count of all bodies.
+    pub(crate) fn count_body(&mut self, shared: &Shared) {
+        let held = self.body.held();
+        if held > self.counted {
+            shared.bodies_held.fetch_add(held - self.counted, Ordering::Relaxed);
+        } else if held < self.counted {
+            shared.bodies_held.fetch_sub(self.counted - held, Ordering::Relaxed);
+        }
+        self.counted = held;
+    }
+
     /// What the reactor has to do after a look.
     fn looked(&mut self, settings: &Settings, more: bool) -> Looked {
         if self.phase == Phase::Closed {
@@ -311,10 +349,15 @@ impl Core {
         loop {
             let in_body = matches!(self.phase, Phase::Gathering | Phase::Serving);
             if in_body {
-                let room = connection.settings().body_memory_max.saturating_sub(self.body.held());
+                let room = connection.body_memory_max().saturating_sub(self.body.held());
                 let ended = self.body.complete || self.body.fault.is_some();
+                self.count_body(&connection.shared);
                 if room == 0 && !ended && self.must_be_whole(connection.settings()) {
-                    if let Err(error) = self.body.spill() {
+                    let scarce = connection.is_crowded();
+                    if scarce {
+                        self.http.shrink();
+                    }
+                    if let Err(error) = self.body.spill(scarce) {
                         log::error!("a request body cannot be kept in a temporary file: {error}");
                         self.body.fault = Some(BodyFault::Storage(error.kind()));
                     }
@@ -594,6 +637,7 @@ impl Core {
         self.phase = Phase::Waiting;
         self.served_one = true;
         self.body = Body::default();
+        self.count_body(&connection.shared);
         self.dropped = 0;
         self.since_ms = now_ms;
         self.idle_until_ms = now_ms + connection.settings().keep_alive_timeout_ms;

@@ -178,6 +178,7 @@ impl Exchange {
             core.send_continue(&self.connection, now_ms);
             BodyRead::Wait
         };
+        core.count_body(&self.connection.shared);
         self.attend(&core);
         read
     }

@@ -1,7 +1,7 @@
 //! What a reactor shares with its connections, its exchanges and whoever stops it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::access_log::AccessLog;
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) gate: Gate,
+    /// Bytes of request bodies in memory, of all connections.
+    pub(crate) bodies_held: AtomicUsize,
     lifecycle: AtomicU8,
     /// Connections that an exchange has changed and the reactor must look at.
     attention: Mutex<Vec<Arc<Connection>>>,
@@ -38,6 +40,7 @@ impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
             gate: Gate::new(settings.concurrency_max, settings.queue_size_max),
+            bodies_held: AtomicUsize::new(0),
             settings,
             access_log,
             lifecycle: AtomicU8::new(Lifecycle::Serving as u8),

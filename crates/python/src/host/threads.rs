@@ -12,6 +12,7 @@
 //! whoever has a permit finds a thread. What waits for a permit waits in the engine.
 
 use std::cell::Cell;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::iter;
 use std::os::fd::OwnedFd;
@@ -303,15 +304,18 @@ impl ThreadsHost {
         first: Arc<Mutex<First>>,
     ) -> PyResult<()> {
         let (host, gateway) = (self.clone(), gateway.clone());
+        let name = format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
+        let system_name = CString::new(name.as_str())?;
         let body = PyCFunction::new_closure(py, None, None, move |arguments, _| {
             let given = std::mem::replace(&mut *lock(&first), First::Taken);
             if let First::Given(role) = given {
+                name_thread(&system_name);
                 host.live(arguments.py(), &gateway, role);
             }
         })?;
         let options = PyDict::new(py);
         options.set_item("target", body)?;
-        options.set_item("name", format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1))?;
+        options.set_item("name", &name)?;
         // The server ends them itself; the interpreter is not to wait for one that hangs.
         options.set_item("daemon", true)?;
         let threading = py.import("threading")?;
@@ -667,6 +671,15 @@ fn thread_number() -> i32 {
     return rustix::thread::gettid().as_raw_pid();
     #[cfg(not(target_os = "linux"))]
     0
+}
+
+/// Tells the system, for `top -H` and the like, as Python does from 3.14 on.
+fn name_thread(name: &CStr) {
+    #[cfg(target_os = "linux")]
+    // A name that is not taken is missed by nobody.
+    let _ = rustix::thread::set_name(name);
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
 }
 
 /// Whether a thread of this process waits for something, rather than runs or would like to (proc(5)). Where the system does not

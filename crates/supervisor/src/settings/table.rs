@@ -520,8 +520,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Size { range: Range(4 * KIB, GIB), none: None, field: number!(body_memory_max) },
         default: Some("256KiB"),
         help: "Most bytes of a request's body held in memory.",
-        doc: "A body up to this size is in before the application starts. Of a larger one, this much is read ahead of the \
-              application, and the client waits.",
+        doc: "A body up to this size is in before the application starts. Of a larger one, the rest goes to a temporary file or waits with the \
+              client, as --request-buffering says. When the bodies of all clients together hold 64 MiB, each may hold 16 KiB.",
         ..PLAIN
     },
     Setting {
