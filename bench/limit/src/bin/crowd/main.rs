@@ -1,0 +1,170 @@
+//! Many connections at once, over a mix of paths: what each waits, by path, by status and by time.
+//!
+//! `crowd PORT closed CONNECTIONS SECONDS PATH[=WEIGHT]...`: each connection sends its next request when it has the
+//! answer to the one before, until the time is over; with 0 seconds, one request each.
+//!
+//! `crowd PORT open CONNECTIONS RATE:SECONDS[,RATE:SECONDS...] PATH[=WEIGHT]...`: requests arrive at a rate, whatever
+//! the server does with those before, as they do from people who do not know of each other; each takes a free
+//! connection, of at most that many. The wait counts from the arrival, so that a server that stands still is charged
+//! with all that arrived meanwhile.
+//!
+//! What is in flight at the end is waited for and counted. The result is one object of JSON. `wrk` does neither: it
+//! takes one path without a script, has no rate, and drops what is in flight at the end, the slowest first.
+
+mod connection;
+mod plan;
+mod report;
+
+use std::env;
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use connection::{Connection, Outcome};
+use plan::{Arrivals, Pace, Plan};
+use report::{Answer, Record};
+
+/// How long an answer is waited for after the last arrival; what is out then counts as unanswered.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// More than the wakes of a turn hardly ever are; the rest comes with the next turn.
+const WAKES_PER_TURN: usize = 1024;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let Some(plan) = Plan::parse(&arguments) else {
+        eprintln!("usage: crowd PORT closed CONNECTIONS SECONDS PATH[=WEIGHT]...");
+        eprintln!("       crowd PORT open CONNECTIONS RATE:SECONDS[,RATE:SECONDS...] PATH[=WEIGHT]...");
+        return ExitCode::from(2);
+    };
+    match Crowd::new(&plan).and_then(Crowd::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("crowd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Crowd<'a> {
+    plan: &'a Plan,
+    epoll: rustix::fd::OwnedFd,
+    connections: Vec<Connection>,
+    /// Indices of connections that have nothing in flight; the last used one is the first taken.
+    free: Vec<usize>,
+    start: Instant,
+    arrivals: Arrivals,
+    records: Vec<Record>,
+    unsent: usize,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(plan: &'a Plan) -> io::Result<Self> {
+        Ok(Self {
+            plan,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            connections: (0..plan.connections).map(|_| Connection::new(plan.port)).collect(),
+            free: (0..plan.connections).rev().collect(),
+            start: Instant::now(),
+            arrivals: Arrivals::new(plan),
+            records: Vec::with_capacity(1 << 18),
+            unsent: 0,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut wakes: Vec<epoll::Event> = Vec::with_capacity(WAKES_PER_TURN);
+        if let Pace::Closed { .. } = self.plan.pace {
+            for _ in 0..self.plan.connections {
+                self.arrive(Duration::ZERO);
+            }
+        }
+        loop {
+            let now = self.start.elapsed();
+            let next = self.arrive_until(now);
+            let in_flight = self.connections.len() - self.free.len();
+            let over = next.is_none() && now >= self.plan.length();
+            if over && (in_flight == 0 || now >= self.plan.length() + PATIENCE) {
+                break;
+            }
+            // A closed loop has no arrivals of its own: it is woken by its answers, and at the end of the patience.
+            let due =
+                next.unwrap_or(self.plan.length() + if in_flight > 0 { PATIENCE } else { Duration::ZERO });
+            self.turn(&mut wakes, due.saturating_sub(now))?;
+        }
+        self.give_up();
+        println!("{}", report::json(self.plan, &self.records, self.unsent));
+        Ok(())
+    }
+
+    /// Lets everything arrive that is due; returns when the next one is.
+    fn arrive_until(&mut self, now: Duration) -> Option<Duration> {
+        while let Some(due) = self.arrivals.due() {
+            if due > now {
+                return Some(due);
+            }
+            self.arrive(due);
+            self.arrivals.advance();
+        }
+        None
+    }
+
+    /// Sends a request that arrived at that time.
+    fn arrive(&mut self, at: Duration) {
+        let path = self.arrivals.pick_path(self.plan);
+        let Some(index) = self.free.pop() else {
+            self.unsent += 1;
+            return;
+        };
+        if let Some(outcome) = self.connections[index].send(&self.epoll, index, self.plan, path, at) {
+            self.finish(index, outcome);
+        }
+    }
+
+    fn turn(&mut self, wakes: &mut Vec<epoll::Event>, wait: Duration) -> io::Result<()> {
+        wakes.clear();
+        let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+        match epoll::wait(&self.epoll, spare_capacity(wakes), Some(&wait)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for wake in wakes.iter() {
+            let Ok(index) = usize::try_from(wake.data.u64()) else { continue };
+            if let Some(outcome) = self.connections[index].ready(&self.epoll, index, self.plan) {
+                self.finish(index, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down how a request ended and, in a closed loop, sends the next one.
+    fn finish(&mut self, index: usize, outcome: Outcome) {
+        let now = self.start.elapsed();
+        self.records.push(Record {
+            path: outcome.path,
+            answer: outcome.answer,
+            arrived: outcome.arrived,
+            waited: now.saturating_sub(outcome.arrived),
+        });
+        self.free.push(index);
+        match self.plan.pace {
+            // A server that is not there would be asked as fast as it refuses; the failure is told, not repeated.
+            Pace::Closed { time } if now < time && outcome.answer != Answer::Failed => self.arrive(now),
+            _ => {}
+        }
+    }
+
+    fn give_up(&mut self) {
+        let now = self.start.elapsed();
+        for connection in &mut self.connections {
+            if let Some((path, arrived)) = connection.abandon() {
+                let waited = now.saturating_sub(arrived);
+                self.records.push(Record { path, answer: Answer::None, arrived, waited });
+            }
+        }
+    }
+}
