@@ -8,8 +8,8 @@ from typing import Literal
 from peers import Work
 from processes import LOAD_CPU, SERVER_CPU
 
-# "hello" is for nearly every server; "work" for those measured by the cost of a request; "wait" for those that
-# can have many requests at once; "overload" for those that can be told how many.
+# "hello" is for nearly every server; "work" for those measured by the cost of a request; "wait" for those
+# that can have many requests at once; "overload" for those that can be told how many.
 Kind = Literal["hello", "work", "wait", "overload"]
 
 # "wrk" counts requests of many connections; "latency" times each request of one; "crowd" has mixes and rates.
