@@ -54,10 +54,10 @@ def verify(load: Load, port: int, *, of_limit: bool) -> None:
 
 
 def warm_up(load: Load, port: int) -> None:
-    """Let a server reach its stride; but one that is to hold many requests once is to be met cold."""
+    """Let a server reach its stride before the window; a closed loop of `crowd` does so by itself."""
     if load.kind == "overload":
         _run([*_crowd(load, port, 1)[:4], f"{CAPACITY // 2}:1", load.path], load.core, 1)
-    elif not load.once:
+    elif load.rates or load.client != "crowd":
         run_client(load, port, 1)
 
 
@@ -152,7 +152,7 @@ def _count_of_crowd(load: Load, seen: dict[str, Any]) -> Count:
         )
     answers = [(status, answer) for path in seen["paths"].values() for status, answer in path.items()]
     return Count(
-        requests=sum(answer["count"] for status, answer in answers if status.isdigit()),
+        requests=seen["requests"],
         requests_per_s=figures.get("goodput")
         or (seen["requests"] / seen["last_answer_s"] if load.once else seen["in_time"] / seen["seconds"]),
         p50_us=served["p50_us"],

@@ -12,7 +12,8 @@ from processes import LOAD_CPU, SERVER_CPU
 # that can have many requests at once; "overload" for those that can be told how many.
 Kind = Literal["hello", "work", "wait", "overload"]
 
-# "wrk" counts requests of many connections; "latency" times each request of one; "crowd" has mixes and rates.
+# "wrk" counts requests of many connections; "latency" times each request of one; "crowd" has mixes and rates,
+# and leaves out the time in which thousands of connections are made.
 Client = Literal["wrk", "latency", "crowd"]
 
 # What a browser sends for a page: with Host, twenty fields.
@@ -98,7 +99,17 @@ def sleepers(connections: int) -> Load:
     """Every connection is answered after 100 ms, again and again."""
     title = f"100 ms sleepers, {connections:,} connections"
     name = f"sleep-{connections}"
-    return Load(name, title, "apps:sleep", "wait", connections, path="/100", at_once=connections)
+    return Load(
+        name,
+        title,
+        "apps:sleep",
+        "wait",
+        connections,
+        client="crowd",
+        path="/100",
+        mix=(("/100", 1),),
+        at_once=connections,
+    )
 
 
 def held(connections: int) -> Load:
@@ -164,7 +175,9 @@ LOADS = (
         "app_backend:call",
         "wait",
         100,
+        client="crowd",
         path="/50",
+        mix=(("/50", 1),),
         at_once=100,
         backend=True,
     ),

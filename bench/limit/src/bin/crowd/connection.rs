@@ -30,8 +30,8 @@ pub struct Connection {
     flight: Option<Flight>,
     /// What has come of the response.
     input: Vec<u8>,
-    /// A response has come on this socket. Only then may a close in place of the next one be the server's timeout for
-    /// idle connections, which crossed the request.
+    /// The socket was there before the request. Only then may a close in place of the response be the server's timeout
+    /// for idle connections, which crossed the request.
     used: bool,
 }
 
@@ -59,6 +59,13 @@ struct NotHttp;
 impl Connection {
     pub fn new(port: u16) -> Self {
         Self { port, socket: None, flight: None, input: Vec::new(), used: false }
+    }
+
+    /// Connects without a request.
+    pub fn open(&mut self, epoll: &OwnedFd, index: usize) {
+        // What fails here fails again with the request, which tells it.
+        self.socket = connect(self.port, epoll, index).ok();
+        self.used = true;
     }
 
     /// Starts a request; returns its end if that is known at once.

@@ -1,15 +1,17 @@
 //! Many connections at once, over a mix of paths: what each waits, by path, by status and by time.
 //!
 //! `crowd PORT closed CONNECTIONS SECONDS PATH[=WEIGHT]...`: each connection sends its next request when it has the
-//! answer to the one before, until the time is over; with 0 seconds, one request each.
+//! answer to the one before. They are made before the first request, and the time begins when every one has had its
+//! first answer: how a server accepts thousands at once is not what is measured. With 0 seconds, one request each.
 //!
 //! `crowd PORT open CONNECTIONS RATE:SECONDS[,RATE:SECONDS...] PATH[=WEIGHT]...`: requests arrive at a rate, whatever
 //! the server does with those before, as they do from people who do not know of each other; each takes a free
 //! connection, of at most that many. The wait counts from the arrival, so that a server that stands still is charged
 //! with all that arrived meanwhile.
 //!
-//! What is in flight at the end is waited for and counted. The result is one object of JSON. `wrk` does neither: it
-//! takes one path without a script, has no rate, and drops what is in flight at the end, the slowest first.
+//! What is in flight at the end is waited for and counted among the waits. The result is one object of JSON. `wrk`
+//! does none of this: it takes one path without a script, has no rate, counts from before it is connected, and drops
+//! what is in flight at the end, the slowest requests first.
 
 mod connection;
 mod plan;
@@ -30,6 +32,12 @@ use report::{Answer, Record};
 
 /// How long an answer is waited for after the last arrival; what is out then counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How many connections a closed loop makes in a second, before its first request. All at once they would overflow the
+/// queue of any listening socket, and the kernel would try again after one second, three, seven, fifteen.
+const CONNECTS_PER_S: u32 = 4_000;
+
+const SETTLING: Duration = Duration::from_millis(300);
 
 /// More than the wakes of a turn hardly ever are; the rest comes with the next turn.
 const WAKES_PER_TURN: usize = 1024;
@@ -58,6 +66,10 @@ struct Crowd<'a> {
     free: Vec<usize>,
     start: Instant,
     arrivals: Arrivals,
+    /// Which connections have not had an answer yet; a closed loop's time begins when none are left.
+    unanswered: Vec<bool>,
+    unanswered_count: usize,
+    begin: Option<Duration>,
     records: Vec<Record>,
     unsent: usize,
 }
@@ -71,6 +83,9 @@ impl<'a> Crowd<'a> {
             free: (0..plan.connections).rev().collect(),
             start: Instant::now(),
             arrivals: Arrivals::new(plan),
+            unanswered: vec![true; plan.connections],
+            unanswered_count: plan.connections,
+            begin: plan.begins_at_once().then_some(Duration::ZERO),
             records: Vec::with_capacity(1 << 18),
             unsent: 0,
         })
@@ -79,26 +94,54 @@ impl<'a> Crowd<'a> {
     fn run(mut self) -> io::Result<()> {
         let mut wakes: Vec<epoll::Event> = Vec::with_capacity(WAKES_PER_TURN);
         if let Pace::Closed { .. } = self.plan.pace {
-            for _ in 0..self.plan.connections {
-                self.arrive(Duration::ZERO);
+            self.connect_all(&mut wakes)?;
+            for index in std::mem::take(&mut self.free) {
+                self.send(index, Duration::ZERO);
             }
         }
         loop {
             let now = self.start.elapsed();
             let next = self.arrive_until(now);
             let in_flight = self.connections.len() - self.free.len();
-            let over = next.is_none() && now >= self.plan.length();
-            if over && (in_flight == 0 || now >= self.plan.length() + PATIENCE) {
+            let end = self.end();
+            let patient_until = end.unwrap_or_default() + PATIENCE;
+            let over = next.is_none() && in_flight == 0 && end.is_none_or(|end| now >= end);
+            if over || now >= patient_until {
                 break;
             }
-            // A closed loop has no arrivals of its own: it is woken by its answers, and at the end of the patience.
-            let due =
-                next.unwrap_or(self.plan.length() + if in_flight > 0 { PATIENCE } else { Duration::ZERO });
+            // A closed loop has no arrivals of its own: it is woken by its answers.
+            let due = next.or(end.filter(|_| in_flight == 0)).unwrap_or(patient_until);
             self.turn(&mut wakes, due.saturating_sub(now))?;
         }
         self.give_up();
-        println!("{}", report::json(self.plan, &self.records, self.unsent));
+        let Some(begin) = self.begin else {
+            return Err(io::Error::other(format!("{} connections had no answer", self.unanswered_count)));
+        };
+        println!("{}", report::json(self.plan, begin, &self.records, self.unsent));
         Ok(())
+    }
+
+    /// Makes all connections, and leaves the server a moment to accept them.
+    fn connect_all(&mut self, wakes: &mut Vec<epoll::Event>) -> io::Result<()> {
+        for index in 0..self.plan.connections {
+            self.connections[index].open(&self.epoll, index);
+            self.turn_until(wakes, Duration::from_secs(index as u64) / CONNECTS_PER_S)?;
+        }
+        self.turn_until(wakes, self.start.elapsed() + SETTLING)?;
+        self.start = Instant::now();
+        Ok(())
+    }
+
+    fn turn_until(&mut self, wakes: &mut Vec<epoll::Event>, time: Duration) -> io::Result<()> {
+        while self.start.elapsed() < time {
+            self.turn(wakes, time.saturating_sub(self.start.elapsed()))?;
+        }
+        Ok(())
+    }
+
+    /// When requests stop arriving, once that is known.
+    fn end(&self) -> Option<Duration> {
+        self.begin.map(|begin| begin + self.plan.length())
     }
 
     /// Lets everything arrive that is due; returns when the next one is.
@@ -113,13 +156,16 @@ impl<'a> Crowd<'a> {
         None
     }
 
-    /// Sends a request that arrived at that time.
+    /// Takes a connection for a request that arrived at that time.
     fn arrive(&mut self, at: Duration) {
+        match self.free.pop() {
+            Some(index) => self.send(index, at),
+            None => self.unsent += 1,
+        }
+    }
+
+    fn send(&mut self, index: usize, at: Duration) {
         let path = self.arrivals.pick_path(self.plan);
-        let Some(index) = self.free.pop() else {
-            self.unsent += 1;
-            return;
-        };
         if let Some(outcome) = self.connections[index].send(&self.epoll, index, self.plan, path, at) {
             self.finish(index, outcome);
         }
@@ -151,10 +197,16 @@ impl<'a> Crowd<'a> {
             waited: now.saturating_sub(outcome.arrived),
         });
         self.free.push(index);
-        match self.plan.pace {
-            // A server that is not there would be asked as fast as it refuses; the failure is told, not repeated.
-            Pace::Closed { time } if now < time && outcome.answer != Answer::Failed => self.arrive(now),
-            _ => {}
+        if std::mem::take(&mut self.unanswered[index]) {
+            self.unanswered_count -= 1;
+            if self.unanswered_count == 0 && self.begin.is_none() {
+                self.begin = Some(now);
+            }
+        }
+        // A server that is not there would be asked as fast as it refuses; a failure is told, not repeated.
+        let goes_on = matches!(self.plan.pace, Pace::Closed { .. }) && outcome.answer != Answer::Failed;
+        if goes_on && self.end().is_none_or(|end| now < end) {
+            self.arrive(now);
         }
     }
 

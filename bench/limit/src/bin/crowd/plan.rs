@@ -44,7 +44,12 @@ impl Plan {
         (connections > 0 && !paths.is_empty()).then_some(Self { port, connections, pace, paths })
     }
 
-    /// How long requests go on arriving.
+    /// Whether the time begins at once, and not with the last connection's first answer.
+    pub fn begins_at_once(&self) -> bool {
+        matches!(self.pace, Pace::Open { .. }) || self.length().is_zero()
+    }
+
+    /// How long requests go on arriving once the time has begun.
     pub fn length(&self) -> Duration {
         match &self.pace {
             Pace::Closed { time } => *time,

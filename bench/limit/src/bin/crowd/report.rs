@@ -38,27 +38,29 @@ struct Window {
     slowest: Duration,
 }
 
-/// Returns all as one line. Times are in microseconds but for the units said.
-pub fn json(plan: &Plan, records: &[Record], unsent: usize) -> String {
-    let length = plan.length();
-    let in_time = records
-        .iter()
-        .filter(|record| {
-            matches!(record.answer, Answer::Status(_)) && record.arrived + record.waited <= length
-        })
-        .count();
-    let last = records.iter().map(|record| record.arrived + record.waited).max().unwrap_or_default();
+/// Returns all as one line. `requests` are all that were answered, from the start; `in_time` those answered between
+/// the beginning of the time and its end, which is what a rate is made of; `paths` has the waits of those that arrived
+/// after the beginning.
+pub fn json(plan: &Plan, begin: Duration, records: &[Record], unsent: usize) -> String {
+    let end = begin + plan.length();
+    let finished = |record: &Record| record.arrived + record.waited;
+    let answered =
+        || records.iter().filter(|record| matches!(record.answer, Answer::Status(_))).map(finished);
+    let requests = answered().count();
+    let in_time = answered().filter(|at| (begin..=end).contains(at)).count();
+    let last = records.iter().map(finished).max().unwrap_or_default();
     let mut text = format!(
-        "{{\"seconds\": {:.6}, \"last_answer_s\": {:.6}, \"requests\": {}, \"in_time\": {in_time}, \"unsent\": {unsent}",
-        length.as_secs_f64(),
+        "{{\"begin_s\": {:.6}, \"seconds\": {:.6}, \"last_answer_s\": {:.6}, \"requests\": {requests}, \
+         \"in_time\": {in_time}, \"unsent\": {unsent}",
+        begin.as_secs_f64(),
+        plan.length().as_secs_f64(),
         last.as_secs_f64(),
-        records.len(),
     );
     text.push_str(", \"paths\": {");
     for (index, path) in plan.paths.iter().enumerate() {
         comma(&mut text, index);
         let _ = write!(text, "\"{}\": ", path.name);
-        answers(&mut text, records.iter().filter(|record| record.path == index));
+        answers(&mut text, records.iter().filter(|record| record.path == index && record.arrived >= begin));
     }
     text.push_str("}, \"phases\": [");
     if let Pace::Open { phases } = &plan.pace {
