@@ -96,12 +96,17 @@ class Load:
 
 
 def sleepers(connections: int) -> Load:
-    """Every connection is answered after 100 ms, again and again."""
+    """Every connection is answered after 100 ms, again and again; they all come at once."""
     title = f"100 ms sleepers, {connections:,} connections"
     name = f"sleep-{connections}"
+    return Load(name, title, "apps:sleep", "wait", connections, path="/100", at_once=connections)
+
+
+def steady(connections: int) -> Load:
+    """The same, without the seconds in which the connections come and are accepted."""
     return Load(
-        name,
-        title,
+        f"steady-{connections}",
+        f"100 ms sleepers, {connections:,} connections, once all are served",
         "apps:sleep",
         "wait",
         connections,
@@ -169,6 +174,7 @@ LOADS = (
         answer=b"1048576",
     ),
     *(sleepers(connections) for connections in (100, 1000, 4000, 8000)),
+    *(steady(connections) for connections in (1000, 8000)),
     Load(
         "backend",
         "backend call of 50 ms, 100 connections",

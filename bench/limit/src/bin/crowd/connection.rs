@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::report::Answer;
 
 /// What one `read` takes; the responses of these loads are a few hundred bytes.
-const READ_SIZE: usize = 16 * 1024;
+const READ_SIZE: usize = 4 * 1024;
 
 /// A response's head that is longer than this is none.
 const HEAD_SIZE_MAX: usize = 64 * 1024;

@@ -2,7 +2,9 @@
 //!
 //! `crowd PORT closed CONNECTIONS SECONDS PATH[=WEIGHT]...`: each connection sends its next request when it has the
 //! answer to the one before. They are made before the first request, and the time begins when every one has had its
-//! first answer: how a server accepts thousands at once is not what is measured. With 0 seconds, one request each.
+//! first answer, or after five seconds: how a server accepts thousands at once is not what is measured. A busy server
+//! may leave some of them unaccepted for as long as the others keep it busy; they are counted. With 0 seconds, one
+//! request each.
 //!
 //! `crowd PORT open CONNECTIONS RATE:SECONDS[,RATE:SECONDS...] PATH[=WEIGHT]...`: requests arrive at a rate, whatever
 //! the server does with those before, as they do from people who do not know of each other; each takes a free
@@ -39,6 +41,9 @@ const CONNECTS_PER_S: u32 = 4_000;
 
 const SETTLING: Duration = Duration::from_millis(300);
 
+/// How long the first answers of a closed loop are waited for.
+const PREPARING: Duration = Duration::from_secs(5);
+
 /// More than the wakes of a turn hardly ever are; the rest comes with the next turn.
 const WAKES_PER_TURN: usize = 1024;
 
@@ -66,9 +71,10 @@ struct Crowd<'a> {
     free: Vec<usize>,
     start: Instant,
     arrivals: Arrivals,
-    /// Which connections have not had an answer yet; a closed loop's time begins when none are left.
+    /// Which connections have not had an answer yet, and how many were left when the time began.
     unanswered: Vec<bool>,
     unanswered_count: usize,
+    starved: usize,
     begin: Option<Duration>,
     records: Vec<Record>,
     unsent: usize,
@@ -85,6 +91,7 @@ impl<'a> Crowd<'a> {
             arrivals: Arrivals::new(plan),
             unanswered: vec![true; plan.connections],
             unanswered_count: plan.connections,
+            starved: 0,
             begin: plan.begins_at_once().then_some(Duration::ZERO),
             records: Vec::with_capacity(1 << 18),
             unsent: 0,
@@ -101,24 +108,26 @@ impl<'a> Crowd<'a> {
         }
         loop {
             let now = self.start.elapsed();
+            if self.begin.is_none() && (self.unanswered_count == 0 || now >= PREPARING) {
+                self.begin = Some(now);
+                self.starved = self.unanswered_count;
+            }
             let next = self.arrive_until(now);
             let in_flight = self.connections.len() - self.free.len();
             let end = self.end();
-            let patient_until = end.unwrap_or_default() + PATIENCE;
-            let over = next.is_none() && in_flight == 0 && end.is_none_or(|end| now >= end);
-            if over || now >= patient_until {
-                break;
+            let (Some(begin), Some(end)) = (self.begin, end) else {
+                self.turn(&mut wakes, PREPARING - now)?;
+                continue;
+            };
+            if (next.is_none() && in_flight == 0 && now >= end) || now >= end + PATIENCE {
+                self.give_up();
+                println!("{}", report::json(self.plan, begin, &self.records, self.unsent, self.starved));
+                return Ok(());
             }
             // A closed loop has no arrivals of its own: it is woken by its answers.
-            let due = next.or(end.filter(|_| in_flight == 0)).unwrap_or(patient_until);
+            let due = next.unwrap_or(if in_flight == 0 { end } else { end + PATIENCE });
             self.turn(&mut wakes, due.saturating_sub(now))?;
         }
-        self.give_up();
-        let Some(begin) = self.begin else {
-            return Err(io::Error::other(format!("{} connections had no answer", self.unanswered_count)));
-        };
-        println!("{}", report::json(self.plan, begin, &self.records, self.unsent));
-        Ok(())
     }
 
     /// Makes all connections, and leaves the server a moment to accept them.
@@ -199,9 +208,6 @@ impl<'a> Crowd<'a> {
         self.free.push(index);
         if std::mem::take(&mut self.unanswered[index]) {
             self.unanswered_count -= 1;
-            if self.unanswered_count == 0 && self.begin.is_none() {
-                self.begin = Some(now);
-            }
         }
         // A server that is not there would be asked as fast as it refuses; a failure is told, not repeated.
         let goes_on = matches!(self.plan.pace, Pace::Closed { .. }) && outcome.answer != Answer::Failed;

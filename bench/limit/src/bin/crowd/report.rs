@@ -40,8 +40,8 @@ struct Window {
 
 /// Returns all as one line. `requests` are all that were answered, from the start; `in_time` those answered between
 /// the beginning of the time and its end, which is what a rate is made of; `paths` has the waits of those that arrived
-/// after the beginning.
-pub fn json(plan: &Plan, begin: Duration, records: &[Record], unsent: usize) -> String {
+/// after the beginning; `starved` are connections that had had no answer when it came.
+pub fn json(plan: &Plan, begin: Duration, records: &[Record], unsent: usize, starved: usize) -> String {
     let end = begin + plan.length();
     let finished = |record: &Record| record.arrived + record.waited;
     let answered =
@@ -51,7 +51,7 @@ pub fn json(plan: &Plan, begin: Duration, records: &[Record], unsent: usize) -> 
     let last = records.iter().map(finished).max().unwrap_or_default();
     let mut text = format!(
         "{{\"begin_s\": {:.6}, \"seconds\": {:.6}, \"last_answer_s\": {:.6}, \"requests\": {requests}, \
-         \"in_time\": {in_time}, \"unsent\": {unsent}",
+         \"in_time\": {in_time}, \"unsent\": {unsent}, \"starved\": {starved}",
         begin.as_secs_f64(),
         plan.length().as_secs_f64(),
         last.as_secs_f64(),
