@@ -5,6 +5,7 @@ Each does the least that its load needs, so that what is measured is the server.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,14 @@ LARGE_FIELDS = [("Content-Type", "text/plain"), ("Content-Length", str(len(LARGE
 
 def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Answer 13 bytes as a list of one, the length said."""
+    start_response("200 OK", HELLO_FIELDS[:])
+    return [HELLO]
+
+
+def sleep(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Sleep for as many milliseconds as the path says, then answer as `hello` does; at / and /0 at once."""
+    if ms := int(environ["PATH_INFO"][1:] or 0):
+        time.sleep(ms / 1000)
     start_response("200 OK", HELLO_FIELDS[:])
     return [HELLO]
 

@@ -27,6 +27,26 @@ function upload(request, response) {
   request.on('end', () => whole(Buffer.from(String(received)))(request, response));
 }
 
-const handlers = { hello: whole(HELLO), large: whole(LARGE), blocks, generator: blocks, upload };
+const answerHello = whole(HELLO);
+
+function sleep(request, response) {
+  const ms = Number(request.url.slice(1));
+  if (ms) setTimeout(answerHello, ms, request, response);
+  else answerHello(request, response);
+}
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: Number(process.env.BENCH_BACKEND_POOL) || 1 });
+
+function call(request, response) {
+  const backend = { host: '127.0.0.1', port: process.env.BENCH_BACKEND_PORT, path: request.url, agent };
+  http.get(backend, (answer) => {
+    const parts = [];
+    answer.on('data', (part) => { parts.push(part); });
+    answer.on('end', () => whole(Buffer.concat(parts))(request, response));
+  });
+}
+
+const handlers = { hello: answerHello, large: whole(LARGE), blocks, generator: blocks, upload, sleep, call };
 const [port, name] = process.argv.slice(2);
-http.createServer(handlers[name]).listen(Number(port), '127.0.0.1');
+// Thousands of clients may come at once; its default of 511 drops the others' first packet.
+http.createServer(handlers[name]).listen({ port: Number(port), host: '127.0.0.1', backlog: 4096 });

@@ -1,19 +1,20 @@
-"""What is asked of a server: each load's request, its right answer, and the client that repeats it."""
+"""What is asked of a server: each load's request, its right answer, and how it is repeated."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import re
-import shutil
-import socket
-import subprocess
 from dataclasses import dataclass, field
+from typing import Literal
 
-from peers import BENCH, Work
-from processes import LOAD_CPU, SERVER_CPU, ServerFailed, on_core
+from peers import Work
+from processes import LOAD_CPU, SERVER_CPU
 
-WRK = shutil.which("wrk")
+# "hello" is for nearly every server; "work" for those measured by the cost of a request; "wait" for those
+# that can have many requests at once; "overload" for those that can be told how many.
+Kind = Literal["hello", "work", "wait", "overload"]
+
+# "wrk" counts requests of many connections; "latency" times each request of one; "crowd" has mixes and rates,
+# and leaves out the time in which thousands of connections are made.
+Client = Literal["wrk", "latency", "crowd"]
 
 # What a browser sends for a page: with Host, twenty fields.
 BROWSER_FIELDS = {
@@ -46,9 +47,9 @@ class Load:
     name: str
     title: str
     app: str
+    kind: Kind = "work"
     connections: int = 64
-    # "wrk" counts requests of many connections; "latency" times each request of one.
-    client: str = "wrk"
+    client: Client = "wrk"
     # The core that the client runs on.
     core: int = LOAD_CPU
     fields: dict[str, str] = field(default_factory=dict)
@@ -57,23 +58,92 @@ class Load:
     script: str = ""
     answer: bytes = b"Hello, World!"
     framework: bool = False
+    path: str = "/"
+    # For "crowd": paths and their weights; the percentiles are of the first one's answers.
+    mix: tuple[tuple[str, int], ...] = ()
+    # For "crowd": arrivals a second, each for the length of the window. Without: as answers come, or, with
+    # `once`, one request from each connection.
+    rates: tuple[int, ...] = ()
+    once: bool = False
+    # How many requests the server has at once; a peer says how many make sense.
+    at_once: int = 64
+    threads: int = 1000
+    # Whether the application asks the backend.
+    backend: bool = False
 
     def request(self) -> bytes:
         """Return one request as `wrk` sends it, but for the order of fields."""
         fields = {"Host": "127.0.0.1", **self.fields}
         if self.body:
             fields["Content-Length"] = str(len(self.body))
-        lines = [f"{self.method} / HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        lines = [
+            f"{self.method} {self.path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in fields.items()),
+        ]
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
     def work(self) -> Work:
         """Return what the server is to run for this load."""
         request_size = len(self.request()) if self.body else None
-        return Work(self.app, body_size=len(self.answer), request_size=request_size)
+        return Work(
+            self.app,
+            body_size=len(self.answer),
+            request_size=request_size,
+            connections=self.connections,
+            threads=200 if self.kind in ("hello", "work") else self.threads,
+            limited=self.kind == "overload",
+        )
+
+
+def sleepers(connections: int) -> Load:
+    """Every connection is answered after 100 ms, again and again; they all come at once."""
+    title = f"100 ms sleepers, {connections:,} connections"
+    name = f"sleep-{connections}"
+    return Load(name, title, "apps:sleep", "wait", connections, path="/100", at_once=connections)
+
+
+def steady(connections: int) -> Load:
+    """The same, without the seconds in which the connections come and are accepted."""
+    return Load(
+        f"steady-{connections}",
+        f"100 ms sleepers, {connections:,} connections, once all are served",
+        "apps:sleep",
+        "wait",
+        connections,
+        client="crowd",
+        path="/100",
+        mix=(("/100", 1),),
+        at_once=connections,
+    )
+
+
+def held(connections: int) -> Load:
+    """Every connection has one request that waits, long enough that all of them wait at once."""
+    return Load(
+        f"held-{connections}",
+        f"{connections:,} requests that wait, once",
+        "apps:sleep",
+        "wait",
+        connections,
+        client="crowd",
+        path="/0",
+        mix=((f"/{HELD_MS}", 1),),
+        once=True,
+        at_once=connections,
+    )
+
+
+# The slowest server has to take all of them before it may answer the first.
+HELD_MS = 5000
+
+# The overload: so many may run at once, each for this long; how many that makes in a second.
+SLOTS = 100
+SERVICE_MS = 50
+CAPACITY = SLOTS * 1000 // SERVICE_MS
 
 
 LOADS = (
-    Load("hello", "hello, 64 connections", "apps:hello"),
+    Load("hello", "hello, 64 connections", "apps:hello", "hello"),
     Load("hello-1", "hello, 1 connection, two cores", "apps:hello", connections=1, client="latency"),
     # On two cores most of the wait for one request is a sleeping core's waking up, the same for all servers
     # and, on a virtual machine, longer than the answer takes. On one core it is the work of both programs.
@@ -103,72 +173,45 @@ LOADS = (
         script="upload.lua",
         answer=b"1048576",
     ),
+    *(sleepers(connections) for connections in (100, 1000, 4000, 8000)),
+    *(steady(connections) for connections in (1000, 8000)),
+    Load(
+        "backend",
+        "backend call of 50 ms, 100 connections",
+        "app_backend:call",
+        "wait",
+        100,
+        client="crowd",
+        path="/50",
+        mix=(("/50", 1),),
+        at_once=100,
+        backend=True,
+    ),
+    # At this rate twenty of the slow ones run at any time, and every peer can follow.
+    Load(
+        "mix",
+        "2,000/s, 99% fast, 1% of one second: the fast",
+        "apps:sleep",
+        "wait",
+        4000,
+        client="crowd",
+        path="/0",
+        mix=(("/0", 99), ("/1000", 1)),
+        rates=(2000,),
+    ),
+    *(held(connections) for connections in (1000, 8000)),
+    Load(
+        "overload",
+        "twice what can be served",
+        "apps:sleep",
+        "overload",
+        15_000,
+        client="crowd",
+        path=f"/{SERVICE_MS}",
+        mix=((f"/{SERVICE_MS}", 1),),
+        rates=(CAPACITY // 2, CAPACITY, 2 * CAPACITY, CAPACITY // 2),
+        threads=SLOTS,
+        at_once=SLOTS,
+    ),
 )
 BY_NAME = {load.name: load for load in LOADS}
-
-
-@dataclass(frozen=True)
-class Count:
-    """What a client saw in one window."""
-
-    requests: int
-    seconds: float
-    p50_us: float
-    errors: int
-
-
-def verify(load: Load, port: int, *, of_limit: bool) -> None:
-    """Send one request and raise unless the answer is right; of the limit's, only the size matters."""
-    with socket.create_connection(("127.0.0.1", port), 10) as peer:
-        peer.sendall(load.request())
-        response = http.client.HTTPResponse(peer, method=load.method)
-        try:
-            response.begin()
-            body = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise ServerFailed(f"no whole response: {error!r}") from error
-    right = len(body) == len(load.answer) if of_limit else body == load.answer
-    if response.status != 200 or not right:
-        raise ServerFailed(f"wrong answer: status {response.status}, {len(body)} bytes, {body[:40]!r}")
-
-
-def run_client(load: Load, port: int, seconds: float) -> Count:
-    """Put the load on a server for that long."""
-    if load.client == "latency":
-        command = [str(BENCH / "target" / "release" / "latency"), str(port), str(seconds)]
-    else:
-        # One thread: the load has one core, and more threads would only take turns on it.
-        command = [WRK or "wrk", "-t1", f"-c{load.connections}", f"-d{seconds:.0f}s", "--timeout", "5s"]
-        command.append("--latency")
-        for name, value in load.fields.items():
-            command += ["-H", f"{name}: {value}"]
-        if load.script:
-            command += ["-s", str(BENCH / load.script)]
-        command.append(f"http://127.0.0.1:{port}/")
-    with on_core(load.core):
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 30)
-    if done.returncode != 0:
-        raise ServerFailed(f"the load generator failed: {done.stderr.strip() or done.stdout.strip()}")
-    return _count_of_latency(done.stdout) if load.client == "latency" else _count_of_wrk(done.stdout)
-
-
-def _count_of_latency(text: str) -> Count:
-    figures = json.loads(text)
-    return Count(figures["requests"], figures["seconds"], figures["p50_ns"] / 1000, 0)
-
-
-def _count_of_wrk(text: str) -> Count:
-    counted = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m),", text)
-    median = re.search(r"50%\s+([\d.]+)(us|ms|s)", text)
-    if counted is None or median is None:
-        raise ServerFailed(f"cannot read what wrk printed: {text!r}")
-    socket_errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
-    bad_statuses = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    return Count(
-        requests=int(counted[1]),
-        seconds=float(counted[2]) * {"ms": 0.001, "s": 1, "m": 60}[counted[3]],
-        p50_us=float(median[1]) * {"us": 1, "ms": 1e3, "s": 1e6}[median[2]],
-        errors=sum(
-            int(figure) for found in (socket_errors, bad_statuses) if found for figure in found.groups()
-        ),
-    )

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -20,6 +21,8 @@ TIDEGATE_PYTHON = ROOT / ".venv" / "bin" / "python"
 
 # What a command is made from: the port, and what is to be served there.
 Command = Callable[[int, "Work"], list[str]]
+# What of it depends on the work.
+Options = Callable[["Work"], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,18 @@ class Work:
     # larger than one read.
     body_size: int = 13
     request_size: int | None = None
+    # The most connections that there will be.
+    connections: int = 64
+    # How many threads a pool may have.
+    threads: int = 200
+    # Whether no more requests than that may run, with threads or without; a few more may wait, and what is
+    # over is to be refused at once.
+    limited: bool = False
+
+
+# In a load that is limited: how many wait for each that runs, and how long they may.
+QUEUED_PER_THREAD = 2
+QUEUE_TIMEOUT_S = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,12 @@ class Peer:
     remedy: str = ""
     # Whether it runs Python applications.
     wsgi: bool = True
+    # The kinds of loads that it takes: `loads.Kind` says what each is.
+    kinds: tuple[str, ...] = ("hello", "work")
+    # With more requests at once than this it makes no sense.
+    at_once_max: int = 10_000
+    # Whether it has a queue of its own for what is more than that.
+    queues: bool = False
     keeps_alive: bool = True
     note: str = ""
 
@@ -64,7 +85,7 @@ BIN = VENV / "bin"
 SITE = VENV / "lib" / f"python{python_version()}" / "site-packages"
 NODE = shutil.which("node")
 
-FRAMEWORKS = ("flask==3.1.3", "django==5.2.19")
+FRAMEWORKS = ("flask==3.1.3", "django==5.2.19", "urllib3==2.8.0")
 
 
 def _limit(port: int, work: Work) -> list[str]:
@@ -76,6 +97,35 @@ def _launched(server: str) -> Command:
     return lambda port, work: [str(BIN / "python"), str(BENCH / "launch.py"), server, str(port), work.app]
 
 
+def _tidegate(*options: str) -> Command:
+    return lambda port, work: [
+        *(str(ROOT / ".venv" / "bin" / "tidegate"), "--bind", f"127.0.0.1:{port}", *options, work.app),
+    ]
+
+
+def _admission(work: Work) -> list[str]:
+    if work.limited:
+        queue = QUEUED_PER_THREAD * work.threads
+        return [
+            *("--max-concurrency", str(work.threads), "--queue-size", str(queue)),
+            *("--queue-timeout", f"{QUEUE_TIMEOUT_S}s"),
+        ]
+    # More connections than threads are to wait, not to be refused.
+    return ["--queue-size", "20000", "--queue-timeout", "60s"] if work.connections > work.threads else []
+
+
+def _tidegate_threads(port: int, work: Work) -> list[str]:
+    return _tidegate("--threads", str(work.threads), *_admission(work))(port, work)
+
+
+def _tidegate_greenlets(port: int, work: Work) -> list[str]:
+    return _tidegate("--concurrency", "greenlets", *(_admission(work) if work.limited else ()))(port, work)
+
+
+# Thousands may connect at once.
+BACKLOG = ("--backlog", "4096")
+
+
 def _gunicorn(*options: str) -> Command:
     # The access log is off by default; `--http-parser fast` is its C parser.
     return lambda port, work: [
@@ -84,23 +134,75 @@ def _gunicorn(*options: str) -> Command:
     ]
 
 
-def _granian(port: int, work: Work) -> list[str]:
-    # One blocking thread is what its documentation advises for applications that do not wait; HTTP/1 only and
-    # no WebSockets spare it the upgrade paths.
-    return [
+def _gunicorn_gevent(port: int, work: Work) -> list[str]:
+    # It takes no more connections than this; those that it may not serve yet wait in the listening socket.
+    connections = work.threads if work.limited else max(1000, work.connections)
+    return _gunicorn("--worker-class", "gevent", "--worker-connections", str(connections), *BACKLOG)(
+        port, work
+    )
+
+
+def _gunicorn_gthread(port: int, work: Work) -> list[str]:
+    # Connections beyond the threads are what it may keep alive and let wait.
+    connections = str(work.threads + work.connections)
+    options = (
+        "--worker-class",
+        "gthread",
+        "--threads",
+        str(work.threads),
+        "--worker-connections",
+        connections,
+    )
+    return _gunicorn(*options, *BACKLOG)(port, work)
+
+
+def _granian(options: Options) -> Command:
+    # HTTP/1 only and no WebSockets spare it the upgrade paths.
+    return lambda port, work: [
         *(str(BIN / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", "1", "--http", "1", "--no-ws", "--no-log", work.app),
+        *("--workers", "1", "--http", "1", "--no-ws", "--no-log", *options(work), work.app),
     ]
 
 
-def _uwsgi(port: int, work: Work) -> list[str]:
-    module, _, attribute = work.app.partition(":")
-    return [
+def _waitress(options: Options) -> Command:
+    return lambda port, work: [
+        *(str(BIN / "waitress-serve"), f"--listen=127.0.0.1:{port}", *options(work), work.app)
+    ]
+
+
+def _waitress_threads(work: Work) -> tuple[str, ...]:
+    # By default it takes a hundred connections, and with select() about a thousand at most.
+    limits = (f"--connection-limit={work.connections + 100}", "--backlog=4096", "--asyncore-use-poll")
+    return (f"--threads={work.threads}", *limits)
+
+
+def _uwsgi(options: Options) -> Command:
+    return lambda port, work: [
         *(str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--processes", "1", "--disable-logging"),
-        *("--listen", "1024", "--need-app", "--die-on-term", "--virtualenv", str(VENV)),
+        *("--listen", "4096", "--need-app", "--die-on-term", "--virtualenv", str(VENV)),
         # It closes after each response without saying so; said, a client does not count it as an error.
-        *("--add-header", "Connection: close", "--module", module, "--callable", attribute),
+        *("--add-header", "Connection: close", "--module", work.app.partition(":")[0]),
+        *("--callable", work.app.partition(":")[2], *options(work)),
     ]
+
+
+def _uwsgi_gevent(work: Work) -> tuple[str, ...]:
+    # Each is prepared when it starts.
+    greenlets = work.threads if work.limited else work.connections
+    return ("--gevent", str(greenlets), "--gevent-monkey-patch")
+
+
+def _asynchronous(program: str) -> Command:
+    return lambda port, work: [
+        *(str(BIN / "python"), str(BENCH / program), str(port), work.app.partition(":")[2])
+    ]
+
+
+GUNICORN = ("gunicorn==27.0.1", "gunicorn_h1c==0.6.10")
+GEVENT = ("gevent==26.9.0",)
+
+# A pool of threads is for loads that wait, and no more than as many threads as are reasonable.
+POOL: Mapping[str, Any] = {"kinds": ("wait", "overload"), "at_once_max": 1000}
 
 
 PEERS = (
@@ -114,14 +216,29 @@ PEERS = (
     ),
     Peer(
         "tidegate",
-        lambda port, work: [
-            str(ROOT / ".venv" / "bin" / "tidegate"),
-            "--bind",
-            f"127.0.0.1:{port}",
-            work.app,
-        ],
+        # One thread, which runs the application inline: what the other hosts are held against.
+        _tidegate("--threads", "1"),
         needs=ROOT / ".venv" / "bin" / "tidegate",
         remedy="make build",
+    ),
+    Peer(
+        "tidegate-threads",
+        _tidegate_threads,
+        needs=ROOT / ".venv" / "bin" / "tidegate",
+        remedy="make build",
+        kinds=("hello", "wait", "overload"),
+        at_once_max=1000,
+        queues=True,
+        note="200 threads for hello; 1,000 for loads that wait, where further requests queue",
+    ),
+    Peer(
+        "tidegate-greenlets",
+        _tidegate_greenlets,
+        # Not in its own environment: that of the peers is on every server's path.
+        requirements=GEVENT,
+        needs=ROOT / ".venv" / "bin" / "tidegate",
+        remedy="make build",
+        kinds=("hello", "wait", "overload"),
     ),
     Peer(
         "bjoern",
@@ -138,10 +255,23 @@ PEERS = (
         requirements=("fastwsgi==0.0.9", "setuptools==80.9.0"),
         needs=SITE / "fastwsgi.py",
     ),
-    Peer("granian", _granian, requirements=("granian==2.8.7",), needs=BIN / "granian"),
+    Peer(
+        "granian",
+        # One blocking thread is what its documentation advises for applications that do not wait.
+        _granian(lambda work: ("--blocking-threads", "1")),
+        requirements=("granian==2.8.7",),
+        needs=BIN / "granian",
+    ),
+    Peer(
+        "granian-threads",
+        _granian(lambda work: ("--blocking-threads", str(work.threads), "--backlog", "4096")),
+        requirements=("granian==2.8.7",),
+        needs=BIN / "granian",
+        **POOL,
+    ),
     Peer(
         "uwsgi",
-        _uwsgi,
+        _uwsgi(lambda work: ()),
         requirements=("uwsgi==2.0.31",),
         needs=BIN / "uwsgi",
         remedy="its build needs a C compiler and Python's headers",
@@ -150,29 +280,51 @@ PEERS = (
         " worker; wrk counts a response of unsaid length, which ends with the connection, as an error",
     ),
     Peer(
-        "gunicorn-gevent",
-        _gunicorn("--worker-class", "gevent"),
-        requirements=("gunicorn==27.0.1", "gunicorn_h1c==0.6.10", "gevent==26.9.0", "packaging==26.0"),
-        needs=BIN / "gunicorn",
+        "uwsgi-threads",
+        _uwsgi(lambda work: ("--threads", str(work.threads))),
+        requirements=("uwsgi==2.0.31",),
+        needs=BIN / "uwsgi",
+        remedy="its build needs a C compiler and Python's headers",
+        keeps_alive=False,
+        **POOL,
     ),
+    Peer(
+        "uwsgi-gevent",
+        _uwsgi(_uwsgi_gevent),
+        requirements=("uwsgi==2.0.31", *GEVENT),
+        needs=BIN / "uwsgi",
+        remedy="its build needs a C compiler and Python's headers",
+        keeps_alive=False,
+        kinds=("wait", "overload"),
+    ),
+    Peer(
+        "gunicorn-gevent",
+        _gunicorn_gevent,
+        requirements=(*GUNICORN, *GEVENT, "packaging==26.0"),
+        needs=BIN / "gunicorn",
+        kinds=("hello", "work", "wait", "overload"),
+    ),
+    Peer("gunicorn-gthread", _gunicorn_gthread, requirements=GUNICORN, needs=BIN / "gunicorn", **POOL),
     Peer(
         "gunicorn-sync",
         _gunicorn("--worker-class", "sync"),
-        requirements=("gunicorn==27.0.1", "gunicorn_h1c==0.6.10"),
+        requirements=GUNICORN,
         needs=BIN / "gunicorn",
         keeps_alive=False,
         note="closes after each response: this worker has no keep-alive",
     ),
     Peer(
         "waitress",
-        lambda port, work: [
-            str(BIN / "waitress-serve"),
-            f"--listen=127.0.0.1:{port}",
-            "--threads=4",
-            work.app,
-        ],
+        _waitress(lambda work: ("--threads=4",)),
         requirements=("waitress==3.0.2",),
         needs=BIN / "waitress-serve",
+    ),
+    Peer(
+        "waitress-threads",
+        _waitress(_waitress_threads),
+        requirements=("waitress==3.0.2",),
+        needs=BIN / "waitress-serve",
+        **POOL,
     ),
     Peer(
         "cheroot",
@@ -186,13 +338,32 @@ PEERS = (
         needs=Path(NODE) if NODE else BENCH / "node-is-not-installed",
         remedy="install Node.js",
         wsgi=False,
+        kinds=("hello", "work", "wait"),
         note="no Python: its own http module",
+    ),
+    Peer(
+        "tornado",
+        _asynchronous("app_tornado.py"),
+        requirements=("tornado==6.6.1",),
+        needs=SITE / "tornado",
+        wsgi=False,
+        kinds=("wait",),
+        note="its own coroutines; its own client, which has no keep-alive",
+    ),
+    Peer(
+        "twisted",
+        _asynchronous("app_twisted.py"),
+        requirements=("twisted==26.10.0",),
+        needs=SITE / "twisted",
+        wsgi=False,
+        kinds=("wait",),
+        note="its own deferreds, its own client",
     ),
 )
 BY_NAME = {peer.name: peer for peer in PEERS}
 
 
-def environ() -> Mapping[str, str]:
+def environ(**more: str) -> Mapping[str, str]:
     """Return the environment that every server runs in: our applications and the same frameworks for all."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "PYTHON"))}
     return {
@@ -200,6 +371,7 @@ def environ() -> Mapping[str, str]:
         "PYTHONPATH": f"{BENCH}{os.pathsep}{SITE}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
+        **more,
     }
 
 

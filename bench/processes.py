@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -81,7 +82,8 @@ def tree_of(root: int) -> list[int]:
 class Server:
     """One running server: its root process and whatever that has started."""
 
-    def __init__(self, command: list[str], port: int, log: Path) -> None:
+    def __init__(self, command: list[str], port: int, log: Path, core: int = SERVER_CPU) -> None:
+        self.core = core
         self.command = command
         self.port = port
         self.log = log
@@ -89,7 +91,7 @@ class Server:
 
     def start(self, environ: Mapping[str, str], directory: Path, *, patience: float = 20.0) -> None:
         """Start the process on its core and return when its port takes connections."""
-        with self.log.open("wb") as log, on_core(SERVER_CPU):
+        with self.log.open("wb") as log, on_core(self.core):
             self.process = subprocess.Popen(
                 self.command,
                 cwd=directory,
@@ -180,11 +182,36 @@ class Server:
         return total
 
 
+class MemoryWatch:
+    """Looks at a server's memory from beside while a with block lasts; `highest` is the most that it held."""
+
+    def __init__(self, server: Server, *, every: float = 0.25) -> None:
+        self.highest = 0
+        self._server = server
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._every):
+            self.highest = max(self.highest, self._server.pss_bytes())
+
+
 @contextlib.contextmanager
-def running(command: list[str], port: int, environ: Mapping[str, str], directory: Path) -> Iterator[Server]:
+def running(
+    command: list[str], port: int, environ: Mapping[str, str], directory: Path, *, core: int = SERVER_CPU
+) -> Iterator[Server]:
     """Run a server for the length of a with block."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        server = Server(command, port, Path(folder) / "log")
+        server = Server(command, port, Path(folder) / "log", core)
         try:
             server.start(environ, directory)
             yield server

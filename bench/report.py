@@ -7,6 +7,7 @@ import platform
 import re
 import statistics
 import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ class Sample:
     load: str
     round: int
     requests: int
-    seconds: float
     cpu_us: float
     requests_per_s: float
     p50_us: float
+    p99_us: float
     pss_mib: float
     errors: int
+    # What only some loads have: `waiting_kib` of those that hold requests, and the figures of overload.py.
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ class Median:
     cpu_us: float
     requests_per_s: float
     p50_us: float
+    p99_us: float
     pss_mib: float
     errors: int
+    figures: dict[str, float]
     # Highest less lowest CPU time per request over the rounds, as a share of the median: how far to trust it.
     spread: float
 
@@ -65,8 +70,14 @@ class Run:
             cpu_us=statistics.median(cpu),
             requests_per_s=statistics.median(sample.requests_per_s for sample in found),
             p50_us=statistics.median(sample.p50_us for sample in found),
+            p99_us=statistics.median(sample.p99_us for sample in found),
             pss_mib=statistics.median(sample.pss_mib for sample in found),
             errors=sum(sample.errors for sample in found),
+            # A figure that one round is missing is what the others say: nothing was refused in it, say.
+            figures={
+                name: statistics.median(sample.figures[name] for sample in found if name in sample.figures)
+                for name in {name for sample in found for name in sample.figures}
+            },
             spread=(max(cpu) - min(cpu)) / statistics.median(cpu),
         )
 
@@ -113,32 +124,114 @@ def _first_line(command: list[str]) -> str:
     return done.stdout.strip().split("\n")[0] if done.returncode == 0 else ""
 
 
-def table(run: Run) -> str:
-    """Return the one table, as Markdown that reads as text too."""
+def tables(run: Run) -> list[str]:
+    """Return the tables of what was measured, as Markdown that reads as text too."""
+    parts = [_cost_table(run), _waiting_table(run), _overload_table(run)]
+    return [part for part in parts if part]
+
+
+def _measured(run: Run, *kinds: str) -> Iterator[tuple[loads.Load, peers.Peer, Median]]:
+    """Go through what was measured under loads of these kinds, in each load by cost."""
+    for load in loads.LOADS:
+        if load.kind in kinds:
+            found = [(peer, median) for peer in peers.PEERS if (median := run.median(peer.name, load.name))]
+            for peer, median in sorted(found, key=lambda pair: pair[1].cpu_us):
+                yield load, peer, median
+
+
+def _cost_table(run: Run) -> str:
     head = ["load", "server", "CPU us/request", "of the limit", "tidegate is", "requests/s", "p50"]
     head += ["PSS MiB", "spread"]
-    rows = [head]
-    for load in loads.LOADS:
+    rows = []
+    for load, peer, median in _measured(run, "hello", "work"):
         limit, ours = run.median("limit", load.name), run.median("tidegate", load.name)
-        found = [(peer, median) for peer in peers.PEERS if (median := run.median(peer.name, load.name))]
-        for peer, median in sorted(found, key=lambda pair: pair[1].cpu_us):
-            mark = "" if peer.keeps_alive else " (no keep-alive)"
-            rows.append(
-                [
-                    load.title,
-                    f"**{peer.name}**" if peer.name == "tidegate" else f"{peer.name}{mark}",
-                    f"{median.cpu_us:.1f}",
-                    f"{median.cpu_us / limit.cpu_us:.2f}" if limit else "",
-                    f"{ours.cpu_us / median.cpu_us:.2f}" if ours else "",
-                    f"{median.requests_per_s:,.0f}",
-                    _time(median.p50_us),
-                    f"{median.pss_mib:.1f}",
-                    f"{median.spread:.0%}" + (f", {median.errors} errors" if median.errors else ""),
-                ]
-            )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        rows.append(
+            [
+                load.title,
+                _name(peer),
+                f"{median.cpu_us:.1f}",
+                f"{median.cpu_us / limit.cpu_us:.2f}" if limit else "",
+                f"{ours.cpu_us / median.cpu_us:.2f}" if ours else "",
+                f"{median.requests_per_s:,.0f}",
+                _time(median.p50_us),
+                f"{median.pss_mib:.1f}",
+                _spread(median),
+            ]
+        )
+    return _markdown(head, rows)
+
+
+def _waiting_table(run: Run) -> str:
+    head = [
+        "load",
+        "server",
+        "requests/s",
+        "p50",
+        "p99",
+        "CPU us/request",
+        "PSS MiB",
+        "KiB/waiting",
+        "spread",
+    ]
+    rows = [
+        [
+            load.title,
+            _name(peer),
+            f"{median.requests_per_s:,.0f}",
+            _time(median.p50_us),
+            _time(median.p99_us),
+            f"{median.cpu_us:.1f}",
+            f"{median.pss_mib:.1f}",
+            _figure(median, "waiting_kib", ".1f"),
+            _spread(median),
+        ]
+        for load, peer, median in _measured(run, "wait")
+    ]
+    return _markdown(head, rows)
+
+
+def _overload_table(run: Run) -> str:
+    head = ["load", "server", "goodput/s", "lowest, of peak", "served p99", "refused", "refused p99"]
+    head += ["recovery", "CPU us/request", "spread"]
+    rows = [
+        [
+            load.title,
+            _name(peer),
+            _figure(median, "goodput", ",.0f"),
+            _figure(median, "goodput_of_peak", ".2f"),
+            _figure(median, "served_p99_ms", ",.0f", " ms"),
+            _figure(median, "refused_share", ".0%"),
+            _figure(median, "refused_p99_ms", ",.1f", " ms"),
+            _figure(median, "recovery_s", ".1f", " s"),
+            f"{median.cpu_us:.1f}",
+            _spread(median),
+        ]
+        for load, peer, median in _measured(run, "overload")
+    ]
+    return _markdown(head, rows)
+
+
+def _name(peer: peers.Peer) -> str:
+    if peer.name.startswith("tidegate"):
+        return f"**{peer.name}**"
+    return peer.name if peer.keeps_alive else f"{peer.name} (no keep-alive)"
+
+
+def _figure(median: Median, name: str, form: str, unit: str = "") -> str:
+    return f"{median.figures[name]:{form}}{unit}" if name in median.figures else ""
+
+
+def _spread(median: Median) -> str:
+    return f"{median.spread:.0%}" + (f", {median.errors} errors" if median.errors else "")
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [head, *rows]
+    widths = [max(len(row[column]) for row in lines) for column in range(len(head))]
     # The first two columns are words, the others figures.
-    rows.insert(1, ["-" * width if at < 2 else "-" * (width - 1) + ":" for at, width in enumerate(widths)])
+    lines.insert(1, ["-" * width if at < 2 else "-" * (width - 1) + ":" for at, width in enumerate(widths)])
     return "\n".join(
         "| "
         + " | ".join(
@@ -146,12 +239,12 @@ def table(run: Run) -> str:
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         + " |"
-        for row in rows
+        for row in lines
     )
 
 
 def _time(us: float) -> str:
-    return f"{us:.1f} us" if us < 1000 else f"{us / 1000:.2f} ms"
+    return f"{us:.1f} us" if us < 1000 else f"{us / 1000:,.2f} ms"
 
 
 def notes(run: Run) -> str:
@@ -171,30 +264,44 @@ class Verdict:
     measured: float | None
     target: float
     unit: str = ""
+    # The target is the least that it may be, not the most.
+    at_least: bool = False
 
     def text(self) -> str:
         """Return the row of the table of verdicts."""
+        bound = "at least" if self.at_least else "at most"
         if self.measured is None:
             measured, verdict = "not measured", "-"
         else:
             measured, verdict = f"{self.measured:.2f}{self.unit}", "reached" if self.reached() else "MISSED"
-        return f"| {self.what} | {measured} | at most {self.target:g}{self.unit} | {verdict} |"
+        return f"| {self.what} | {measured} | {bound} {self.target:g}{self.unit} | {verdict} |"
 
     def reached(self) -> bool:
         """Whether it was measured and is within the target."""
-        return self.measured is not None and self.measured <= self.target
+        if self.measured is None:
+            return False
+        return self.measured >= self.target if self.at_least else self.measured <= self.target
 
 
 def verdicts(run: Run) -> list[Verdict]:
     """Hold the run against what must be reached."""
+    return [*_verdicts_of_cost(run), *_verdicts_of_waiting(run), *_verdicts_of_overload(run)]
 
+
+def _ratio(run: Run, load: str, ours: str, theirs: str, what: str) -> float | None:
+    """Return one server's figure divided by another's under the same load."""
+    our_median, their_median = run.median(ours, load), run.median(theirs, load)
+    if our_median is None or their_median is None:
+        return None
+    return float(getattr(our_median, what) / getattr(their_median, what))
+
+
+def _verdicts_of_cost(run: Run) -> list[Verdict]:
     def cpu_ratio(other: str) -> float | None:
-        ours, theirs = run.median("tidegate", "hello"), run.median(other, "hello")
-        return ours.cpu_us / theirs.cpu_us if ours and theirs else None
+        return _ratio(run, "hello", "tidegate", other, "cpu_us")
 
     def latency_ratio(load: str) -> float | None:
-        ours, limit = run.median("tidegate", load), run.median("limit", load)
-        return ours.p50_us / limit.p50_us if ours and limit else None
+        return _ratio(run, load, "tidegate", "limit", "p50_us")
 
     return [
         Verdict("hello, 64 connections: CPU per request, of the limit's", cpu_ratio("limit"), 1.4),
@@ -214,6 +321,75 @@ def verdicts(run: Run) -> list[Verdict]:
         Verdict("10,000 idle connections: memory each", run.memory.get("idle_connection_kib"), 6, " KiB"),
         Verdict("idle server: wake-ups", run.memory.get("wakeups_per_s"), 1, "/s"),
     ]
+
+
+def _verdicts_of_waiting(run: Run) -> list[Verdict]:
+    threads, greenlets = "tidegate-threads", "tidegate-greenlets"
+    thousand, thousands = run.median(threads, "sleep-1000"), run.median(greenlets, "sleep-8000")
+    # A thousand connections, each answered ten times a second.
+    of_ideal = thousand.requests_per_s / 10_000 if thousand else None
+    tail = thousands.p99_us / thousands.p50_us if thousands else None
+
+    def hello(ours: str, theirs: str) -> float | None:
+        return _ratio(run, "hello", ours, theirs, "cpu_us")
+
+    def of_granian(what: str) -> float | None:
+        return _ratio(run, "sleep-1000", threads, "granian-threads", what)
+
+    def of_peer(theirs: str, what: str) -> float | None:
+        return _ratio(run, "sleep-8000", greenlets, theirs, what)
+
+    def mix_ms(server: str) -> float | None:
+        median = run.median(server, "mix")
+        return median.p99_us / 1000 if median else None
+
+    return [
+        Verdict("threads, hello: CPU per request, of --threads 1's", hello(threads, "tidegate"), 1.10),
+        Verdict("threads, 1,000 sleepers: requests/s, of the ideal", of_ideal, 0.90, at_least=True),
+        Verdict("threads, 1,000 sleepers: CPU per request, of Granian's", of_granian("cpu_us"), 0.65),
+        Verdict("threads, 1,000 sleepers: memory, of Granian's", of_granian("pss_mib"), 0.35),
+        Verdict(
+            "greenlets, hello: CPU per request, of gunicorn gevent's",
+            hello(greenlets, "gunicorn-gevent"),
+            0.10,
+        ),
+        Verdict("greenlets, hello: CPU per request, of --threads 1's", hello(greenlets, "tidegate"), 1.6),
+        Verdict(
+            "greenlets, 8,000 sleepers: requests/s, of Node.js's",
+            of_peer("node", "requests_per_s"),
+            1.25,
+            at_least=True,
+        ),
+        Verdict("greenlets, 8,000 sleepers: memory, of Node.js's", of_peer("node", "pss_mib"), 0.5),
+        Verdict(
+            "greenlets, 8,000 sleepers: requests/s, of gunicorn gevent's",
+            of_peer("gunicorn-gevent", "requests_per_s"),
+            8,
+            at_least=True,
+        ),
+        Verdict("greenlets, 8,000 sleepers: p99, of its p50", tail, 5),
+        Verdict("threads, the mix: p99 of the fast", mix_ms(threads), 10, " ms"),
+        Verdict("greenlets, the mix: p99 of the fast", mix_ms(greenlets), 10, " ms"),
+    ]
+
+
+def _verdicts_of_overload(run: Run) -> list[Verdict]:
+    longest_ms = peers.QUEUE_TIMEOUT_S * 1000 + loads.SERVICE_MS
+    found = []
+    for host in ("threads", "greenlets"):
+        median = run.median(f"tidegate-{host}", "overload")
+        figures = median.figures if median else {}
+        what = f"{host}, twice too much:"
+        found += [
+            Verdict(
+                f"{what} lowest goodput, of its peak", figures.get("goodput_of_peak"), 0.85, at_least=True
+            ),
+            Verdict(f"{what} p99 of the served", figures.get("served_p99_ms"), longest_ms, " ms"),
+            Verdict(f"{what} p99 of the refused", figures.get("refused_p99_ms"), 50, " ms"),
+            Verdict(f"{what} neither served nor refused", float(median.errors) if median else None, 0),
+            Verdict(f"{what} recovery after it", figures.get("recovery_s"), 2, " s"),
+        ]
+    return found
 
 
 def verdict_table(run: Run) -> str:

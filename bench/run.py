@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import clients
 import loads
 import memory
 import peers
 import report
-from processes import LOAD_CPU, PINNED, ServerFailed, free_port, on_core, running
+from processes import (
+    LOAD_CPU,
+    PINNED,
+    MemoryWatch,
+    ServerFailed,
+    free_port,
+    on_core,
+    raise_file_limit,
+    running,
+)
 
 # What must be reached is about these.
-CHECK_SERVERS = "limit,tidegate,bjoern,fastpysgi,granian"
-CHECK_LOADS = "hello,hello-1,hello-1-core"
+CHECK_SERVERS = (
+    "limit,tidegate,tidegate-threads,tidegate-greenlets,bjoern,fastpysgi,granian,granian-threads,"
+    "gunicorn-gevent,node"
+)
+CHECK_LOADS = "hello,hello-1,hello-1-core,sleep-1000,sleep-8000,mix,overload"
+
+# Descriptors beside those of a load's connections: libraries, logs, pipes, a second socket for each of a few.
+SPARE_FILES = 1000
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,34 +69,63 @@ def parse_arguments() -> argparse.Namespace:
 
 def serves(peer: peers.Peer, load: loads.Load) -> bool:
     """Whether the pair makes sense: Node.js has no Flask to serve; the limit is the floor of every load."""
-    return peer.wsgi or not load.framework or peer.name == "limit"
+    if load.kind not in peer.kinds or (load.framework and not peer.wsgi and peer.name != "limit"):
+        return False
+    return load.at_once <= peer.at_once_max or (peer.queues and not load.once)
+
+
+@contextlib.contextmanager
+def backend(load: loads.Load) -> Iterator[dict[str, str]]:
+    """Run the service that the application waits for, if any; give what the application is to know of it."""
+    if not load.backend:
+        yield {}
+        return
+    port = free_port()
+    command = [str(peers.BENCH / "target" / "release" / "backend"), str(port)]
+    # On the client's core: what it costs is not the server's.
+    with running(command, port, {}, peers.BENCH, core=LOAD_CPU):
+        yield {"BENCH_BACKEND_PORT": str(port), "BENCH_BACKEND_POOL": str(load.connections)}
 
 
 def measure(peer: peers.Peer, load: loads.Load, seconds: int, round_number: int) -> report.Sample:
     """Start the server, see that it answers rightly, warm it up, and measure one window."""
+    if raise_file_limit(load.connections + SPARE_FILES) < load.connections + SPARE_FILES // 2:
+        raise ServerFailed(f"the limit on open files does not allow {load.connections} connections")
     port = free_port()
-    with running(peer.command(port, load.work()), port, peers.environ(), peers.BENCH) as server:
-        loads.verify(load, port, of_limit=peer.name == "limit")
-        loads.run_client(load, port, 1)
+    with (
+        backend(load) as known,
+        running(peer.command(port, load.work()), port, peers.environ(**known), peers.BENCH) as server,
+    ):
+        clients.verify(load, port, of_limit=peer.name == "limit")
+        at_rest = server.pss_bytes()
+        clients.warm_up(load, port)
         before = server.cpu_seconds()
-        count = loads.run_client(load, port, seconds)
+        if load.kind in ("wait", "overload"):
+            # What waiting takes is gone when the waiting is over.
+            with MemoryWatch(server) as watch:
+                count = clients.run_client(load, port, seconds)
+            pss = watch.highest
+        else:
+            count = clients.run_client(load, port, seconds)
+            pss = server.pss_bytes()
         used = server.cpu_seconds() - before
-        pss = server.pss_bytes()
         if not count.requests:
             raise ServerFailed("no request was answered")
         # Once more: a server that broke under the load has no figure.
-        loads.verify(load, port, of_limit=peer.name == "limit")
+        clients.verify(load, port, of_limit=peer.name == "limit")
+    figures = {"waiting_kib": (pss - at_rest) / load.connections / 1024} if load.once else {}
     return report.Sample(
         server=peer.name,
         load=load.name,
         round=round_number,
         requests=count.requests,
-        seconds=count.seconds,
         cpu_us=used / count.requests * 1e6,
-        requests_per_s=count.requests / count.seconds,
+        requests_per_s=count.requests_per_s,
         p50_us=count.p50_us,
+        p99_us=count.p99_us,
         pss_mib=pss / 2**20,
         errors=count.errors,
+        figures={**count.figures, **figures},
     )
 
 
@@ -102,9 +149,9 @@ def measure_all(arguments: argparse.Namespace, run: report.Run) -> None:
                     continue
                 run.samples.append(sample)
                 print(
-                    f"round {round_number + 1}/{arguments.rounds} {name:10} {peer.name:16}"
-                    f" {sample.cpu_us:8.1f} us {sample.requests_per_s:9,.0f}/s p50 {sample.p50_us:8.1f} us"
-                    + (f" {sample.errors} errors" if sample.errors else ""),
+                    f"round {round_number + 1}/{arguments.rounds} {name:12} {peer.name:18}"
+                    f" {sample.cpu_us:8.1f} us {sample.requests_per_s:9,.0f}/s p50 {sample.p50_us:9.1f} us"
+                    f" p99 {sample.p99_us:9.1f} us" + (f" {sample.errors} errors" if sample.errors else ""),
                     file=sys.stderr,
                 )
 
@@ -115,7 +162,7 @@ def main() -> int:
     if arguments.source:
         run = report.Run.from_json(json.loads(arguments.source.read_text()))
     else:
-        if loads.WRK is None:
+        if clients.WRK is None:
             print("bench: the load generator wrk is missing (Debian: apt-get install wrk)", file=sys.stderr)
             return 1
         peers.build_programs("limit")
@@ -133,7 +180,7 @@ def main() -> int:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(run.to_json(), indent=1) + "\n")
 
-    text = f"{report.table(run)}\n\n{report.notes(run)}\n"
+    text = "\n\n".join([*report.tables(run), report.notes(run)]) + "\n"
     if arguments.check:
         text += f"\n{report.verdict_table(run)}\n"
     print(text)
