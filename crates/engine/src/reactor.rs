@@ -42,7 +42,7 @@ const NOBODY: Target = (usize::MAX, 0);
 const TELL_EVERY_MS: Millis = 10_000;
 
 /// Connections accepted from one listener in one turn.
-const ACCEPTS_MAX: usize = 64;
+const ACCEPTS_MAX: usize = 512;
 
 /// First and longest pause after the system ran out of descriptors or memory.
 const BACKOFF_FIRST_MS: Millis = 100;

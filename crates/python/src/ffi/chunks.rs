@@ -13,8 +13,8 @@ use pyo3::prelude::*;
 /// What CPython asks for (DATA_STACK_CHUNK_SIZE); its other arenas are far larger.
 const CHUNK_SIZE: usize = 16 * 1024;
 
-/// Chunks that are kept: 8 MiB of them, so that what a crowd of requests has used goes back to the system.
-const CHUNKS_MAX: usize = 512;
+/// Chunks that are kept: of each a page or two was used, so that they hold some 8 MiB; what a larger crowd has used goes back to the system.
+const CHUNKS_MAX: usize = 2048;
 
 /// Addresses of chunks that nobody uses.
 static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
