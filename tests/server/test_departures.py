@@ -77,6 +77,45 @@ def test_a_callback_is_not_called_for_a_request_that_is_over(server):
     assert "over" not in server.log[before:]
 
 
+@pytest.mark.parametrize("host", ["threads", "greenlets"])
+def test_the_late_end_of_a_request_leaves_the_callbacks_of_the_next_alone(host):
+    with Server(APP, options=HOSTS[host]) as server:
+        with server.connect() as wire:
+            assert wire.ask("GET", "/slow-close").text == "here"
+            ask(wire, "/callback")
+            server.wait_for_log("registered")
+            server.wait_for_log("closed")
+        server.wait_for_log("called: True")
+
+
+@pytest.mark.parametrize("host", ["threads", "greenlets"])
+def test_a_slow_callback_holds_up_nobody_and_is_not_followed_by_one_that_is_too_late(host):
+    with Server(APP, options=HOSTS[host]) as server:
+        with server.connect() as slow, server.connect() as brief:
+            ask(slow, "/slow-callback")
+            server.wait_for_log("registered")
+            ask(brief, "/brief")
+            server.wait_for_log("brief begins")
+        server.wait_for_log("callback begins")
+        with server.connect() as wire:
+            assert wire.ask("GET", "/").text == "here"
+        # Under threads the callbacks of the second request may come after those of the first, and then after its end.
+        server.wait_for_log("brief ends")
+        ended = server.log.index("brief ends")
+        server.wait_for_log("callback ends")
+        assert "for a request that is over" not in server.log[ended:]
+
+
+def test_waiting_again_and_again_takes_no_memory(server):
+    with server.connect() as wire:
+        assert int(wire.ask("GET", "/many-waits").text) < 4096
+
+
+def test_a_thread_of_the_application_s_own_can_wait(server):
+    with server.connect() as wire:
+        assert wire.ask("GET", "/own-thread").text == "False"
+
+
 def test_a_greenlet_whose_client_has_left_can_be_ended():
     options = ["--concurrency", "greenlets", "--cancel-on-disconnect"]
     with Server(APP, options=options) as server:

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::{Millis, NEVER};
+use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::shared::Shared;
@@ -111,8 +111,9 @@ impl Gate {
         Some((ticket, waiting.connection))
     }
 
-    /// Takes out the one that has waited longest, for a permit that is free; none if fewer may run than when it was given out.
-    fn pop_waiting(&self) -> Option<(Ticket, Arc<Connection>)> {
+    /// Takes out the one that has waited longest and not too long, for a permit that is free; none if fewer may run than when it was
+    /// given out.
+    fn pop_waiting(&self, now_ms: Millis) -> Option<(Ticket, Arc<Connection>)> {
         if self.waiting_count.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -120,15 +121,36 @@ impl Gate {
         if state.running > state.running_max {
             return None;
         }
-        let (ticket, waiting) = state.waiting.pop_first()?;
+        // Those whose time is up are the reactor's to turn away.
+        let (&ticket, _) = state.waiting.iter().find(|(_, waiting)| waiting.until_ms > now_ms)?;
+        let waiting = state.waiting.remove(&ticket)?;
         self.note_waiting(&state);
         Some((ticket, waiting.connection))
     }
 
-    /// Lowers how many may run, for good: the system does not give what they would run on.
-    pub(crate) fn lower(&self, running_max: usize) {
+    /// Changes how many may run. What runs already goes on.
+    pub(crate) fn limit(&self, running_max: usize) {
+        self.lock().running_max = running_max.max(1);
+    }
+
+    /// Whether what comes now would be turned away.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.lock();
+        state.running >= state.running_max && state.waiting.len() >= state.waiting_max
+    }
+
+    /// Whether any wait.
+    pub(crate) fn any_waits(&self) -> bool {
+        self.waiting_count.load(Ordering::Acquire) > 0
+    }
+
+    /// Forgets those that wait: there will be nobody to run them.
+    pub(crate) fn clear(&self) {
         let mut state = self.lock();
-        state.running_max = state.running_max.min(running_max.max(1));
+        let waiting = std::mem::take(&mut state.waiting);
+        self.note_waiting(&state);
+        drop(state);
+        drop(waiting);
     }
 
     /// Whether one waits that may run.
@@ -172,8 +194,8 @@ impl Permit {
     /// # Errors
     /// The permit itself, when nothing waits.
     pub fn pass_on(self) -> Result<Admitted, Permit> {
-        while let Some((ticket, connection)) = self.0.gate.pop_waiting() {
-            // It may have left, or run out of time, just now.
+        while let Some((ticket, connection)) = self.0.gate.pop_waiting(clock::now_ms()) {
+            // It may have left just now.
             if let Some(exchange) = connection.end_wait(ticket) {
                 return Ok(Admitted { exchange, permit: self });
             }

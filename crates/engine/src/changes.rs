@@ -48,8 +48,11 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        connection.changes.watchers.fetch_add(1, Ordering::SeqCst);
-        let seen = connection.changes.state().count;
+        let seen = {
+            let state = connection.changes.state();
+            connection.changes.watchers.fetch_add(1, Ordering::SeqCst);
+            state.count
+        };
         Self { connection, seen }
     }
 
@@ -68,9 +71,13 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let changes = &self.connection.changes;
+        // Under the lock, so that nobody's waker is added between the count and the clearing.
+        let mut state = changes.state();
         if changes.watchers.fetch_sub(1, Ordering::SeqCst) == 1 {
             // Nobody waits: what was not woken is not to be.
-            changes.state().wakers.clear();
+            let unwoken = std::mem::take(&mut state.wakers);
+            drop(state);
+            drop(unwoken);
         }
     }
 }

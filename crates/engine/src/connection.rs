@@ -231,7 +231,14 @@ impl Connection {
 
     /// The turn of a waiting request has come.
     pub(crate) fn end_wait(self: &Arc<Self>, ticket: Ticket) -> Option<Exchange> {
-        self.lock().end_wait(self, ticket)
+        let exchange = self.lock().end_wait(self, ticket)?;
+        if self.has_left() || self.socket.is_ended() {
+            // It has left without the reactor having come to see it.
+            log::debug!("{}: the client has left before its turn came", self.peer);
+            exchange.abort();
+            return None;
+        }
+        Some(exchange)
     }
 
     /// Goes on after an exchange has changed something.
@@ -389,7 +396,9 @@ impl Core {
                         // A client that waits for "100 Continue" sends nothing until the application asks for it, or until
                         // the gathering does, of a body that must be whole before it starts.
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
-                            if self.must_be_whole(connection.settings()) {
+                            // What would be turned away is not asked for.
+                            let whole = self.must_be_whole(connection.settings());
+                            if whole && !connection.shared.gate.is_full() {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
                                 return self.dispatch(connection, turn);

@@ -4,17 +4,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
+use slab::Slab;
+
 use crate::connection::Connection;
 
 /// That a peer has closed its side, or is lost: nobody may be waiting for the response. Never undone.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     left: AtomicBool,
-    wakers: Mutex<Vec<Waker>>,
+    wakers: Mutex<Slab<Waker>>,
 }
 
 impl Left {
-    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+    fn wakers(&self) -> MutexGuard<'_, Slab<Waker>> {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -25,7 +27,8 @@ impl Left {
     /// Wakers are called under the connection's lock: they take note, and act later.
     pub(crate) fn set(&self) {
         if !self.left.swap(true, Ordering::AcqRel) {
-            std::mem::take(&mut *self.wakers()).into_iter().for_each(Waker::wake);
+            // They stay in their places, which are given back by their owners.
+            self.wakers().iter().for_each(|(_, waker)| waker.wake_by_ref());
         }
     }
 }
@@ -45,22 +48,32 @@ impl Departure {
         self.0.upgrade().is_none_or(|connection| connection.has_left() || connection.socket.is_ended())
     }
 
-    /// Has `waker` woken, once, when the client leaves. False, and not kept, when it has left already. Wakers are called
-    /// while the reactor is at work: they take note, and act later.
-    pub fn wake_on_leaving(&self, waker: Waker) -> bool {
-        let Some(connection) = self.0.upgrade() else { return false };
+    /// Has `waker` woken, once, when the client leaves, unless the result is dropped before. `None` when it has left already. Wakers are
+    /// called while the reactor is at work: they take note, and act later.
+    pub fn wake_on_leaving(&self, waker: Waker) -> Option<Registration> {
+        let connection = self.0.upgrade()?;
         let mut wakers = connection.left.wakers();
-        let here = !connection.left.is_set();
-        if here {
-            wakers.push(waker);
+        if connection.left.is_set() {
+            return None;
         }
-        here
+        let place = wakers.insert(waker);
+        drop(wakers);
+        Some(Registration { connection: self.0.clone(), place })
     }
+}
 
-    /// Forgets all wakers: the request that they were for is over.
-    pub fn forget_wakers(&self) {
-        if let Some(connection) = self.0.upgrade() {
-            connection.left.wakers().clear();
+/// A waker's place with a connection, for as long as this lives.
+#[derive(Debug)]
+pub struct Registration {
+    connection: Weak<Connection>,
+    place: usize,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.upgrade() {
+            let waker = connection.left.wakers().try_remove(self.place);
+            drop(waker);
         }
     }
 }

@@ -30,7 +30,7 @@ pub use access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
 pub use admission::{Admitted, Permit};
 pub use body::BodyFault;
 pub use changes::Watch;
-pub use departure::Departure;
+pub use departure::{Departure, Registration};
 pub use drain::SignalWatch;
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};

@@ -38,6 +38,9 @@ const EVENTS_MAX: usize = 256;
 /// A look that is for no connection.
 const NOBODY: Target = (usize::MAX, 0);
 
+/// How long the requests of one round may take before others are looked for: three times a coarse clock's tick.
+const ROUND_MAX_MS: Millis = 30;
+
 /// How often the log is told of requests that were turned away.
 const TELL_EVERY_MS: Millis = 10_000;
 
@@ -164,7 +167,8 @@ impl Reactor {
         }
         self.follow_lifecycle();
         self.shared.take_attention(&mut self.work);
-        let unfinished = !self.work.is_empty() || self.listeners_want() || self.is_finished();
+        let unfinished =
+            !self.work.is_empty() || !self.ready.is_empty() || self.listeners_want() || self.is_finished();
         let mut wait = if unfinished { Some(Duration::ZERO) } else { max_wait };
         self.schedule_queue();
         self.timers.arm(clock::now_ms)?;
@@ -188,21 +192,23 @@ impl Reactor {
     /// Handles what [`Reactor::poll`] has found, up to the first exchange that is ready for the application.
     ///
     /// One at a time, so that a request is answered while its socket is still in the processor's caches. `None` when all is
-    /// handled, or waits for others to be over; an outer loop asks until then before it watches the descriptor again.
+    /// handled, or waits for others to be over, or is to wait for the next poll; an outer loop asks until then before it watches the descriptor again.
     pub fn next_exchange(&mut self) -> Option<Admitted> {
-        if let Some(admitted) = Gate::admit_waiting(&self.shared) {
-            return Some(admitted);
-        }
+        let now_ms = clock::now_ms();
         if !self.work.is_empty() {
-            self.now_ms = clock::now_ms();
+            self.now_ms = now_ms;
         }
-        while self.ready.is_empty() && self.handle_one() {}
-        self.ready.pop_front()
-    }
-
-    /// Whether exchanges are ready that nobody has taken.
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        // A round that takes long keeps others from being seen: the rest of its work is handled at once, so that requests are
+        // counted, and those that are too many turned away; and the next poll comes before the next request.
+        let long = now_ms > self.polled_ms + ROUND_MAX_MS;
+        while (self.ready.is_empty() || long) && self.handle_one() {}
+        if long && (!self.ready.is_empty() || self.shared.gate.any_waits()) {
+            if self.watched {
+                self.shared.wake();
+            }
+            return None;
+        }
+        self.ready.pop_front().or_else(|| Gate::admit_waiting(&self.shared))
     }
 
     /// Polls, and handles all of what it finds; exchanges that become ready are kept for [`Reactor::next_exchange`].
@@ -447,6 +453,13 @@ impl Reactor {
         entry.insert(connection.clone());
         // The wake for bytes that are in already comes with the next poll; this only sets the deadline.
         self.look(&connection, now_ms, |connection, _| connection.on_accept());
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        // They hold their connections, and those this queue.
+        self.shared.gate.clear();
     }
 }
 

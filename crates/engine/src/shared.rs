@@ -122,9 +122,11 @@ impl Handle {
         Gate::admit_waiting(&self.0)
     }
 
-    /// Lets at most `most` requests run at once from here on, because the system gives no more to run them on.
-    pub fn lower_concurrency(&self, most: usize) {
-        self.0.gate.lower(most);
+    /// Lets at most `most` requests run at once from here on, because the system gives no more to run them on; `None`: as many as the
+    /// settings say.
+    pub fn limit_concurrency(&self, most: Option<usize>) {
+        let settings_max = self.0.settings.concurrency_max;
+        self.0.gate.limit(most.map_or(settings_max, |most| most.min(settings_max)));
     }
 
     /// Has the reactor turned once more, by whoever waits for its descriptor.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use foldhash::fast::RandomState;
 use memchr::memchr;
 use percent_encoding::percent_decode;
+use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{IntoPyObjectExt, intern};
@@ -18,7 +19,7 @@ use tidegate_engine::http::{BodyKind, RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::latin1;
-use crate::gateway::{Cancelled, FileWrapper, WsgiInput};
+use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput};
 use crate::host::Host;
 
 /// Field names whose keys are kept. Peers choose names, so the cache must have an end; real clients share far fewer.
@@ -81,7 +82,7 @@ impl Recurring {
         Ok(Self {
             address: PyString::new(py, &address).unbind(),
             port: PyString::new(py, &port).unbind(),
-            cancelled: Py::new(py, Cancelled::new(exchange, host.clone()))?,
+            cancelled: Py::new(py, Cancelled::new(exchange, host))?,
             reused: AtomicBool::new(false),
             template: OnceLock::new(),
         })
@@ -160,10 +161,16 @@ impl Environs {
     /// The environ of one request, its `wsgi.input` still the empty one.
     // Apart, so that its place on the stack is not kept while the application runs: a greenlet that waits keeps a copy of its stack.
     #[inline(never)]
-    pub(crate) fn build<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<Bound<'py, PyDict>> {
+    pub(crate) fn build<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Exchange,
+    ) -> PyResult<(Bound<'py, PyDict>, RequestNumber)> {
         let names = &self.names;
         let head = exchange.head();
-        let (environ, has_host) = self.begin(py, exchange)?;
+        let recurring = self.recurring(py, exchange)?;
+        let number = recurring.cancelled.get().begin_request();
+        let (environ, has_host) = self.begin(py, exchange, recurring)?;
 
         // What most requests have stands in the template.
         if head.method() != USUAL_METHOD {
@@ -185,22 +192,27 @@ impl Environs {
         environ.set_item(&names.request_uri, &target)?;
         environ.set_item(&names.raw_uri, target)?;
         self.set_fields(py, &environ, exchange, has_host)?;
-        Ok(environ)
+        Ok((environ, number))
+    }
+
+    /// What is kept with the connection, made for its first request.
+    fn recurring<'a>(&self, py: Python<'_>, exchange: &'a Exchange) -> PyResult<&'a Recurring> {
+        if let Some(recurring) = exchange.noted::<Recurring>() {
+            return Ok(recurring);
+        }
+        let new = Recurring::new(py, exchange, &self.host)?;
+        // Nobody else keeps anything there.
+        exchange.note(|| new).ok_or_else(|| PySystemError::new_err("a connection's note is another's"))
     }
 
     /// An environ with what is the same for all requests of the connection; says whether that has come to include HTTP_HOST.
-    fn begin<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<(Bound<'py, PyDict>, bool)> {
+    fn begin<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Exchange,
+        recurring: &Recurring,
+    ) -> PyResult<(Bound<'py, PyDict>, bool)> {
         let (names, head) = (&self.names, exchange.head());
-        let recurring = match exchange.noted::<Recurring>() {
-            Some(recurring) => recurring,
-            None => {
-                let new = Recurring::new(py, exchange, &self.host)?;
-                match exchange.note(|| new) {
-                    Some(recurring) => recurring,
-                    None => return Ok((self.template(py, exchange.local())?, false)),
-                }
-            }
-        };
         if let Some(template) = recurring.template.get().filter(|template| template.suits(head)) {
             return Ok((template.environ.bind(py).copy()?, true));
         }
@@ -224,10 +236,10 @@ impl Environs {
     }
 
     /// The request is over. Gives what is to be dropped where no lock is held.
-    pub(crate) fn end(&self, exchange: &Exchange) -> Vec<Py<PyAny>> {
+    pub(crate) fn end(&self, exchange: &Exchange, number: RequestNumber) -> Vec<Py<PyAny>> {
         exchange
             .noted::<Recurring>()
-            .map_or_else(Vec::new, |recurring| recurring.cancelled.get().end_request())
+            .map_or_else(Vec::new, |recurring| recurring.cancelled.get().end_request(number))
     }
 
     /// Puts a request's own body stream into its environ.

@@ -62,15 +62,6 @@ impl Wsgi {
         self.error_log.say(py, text, Some(error));
     }
 
-    /// Calls what applications want called when a client leaves; what fails is logged.
-    pub(crate) fn call_all(&self, py: Python<'_>, callbacks: Vec<Py<PyAny>>) {
-        for callback in callbacks {
-            if let Err(error) = callback.call0(py) {
-                self.log_error(py, "a callback on the client's departure failed", &error);
-            }
-        }
-    }
-
     /// Answers one exchange; whatever the application does, this thread goes on.
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
         let environ = self.environs.build(py, &exchange);
@@ -80,15 +71,17 @@ impl Wsgi {
             // Only for want of memory; the exchange is dropped with the failed call, which cuts the connection.
             Err(error) => return self.error_log.say(py, "a request could not be begun", Some(&error)),
         };
-        let outcome = environ.and_then(|environ| {
+        let mut number = 0;
+        let outcome = environ.and_then(|(environ, request)| {
+            number = request;
             if has_body {
                 let input = Bound::new(py, WsgiInput::new(call.clone_ref(py)))?;
                 self.environs.set_input(&environ, &input)?;
             }
             in_fresh_context(py, || self.call_application(py, &call, &environ))?
         });
-        // Nothing of this request is called any more when the next one comes.
-        drop(call.with_exchange(|exchange| self.environs.end(exchange)));
+        // What is to be called when the client leaves is not, from here on.
+        drop(call.with_exchange(|exchange| self.environs.end(exchange, number)));
         if let Err(error) = outcome {
             self.fail(py, &call, &error);
         }

@@ -7,15 +7,17 @@ use std::task::Wake;
 
 use pyo3::prelude::*;
 
-/// Callbacks whose time has come.
+use crate::error_log::ErrorLog;
+
+/// Requests whose callbacks are due.
 #[derive(Default)]
 pub(crate) struct Deferred {
-    due: Mutex<Vec<Py<PyAny>>>,
+    due: Mutex<Vec<Arc<Callbacks>>>,
     any: AtomicBool,
 }
 
 impl Deferred {
-    fn due(&self) -> MutexGuard<'_, Vec<Py<PyAny>>> {
+    fn due(&self) -> MutexGuard<'_, Vec<Arc<Callbacks>>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -24,10 +26,17 @@ impl Deferred {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Takes what is to be called.
-    pub(crate) fn take(&self) -> Vec<Py<PyAny>> {
+    /// Takes those whose callbacks are due.
+    pub(crate) fn take(&self) -> Vec<Arc<Callbacks>> {
         self.any.store(false, Ordering::Release);
         std::mem::take(&mut *self.due())
+    }
+
+    /// Calls what is due on this thread.
+    pub(crate) fn call(&self, py: Python<'_>) {
+        if self.any() {
+            self.take().iter().for_each(|callbacks| callbacks.call(py));
+        }
     }
 }
 
@@ -51,18 +60,30 @@ impl Callbacks {
     }
 
     /// Takes what was not called. To be dropped without any lock: it may run code.
-    pub(crate) fn take(&self) -> Vec<Py<PyAny>> {
+    pub(crate) fn withdraw(&self) -> Vec<Py<PyAny>> {
         std::mem::take(&mut *self.waiting())
+    }
+
+    /// Calls what is there, each once whoever calls, and none that was withdrawn meanwhile. What fails is logged.
+    pub(crate) fn call(&self, py: Python<'_>) {
+        loop {
+            let next = {
+                let mut waiting = self.waiting();
+                if waiting.is_empty() { None } else { Some(waiting.remove(0)) }
+            };
+            let Some(callback) = next else { return };
+            if let Err(error) = callback.call0(py) {
+                ErrorLog::new().say(py, "a callback on the client's departure failed", Some(&error));
+            }
+        }
     }
 }
 
 impl Wake for Callbacks {
     /// The client has left.
     fn wake(self: Arc<Self>) {
-        let callbacks = self.take();
-        if !callbacks.is_empty() {
-            self.deferred.due().extend(callbacks);
-            self.deferred.any.store(true, Ordering::Release);
-        }
+        let deferred = self.deferred.clone();
+        deferred.due().push(self);
+        deferred.any.store(true, Ordering::Release);
     }
 }

@@ -25,7 +25,7 @@ use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
 use crate::gateway::{ClientLeft, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
-use crate::host::{Deferred, Host, Sign};
+use crate::host::{Callbacks, Deferred, Host, Sign};
 
 /// Requests begun in one turn before the hub's other watchers have theirs.
 const BEGUN_MAX: usize = 256;
@@ -82,6 +82,7 @@ pub(crate) struct GreenletsHost {
     reactor: Mutex<Reactor>,
     handle: Handle,
     deferred: Arc<Deferred>,
+    due: Kind<Due>,
     cancel_on_disconnect: bool,
     /// The thread of the hub.
     thread: ThreadId,
@@ -114,6 +115,7 @@ impl GreenletsHost {
             reactor: Mutex::new(reactor),
             handle,
             deferred: Arc::default(),
+            due: Kind::new(py)?,
             cancel_on_disconnect,
             thread: thread::current().id(),
             hub: gevent.call_method0("get_hub")?.unbind(),
@@ -223,16 +225,13 @@ impl GreenletsHost {
             Ok(current) => lock(&self.running).insert(number, current.unbind()),
             Err(error) => return gateway.log_error(py, "a greenlet does not know itself", &error),
         };
-        let departure = self.cancel_on_disconnect.then(|| exchange.departure());
-        if let Some(departure) = &departure {
+        let registration = self.cancel_on_disconnect.then(|| {
             let abandon = Abandon { number, woken: self.woken.clone() };
-            departure.wake_on_leaving(Waker::from(Arc::new(abandon)));
-        }
+            exchange.departure().wake_on_leaving(Waker::from(Arc::new(abandon)))
+        });
         // A panic is a mistake of ours, which costs one request; let into the hub, it would end the server.
         let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
-        if let Some(departure) = departure {
-            departure.forget_wakers();
-        }
+        drop(registration);
         // Dropped without the lock, as everything that may run code.
         let current = lock(&self.running).remove(&number);
         drop(current);
@@ -269,15 +268,18 @@ impl GreenletsHost {
         }
     }
 
-    /// Calls what applications want called when a client leaves, each in a greenlet of gevent's: it may wait, and may fail.
+    /// Calls what applications want called when a client leaves, in a greenlet of gevent's: it may wait.
     fn call_deferred(&self, py: Python<'_>, gateway: &Wsgi) {
         if !self.deferred.any() {
             return;
         }
-        for callback in self.deferred.take() {
-            let spawned = py.import("gevent").and_then(|gevent| gevent.call_method1("spawn", (callback,)));
+        for callbacks in self.deferred.take() {
+            let spawned = self
+                .due
+                .object(py, Due { callbacks })
+                .and_then(|due| py.import("gevent")?.call_method1("spawn", (due.into_any(py),)));
             if let Err(error) = spawned {
-                gateway.log_error(py, "a callback on the client's departure could not be called", &error);
+                gateway.log_error(py, "callbacks on the client's departure could not be called", &error);
             }
         }
     }
@@ -332,7 +334,7 @@ impl Host for GreenletsHost {
         let current = self.getcurrent.bind(py).call0()?;
         let wait = self.last_number.fetch_add(1, Ordering::Relaxed);
         let resume = Arc::new(Resume { wait, woken: self.woken.clone(), given: AtomicBool::new(false) });
-        sign.wake(Waker::from(resume.clone()));
+        let _registration = sign.wake(Waker::from(resume.clone()));
         if resume.given.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -379,6 +381,23 @@ impl Callable for Request {
     fn call<'py>(request: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
         request.host.serve(py, &request.gateway);
+        Ok(py.None().into_bound(py))
+    }
+}
+
+/// What is to be called for one request whose client has left.
+struct Due {
+    callbacks: Arc<Callbacks>,
+}
+
+impl Callable for Due {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Due";
+    const NAME: &'static str = "due";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=0;
+
+    fn call<'py>(due: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        due.callbacks.call(py);
         Ok(py.None().into_bound(py))
     }
 }

@@ -1,12 +1,14 @@
 //! The single-threaded mode that PEP 3333 asks for: the thread that turns the reactor runs the application.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
 use crate::gateway::Wsgi;
+use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Deferred, Host, Sign};
 
@@ -18,12 +20,19 @@ pub(crate) struct InlineHost {
     reactor: Mutex<Reactor>,
     handle: Handle,
     deferred: Arc<Deferred>,
+    /// The one that serves.
+    thread: ThreadId,
 }
 
 impl InlineHost {
     pub(crate) fn new(reactor: Reactor) -> Arc<Self> {
         let handle = reactor.handle();
-        Arc::new(Self { reactor: Mutex::new(reactor), handle, deferred: Arc::default() })
+        Arc::new(Self {
+            reactor: Mutex::new(reactor),
+            handle,
+            deferred: Arc::default(),
+            thread: thread::current().id(),
+        })
     }
 
     fn reactor(&self) -> MutexGuard<'_, Reactor> {
@@ -40,13 +49,6 @@ impl InlineHost {
         }
     }
 
-    /// Calls what applications want called when a client leaves.
-    fn call_deferred(&self, py: Python<'_>, gateway: &Wsgi) {
-        if self.deferred.any() {
-            gateway.call_all(py, self.deferred.take());
-        }
-    }
-
     /// Serves until the server has ended.
     pub(crate) fn run(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
         let mut signals = SignalPipe::new(py)?;
@@ -56,11 +58,7 @@ impl InlineHost {
         let most = (!signals.is_used()).then_some(WAIT_MAX);
         loop {
             run_signal_handlers(py, gateway)?;
-            py.detach(|| {
-                let mut reactor = self.reactor();
-                // Another thread's wait may have made some ready since they were last asked for.
-                if reactor.has_ready() { Ok(()) } else { reactor.poll(most) }
-            })?;
+            py.detach(|| self.reactor().poll(most))?;
             while let Some(Admitted { exchange, permit }) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.
                 if self.handle.lifecycle() != Lifecycle::Stopping {
@@ -68,7 +66,7 @@ impl InlineHost {
                 }
                 drop(permit);
             }
-            self.call_deferred(py, gateway);
+            self.deferred.call(py);
             if self.handle.lifecycle() != Lifecycle::Serving && py.detach(|| self.reactor().is_finished()) {
                 return Ok(());
             }
@@ -77,11 +75,17 @@ impl InlineHost {
 }
 
 impl Host for InlineHost {
-    fn wait(&self, py: Python<'_>, _sign: &dyn Sign, most: Option<Duration>) -> PyResult<()> {
+    fn wait(&self, py: Python<'_>, sign: &dyn Sign, most: Option<Duration>) -> PyResult<()> {
+        if thread::current().id() != self.thread {
+            // A thread of the application's own: the reactor is turned by the one that serves.
+            py.detach(|| park_until(sign, most.unwrap_or(WAIT_MAX).min(WAIT_MAX)));
+            return Ok(());
+        }
         // When everything is being cut, one look is enough for the caller to find its own connection lost.
         let stopping = self.handle.lifecycle() == Lifecycle::Stopping;
         let max_wait = if stopping { Duration::ZERO } else { most.unwrap_or(WAIT_MAX).min(WAIT_MAX) };
         py.detach(|| self.reactor().turn(Some(max_wait)))?;
+        self.deferred.call(py);
         py.check_signals()
     }
 

@@ -17,7 +17,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidegate_engine::{Departure, Watch};
+use tidegate_engine::{Departure, Registration, Watch};
 
 /// What a gateway asks of the place its application runs in.
 pub(crate) trait Host: Send + Sync {
@@ -36,22 +36,25 @@ pub(crate) trait Host: Send + Sync {
 
 /// Something to wait for, of which the reactor tells.
 pub(crate) trait Sign: Sync {
-    /// Has `waker` woken, once, when the sign is given; at once if it is already.
-    fn wake(&self, waker: Waker);
+    /// Has `waker` woken, once, when the sign is given; at once if it is already. What comes back is kept as long as that is wanted.
+    fn wake(&self, waker: Waker) -> Option<Registration>;
 }
 
 /// Something may have changed for an exchange.
 impl Sign for Watch {
-    fn wake(&self, waker: Waker) {
+    fn wake(&self, waker: Waker) -> Option<Registration> {
         self.wake_on_change(waker);
+        None
     }
 }
 
 /// The client has left.
 impl Sign for Departure {
-    fn wake(&self, waker: Waker) {
-        if !self.wake_on_leaving(waker.clone()) {
+    fn wake(&self, waker: Waker) -> Option<Registration> {
+        let registration = self.wake_on_leaving(waker.clone());
+        if registration.is_none() {
             waker.wake();
         }
+        registration
     }
 }

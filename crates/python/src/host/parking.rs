@@ -23,7 +23,7 @@ impl Wake for Unpark {
 /// Waits for `sign`, for `most` at the longest. To be called without the interpreter.
 pub(super) fn park_until(sign: &dyn Sign, most: Duration) {
     let unpark = Arc::new(Unpark { thread: thread::current(), given: AtomicBool::new(false) });
-    sign.wake(Waker::from(unpark.clone()));
+    let _registration = sign.wake(Waker::from(unpark.clone()));
     let end = Instant::now() + most;
     // A thread may be unparked for what it waited for earlier.
     while !unpark.given.load(Ordering::Acquire) {

@@ -60,6 +60,9 @@ const LOOK_FOR_SIGNALS_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Stacks are so many bytes, or a multiple: what every system takes.
 const STACK_PAGE: u64 = 64 * 1024;
 
+/// How long no threads are started after the system has refused one.
+const SHORT_MS: u64 = 1_000;
+
 /// How long a leader that waits for its client turns the reactor itself, when nobody can follow it, before it looks again.
 const LEADERLESS: Duration = Duration::from_millis(10);
 
@@ -161,6 +164,10 @@ pub(crate) struct ThreadsHost {
     /// Milliseconds since `epoch` until which calls count as blocking; 0 when they do not.
     eager_until_ms: AtomicU64,
     epoch: Instant,
+    /// Until when no threads are started, as the system has refused one; 0 when it has not.
+    short_until_ms: AtomicU64,
+    /// A thread is at what applications want called when a client leaves.
+    calls_deferred: AtomicBool,
     monitor: OnceLock<Thread>,
     monitor_sleeps: AtomicBool,
     ending: AtomicBool,
@@ -189,6 +196,8 @@ impl ThreadsHost {
             leader: AtomicI32::new(0),
             eager_until_ms: AtomicU64::new(0),
             epoch: Instant::now(),
+            short_until_ms: AtomicU64::new(0),
+            calls_deferred: AtomicBool::new(false),
             monitor: OnceLock::new(),
             monitor_sleeps: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -437,8 +446,18 @@ impl ThreadsHost {
                         }
                     },
                     Turned::Deferred => {
+                        // One thread at a time, for which there may be one more.
+                        self.calls_deferred.store(true, Ordering::SeqCst);
+                        self.have_a_follower(py, gateway);
                         let call = self.begin_call();
-                        gateway.call_all(py, self.deferred.take());
+                        while self.deferred.any() {
+                            self.deferred.call(py);
+                        }
+                        self.calls_deferred.store(false, Ordering::SeqCst);
+                        if self.deferred.any() {
+                            // What has come due since.
+                            self.handle.wake();
+                        }
                         if !self.end_call(call) {
                             return Ok(Led::Deposed(None));
                         }
@@ -453,6 +472,16 @@ impl ThreadsHost {
                 return Ok(Led::Deposed(Some(permit)));
             }
         }
+    }
+
+    /// Whether there is something to call that no other thread is at.
+    fn has_deferred(&self) -> bool {
+        self.deferred.any() && !self.calls_deferred.load(Ordering::SeqCst)
+    }
+
+    /// Threads that there may be: one to lead, and one for what is deferred while it is called.
+    fn total_max(&self) -> usize {
+        self.options.threads_max + 1 + usize::from(self.calls_deferred.load(Ordering::SeqCst))
     }
 
     /// From here on the leader may be deposed.
@@ -491,7 +520,7 @@ impl ThreadsHost {
 
     /// The next exchange of a round, while the leader may run it itself.
     fn next_inline(&self) -> Option<Admitted> {
-        if self.is_eager() || self.deferred.any() {
+        if self.is_eager() || self.has_deferred() {
             return None;
         }
         // A call that nobody could follow may still be turning it: that is not waited for with the interpreter in hand.
@@ -513,13 +542,14 @@ impl ThreadsHost {
                     return Ok(turned);
                 }
             }
-            if self.deferred.any() {
+            if self.has_deferred() {
                 return Ok(Turned::Deferred);
             }
             if self.handle.lifecycle() != Lifecycle::Serving && reactor.is_finished() {
                 return Ok(Turned::Ended);
             }
-            reactor.poll(None)?;
+            reactor.poll(self.is_short().then_some(WAIT_MAX))?;
+            self.end_shortness();
         }
     }
 
@@ -527,7 +557,7 @@ impl ThreadsHost {
     fn assign(&self, admitted: Admitted) -> Option<Turned> {
         let mut pool = lock(&self.pool);
         let Some(place) = pool.parked.pop() else {
-            if pool.total > self.options.threads_max {
+            if pool.total >= self.total_max() || self.is_short() {
                 return Some(Turned::Run(admitted));
             }
             self.count_new_thread(&mut pool);
@@ -548,13 +578,32 @@ impl ThreadsHost {
         let Err((error, role)) = self.start_thread(py, gateway, Some(Role::Serve(admitted))) else {
             return None;
         };
-        // The one that leads is among them.
-        let most = (lock(&self.pool).total - 1).max(1);
-        self.handle.lower_concurrency(most);
-        log::warn!("no more than {most} threads from here on, as the system gives no more: {error}");
+        self.become_short(&error);
         match role {
             Some(Role::Serve(admitted)) => Some(admitted),
             _ => None,
+        }
+    }
+
+    /// The system gives no more threads: for a while only as many requests run as there are threads for, and none are started.
+    fn become_short(&self, error: &PyErr) {
+        // The one that leads is among them.
+        let most = lock(&self.pool).total.saturating_sub(1).max(1);
+        self.handle.limit_concurrency(Some(most));
+        self.short_until_ms.store(self.since_epoch_ms() + SHORT_MS, Ordering::Relaxed);
+        log::warn!("no more than {most} requests at once for now, as no thread can be started: {error}");
+    }
+
+    fn is_short(&self) -> bool {
+        self.short_until_ms.load(Ordering::Relaxed) != 0
+    }
+
+    /// After a while it is tried again.
+    fn end_shortness(&self) {
+        let until_ms = self.short_until_ms.load(Ordering::Relaxed);
+        if until_ms != 0 && self.since_epoch_ms() >= until_ms {
+            self.short_until_ms.store(0, Ordering::Relaxed);
+            self.handle.limit_concurrency(None);
         }
     }
 
@@ -562,13 +611,13 @@ impl ThreadsHost {
     fn have_a_follower(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) {
         {
             let mut pool = lock(&self.pool);
-            if !pool.parked.is_empty() || pool.total > self.options.threads_max {
+            if !pool.parked.is_empty() || pool.total >= self.total_max() || self.is_short() {
                 return;
             }
             self.count_new_thread(&mut pool);
         }
         if let Err((error, _)) = self.start_thread(py, gateway, None) {
-            log::warn!("no thread can be started: {error}");
+            self.become_short(&error);
         }
     }
 
@@ -637,8 +686,11 @@ impl Host for ThreadsHost {
         if let Some(call) = LEADS_IN.get() {
             if !self.promote(call) && self.leadership.current() == Some(call) {
                 // Nobody to follow, for the moment.
-                py.detach(|| lock(&self.reactor).turn(Some(LEADERLESS)))?;
-                return Ok(());
+                return py.detach(|| match self.reactor.try_lock() {
+                    Ok(mut reactor) => reactor.turn(Some(LEADERLESS)).map_err(PyErr::from),
+                    // Somebody leads by now.
+                    Err(_) => Ok(()),
+                });
             }
             LEADS_IN.set(None);
         }
