@@ -92,7 +92,7 @@ def test_who_leaves_the_queue_is_never_run(host):
             assert wire.answer().status == 200
         for wire in running:
             assert wire.answer().text == "opened"
-        assert "told stayed" in server.log
+        server.wait_for_log("told stayed")
         assert "told left" not in server.log
 
 

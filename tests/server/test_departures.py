@@ -99,7 +99,7 @@ def test_a_slow_callback_holds_up_nobody_and_is_not_followed_by_one_that_is_too_
         server.wait_for_log("callback begins")
         with server.connect() as wire:
             assert wire.ask("GET", "/").text == "here"
-        # Under threads the callbacks of the second request may come after those of the first, and then after its end.
+        # The callbacks of the second may have to wait for those of the first, and its end does not.
         server.wait_for_log("brief ends")
         ended = server.log.index("brief ends")
         server.wait_for_log("callback ends")
@@ -140,5 +140,5 @@ def test_threads_cannot_be_ended_and_the_setting_says_so():
     ]
     run = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=30, check=False)
     assert run.returncode == 2
-    assert "--cancel-on-disconnect" in run.stderr and "greenlets" in run.stderr
+    assert "cancel-on-disconnect" in run.stderr and "greenlets" in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1

@@ -32,23 +32,31 @@ const STATUS_BAD_SETTINGS: i32 = 2;
 struct Refusal {
     line: String,
     cause: Option<PyErr>,
+    /// It is the settings that are at fault, and not the system.
+    by_settings: bool,
 }
 
 impl Refusal {
     fn new(line: String) -> Self {
-        Self { line, cause: None }
+        Self { line, cause: None, by_settings: false }
+    }
+}
+
+impl Refusal {
+    fn of_settings(line: &str) -> Self {
+        Self { line: line.into(), cause: None, by_settings: true }
     }
 }
 
 impl From<PyErr> for Refusal {
     fn from(cause: PyErr) -> Self {
-        Self { line: "the server failed".into(), cause: Some(cause) }
+        Self { line: "the server failed".into(), cause: Some(cause), by_settings: false }
     }
 }
 
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
-        Self { line: error.line, cause: error.cause }
+        Self { line: error.line, cause: error.cause, by_settings: false }
     }
 }
 
@@ -133,7 +141,7 @@ fn patch(py: Python<'_>, spec: &AppSpec) -> Result<(), Refusal> {
             spec.module.as_str()
         )));
     }
-    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause })
+    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause, by_settings: true })
 }
 
 /// Runs `application` in this process until it is stopped.
@@ -178,6 +186,7 @@ pub(crate) fn serve(
     });
     outcome.map_err(|refusal| match refusal.cause {
         Some(cause) => cause,
+        None if refusal.by_settings => PyValueError::new_err(refusal.line),
         None => PyOSError::new_err(refusal.line),
     })
 }
@@ -273,8 +282,8 @@ fn run(
 fn check_host(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let greenlets = settings.concurrency == Concurrency::Greenlets;
     if settings.cancel_on_disconnect && !greenlets {
-        return Err(Refusal::new(
-            "--cancel-on-disconnect: only --concurrency greenlets can; threads look at environ['tidegate.cancelled']".into(),
+        return Err(Refusal::of_settings(
+            "cancel-on-disconnect: only with concurrency greenlets; threads look at environ['tidegate.cancelled']",
         ));
     }
     if !greenlets {
@@ -282,12 +291,12 @@ fn check_host(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     }
     match standard_library_is_patched(py) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Refusal::new(
-            "--concurrency greenlets: gevent.monkey.patch_all() must be called before the application is imported".into(),
+        Ok(false) => Err(Refusal::of_settings(
+            "concurrency greenlets: gevent.monkey.patch_all() must be called before the application is imported",
         )),
-        Err(_) => Err(Refusal::new(
-            "--concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'".into(),
-        )),
+        Err(_) => {
+            Err(Refusal::of_settings("concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'"))
+        }
     }
 }
 

@@ -71,6 +71,9 @@ pub(crate) fn in_fresh_context<T>(py: Python<'_>, work: impl FnOnce() -> T) -> P
 pub(crate) fn interrupt_main_thread() {
     // SAFETY: documented as callable from any thread, attached or not, and from signal handlers; 2 is SIGINT.
     unsafe { ffi::PyErr_SetInterruptEx(2) };
+    // Before Python 3.13 code that computes does not see it until somebody else wants the interpreter. On a thread of its own, as
+    // it may wait for ever.
+    std::thread::spawn(|| Python::attach(|_| ()));
 }
 
 /// Borrows a descriptor that a Python file object has named, for the length of one duplication.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyTypeError};
+use pyo3::exceptions::{PyConnectionResetError, PyException, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
@@ -212,7 +212,10 @@ impl Wsgi {
         let Some(mut exchange) = call.take_exchange() else { return };
         let fault = exchange.body_fault();
         let (method, target) = (exchange.head().method(), String::from_utf8_lossy(exchange.head().target()));
-        let gone = error.is_instance_of::<ClientLeft>(py)
+        // An exception that is not an application's, and ends a call that nobody waits for: gevent's GreenletExit.
+        let killed = !error.is_instance_of::<PyException>(py) && exchange.is_lost();
+        let gone = killed
+            || error.is_instance_of::<ClientLeft>(py)
             || error.is_instance_of::<PyConnectionResetError>(py) && exchange.is_lost();
         let status = match &fault {
             _ if gone => {

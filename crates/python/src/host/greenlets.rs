@@ -16,7 +16,7 @@ use std::task::{Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use pyo3::exceptions::{PyException, PyImportError};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyModuleNotFoundError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
@@ -99,6 +99,8 @@ pub(crate) struct GreenletsHost {
     waiting: Mutex<HashMap<Wait, Py<PyAny>>>,
     woken: Arc<Woken>,
     failure: Mutex<Option<PyErr>>,
+    /// What ran when the server stopped was killed.
+    killed: AtomicBool,
     finished: AtomicBool,
 }
 
@@ -128,6 +130,7 @@ impl GreenletsHost {
             waiting: Mutex::default(),
             woken: Arc::default(),
             failure: Mutex::new(None),
+            killed: AtomicBool::new(false),
             finished: AtomicBool::new(false),
         }))
     }
@@ -147,7 +150,14 @@ impl GreenletsHost {
         let watcher = hub.getattr("loop")?.call_method1("io", (descriptor, read))?;
         let request = Kind::new(py)?.object(py, Request { host: self.clone(), gateway: gateway.clone() })?;
         let request = request.into_any(py).unbind();
-        let turn = Turn { host: self.clone(), gateway: gateway.clone(), request };
+        let process = std::process::id();
+        let turn = Turn {
+            host: self.clone(),
+            gateway: gateway.clone(),
+            request,
+            process,
+            watcher: watcher.clone().unbind(),
+        };
         let turn = Kind::new(py)?.object(py, turn)?;
         watcher.call_method1("start", (turn.as_any(py),))?;
         // What has come before Python could tell.
@@ -162,12 +172,18 @@ impl GreenletsHost {
                 {
                     gateway.log_error(py, "a signal handler failed", &error);
                 }
-                Err(error) => {
-                    outcome = Err(error);
-                }
+                // The last means of a server that stops to end a call that computes; it found none.
+                Err(error)
+                    if error.is_instance_of::<PyKeyboardInterrupt>(py)
+                        && self.handle.lifecycle() == Lifecycle::Stopping => {}
+                Err(error) => outcome = Err(error),
             }
         }
         self.handle.stop();
+        if outcome.is_err() {
+            // Nobody comes to see it any more: listeners and connections are closed here.
+            lock(&self.reactor).turn(Some(Duration::ZERO))?;
+        }
         watcher.call_method0("stop")?;
         watcher.call_method0("close")?;
         match lock(&self.failure).take() {
@@ -226,8 +242,14 @@ impl GreenletsHost {
             Err(error) => return gateway.log_error(py, "a greenlet does not know itself", &error),
         };
         let registration = self.cancel_on_disconnect.then(|| {
-            let abandon = Abandon { number, woken: self.woken.clone() };
-            exchange.departure().wake_on_leaving(Waker::from(Arc::new(abandon)))
+            let abandon = Arc::new(Abandon { number, woken: self.woken.clone() });
+            let registration = exchange.departure().wake_on_leaving(Waker::from(abandon.clone()));
+            if registration.is_none() {
+                // It has left before its turn; it is told so in its first wait.
+                abandon.wake();
+                self.handle.wake();
+            }
+            registration
         });
         // A panic is a mistake of ours, which costs one request; let into the hub, it would end the server.
         let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
@@ -300,8 +322,11 @@ impl GreenletsHost {
         }
     }
 
-    /// What still runs has nobody to answer: its greenlets end as `gevent.kill` ends them.
+    /// What still runs has nobody to answer: its greenlets end as `gevent.kill` ends them. Once, so that they can clean up.
     fn kill_running(&self, py: Python<'_>) {
+        if self.killed.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let running: Vec<_> = lock(&self.running).values().map(|greenlet| greenlet.clone_ref(py)).collect();
         for greenlet in running {
             // What a greenlet makes of it is its own affair; one that holds on ends with the process.
@@ -407,6 +432,9 @@ struct Turn {
     host: Arc<GreenletsHost>,
     gateway: Arc<Wsgi>,
     request: Py<PyAny>,
+    /// The process that serves: what an application forks has the hub too, and the parent's connections.
+    process: u32,
+    watcher: Py<PyAny>,
 }
 
 impl Callable for Turn {
@@ -416,6 +444,10 @@ impl Callable for Turn {
 
     fn call<'py>(turn: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
+        if std::process::id() != turn.process {
+            turn.watcher.call_method0(py, intern!(py, "stop"))?;
+            return Ok(py.None().into_bound(py));
+        }
         if turn.host.turn(py, &turn.gateway, &turn.request) {
             let event_loop = turn.host.hub.bind(py).getattr(intern!(py, "loop"))?;
             event_loop.call_method1(intern!(py, "run_callback"), (turn.as_any(py),))?;
@@ -431,7 +463,7 @@ impl Callable for Turn {
 pub(crate) fn patch_standard_library(py: Python<'_>) -> Result<(), (String, Option<PyErr>)> {
     match py.import("gevent.monkey").and_then(|monkey| monkey.call_method0("patch_all")) {
         Ok(_) => Ok(()),
-        Err(error) if error.is_instance_of::<PyImportError>(py) => {
+        Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => {
             Err(("--concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'".into(), None))
         }
         Err(error) => {

@@ -51,6 +51,16 @@ impl InlineHost {
 
     /// Serves until the server has ended.
     pub(crate) fn run(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
+        let outcome = self.serve(py, gateway);
+        if outcome.is_err() {
+            // Nobody comes to see it any more: listeners and connections are closed here.
+            self.handle.stop();
+            py.detach(|| self.reactor().turn(Some(Duration::ZERO)))?;
+        }
+        outcome
+    }
+
+    fn serve(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
         let mut signals = SignalPipe::new(py)?;
         if let Some(heard) = signals.take_heard() {
             self.reactor().rouse_by(heard)?;

@@ -133,6 +133,11 @@ impl Kind {
 }
 
 impl Range {
+    /// The least that is accepted.
+    pub(crate) fn least(self) -> u64 {
+        self.0
+    }
+
     fn put(
         self,
         number: u64,
