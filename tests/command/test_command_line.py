@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -187,6 +188,27 @@ def test_the_banner_says_version_address_interface_host_and_pid():
             f"tidegate 0.1.0 listening on http://127.0.0.1:{server.port}"
             f" (wsgi, threads 200, pid {server.pid})"
         )
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "seen"),
+    [
+        ("import gc", [], (10_000, True)),
+        ("import gc", ["--gc-threshold", "0"], (None, False)),
+        ("import gc; gc.set_threshold(123)", [], (123, False)),
+        ("import gc; gc.disable()", [], (None, False)),
+    ],
+)
+def test_the_garbage_collector_is_relaxed_unless_the_application_has_a_say(tmp_path, module, options, seen):
+    (tmp_path / "collected.py").write_text(
+        f"{module}\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [f'{gc.get_threshold()[0]} {gc.get_freeze_count() > 0}'.encode()]\n"
+    )
+    threshold, frozen = seen
+    with Server("collected", options=options, cwd=tmp_path) as server, server.connect() as wire:
+        assert wire.ask("GET", "/").text == f"{threshold or gc.get_threshold()[0]} {frozen}"
 
 
 def test_the_access_log_has_a_line_for_each_request(tmp_path):

@@ -110,7 +110,9 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
         patch(py, spec)?;
     }
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
+    let collector = Collector::of(py)?;
     let application = loader::load(py, spec, settings.factory)?;
+    collector.relax(py, settings.gc_threshold)?;
     run(py, application, settings, |_, addresses| {
         for address in addresses {
             say(&format!(
@@ -122,6 +124,34 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
         }
         Ok(())
     })
+}
+
+/// Python's search for garbage cycles, as it was before the application was imported.
+#[derive(PartialEq)]
+struct Collector {
+    enabled: bool,
+    thresholds: (u32, u32, u32),
+}
+
+impl Collector {
+    fn of(py: Python<'_>) -> PyResult<Self> {
+        let gc = py.import("gc")?;
+        let enabled = gc.call_method0("isenabled")?.extract()?;
+        Ok(Self { enabled, thresholds: gc.call_method0("get_threshold")?.extract()? })
+    }
+
+    /// Has it look less often, and not among what was imported, unless the application has had a say.
+    fn relax(&self, py: Python<'_>, threshold: u32) -> PyResult<()> {
+        if threshold == 0 || !self.enabled || *self != Self::of(py)? {
+            return Ok(());
+        }
+        let gc = py.import("gc")?;
+        gc.call_method0("collect")?;
+        gc.call_method0("freeze")?;
+        let (_, second, third) = self.thresholds;
+        gc.call_method1("set_threshold", (threshold, second, third))?;
+        Ok(())
+    }
 }
 
 /// What requests run on, as the banner says it.

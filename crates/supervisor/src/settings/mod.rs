@@ -59,6 +59,8 @@ pub struct Settings {
     pub queue_timeout_ms: u64,
     pub request_buffering: RequestBuffering,
     pub cancel_on_disconnect: bool,
+    /// 0: as Python has it.
+    pub gc_threshold: u32,
     pub graceful_timeout_ms: u64,
     pub head_timeout_ms: u64,
     pub keep_alive_timeout_ms: u64,
@@ -154,6 +156,7 @@ impl Settings {
             queue_timeout_ms: 0,
             request_buffering: RequestBuffering::Auto,
             cancel_on_disconnect: false,
+            gc_threshold: 0,
             graceful_timeout_ms: 0,
             head_timeout_ms: 0,
             keep_alive_timeout_ms: 0,

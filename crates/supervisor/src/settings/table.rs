@@ -362,6 +362,22 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "gc-threshold",
+        category: Category::Running,
+        reach: Reach::Process,
+        kind: Kind::Count {
+            range: Range(0, 1_000_000_000),
+            note: "0 leaves Python's garbage collector alone",
+            field: number!(gc_threshold),
+        },
+        default: Some("10000"),
+        help: "How many objects more there may be before Python looks for cycles.",
+        doc: "`gc.set_threshold`, whose first number Python sets to 700 or 2,000: where thousands of requests wait at once, each with its objects, it \
+              would look all the time and find nothing. What is there once the application is imported is left out of the search (`gc.freeze`). \
+              An application that sets a threshold itself, or turns the collector off, is left alone.",
+        ..PLAIN
+    },
+    Setting {
         name: "graceful-timeout",
         category: Category::Times,
         kind: Kind::Duration {
