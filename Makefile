@@ -34,7 +34,8 @@ test: build $(VENV)/.tests-installed ## every test
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
 
 model: ## check the models of concurrent code
-	RUSTFLAGS='--cfg loom' cargo test --locked --quiet --target-dir target/model --package tidegate-engine --lib leadership
+	RUSTFLAGS='--cfg loom' CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --locked --quiet --target-dir target/model \
+		--package tidegate-engine --lib model
 
 test-python: build $(VENV)/.tests-installed # what one interpreter must pass: see tools/test-pythons
 	tools/test-services

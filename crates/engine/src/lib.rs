@@ -20,9 +20,11 @@ mod output;
 mod reactor;
 mod settings;
 mod shared;
+mod sleep;
 mod socket;
 mod sys;
 mod timer;
+mod turnstile;
 
 pub use tidegate_http as http;
 

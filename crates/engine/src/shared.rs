@@ -1,7 +1,7 @@
 //! What a reactor shares with its connections, its exchanges and whoever stops it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::access_log::AccessLog;
@@ -9,6 +9,7 @@ use crate::admission::{Admitted, Gate};
 use crate::connection::Connection;
 use crate::reactor::Work;
 use crate::settings::Settings;
+use crate::sleep::Sleep;
 
 /// How far the server is on its way from serving to its end. It only ever moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +32,7 @@ pub(crate) struct Shared {
     lifecycle: AtomicU8,
     /// Connections that an exchange has changed and the reactor must look at.
     attention: Mutex<Vec<Arc<Connection>>>,
-    /// Set while the reactor sleeps or is about to: who adds work then must wake it.
-    asleep: AtomicBool,
+    sleep: Sleep,
     waker: mio::Waker,
 }
 
@@ -45,7 +45,7 @@ impl Shared {
             access_log,
             lifecycle: AtomicU8::new(Lifecycle::Serving as u8),
             attention: Mutex::new(Vec::new()),
-            asleep: AtomicBool::new(false),
+            sleep: Sleep::default(),
             waker,
         }
     }
@@ -71,7 +71,7 @@ impl Shared {
 
     /// Has the reactor look for work, if it would not do so by itself.
     pub(crate) fn wake_if_asleep(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        if self.sleep.must_be_woken() {
             self.wake();
         }
     }
@@ -85,14 +85,14 @@ impl Shared {
 
     /// The reactor is about to sleep; false when there is work after all.
     pub(crate) fn fall_asleep(&self) -> bool {
-        // Store before load, on both sides: either this sees the new work, or the one who adds it sees this.
-        self.asleep.store(true, Ordering::SeqCst);
-        self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-            && !self.gate.has_admissible()
+        self.sleep.fall_asleep(|| {
+            !self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+                || self.gate.has_admissible()
+        })
     }
 
     pub(crate) fn awake(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        self.sleep.awake();
     }
 
     pub(crate) fn wake(&self) {
@@ -126,7 +126,9 @@ impl Handle {
     /// settings say.
     pub fn limit_concurrency(&self, most: Option<usize>) {
         let settings_max = self.0.settings.concurrency_max;
-        self.0.gate.limit(most.map_or(settings_max, |most| most.min(settings_max)));
+        if self.0.gate.limit(most.map_or(settings_max, |most| most.min(settings_max))) {
+            self.0.wake_if_asleep();
+        }
     }
 
     /// Has the reactor turned once more, by whoever waits for its descriptor.
