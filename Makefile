@@ -9,7 +9,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model test-python test-pythons lint bench demo-concurrency soak conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model sanitize test-python test-pythons lint bench demo-concurrency soak conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,6 +36,9 @@ test: build $(VENV)/.tests-installed ## every test
 model: ## check the models of concurrent code
 	RUSTFLAGS='--cfg loom' CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --locked --quiet --target-dir target/model \
 		--package tidegate-engine --lib model
+
+sanitize: ## the engine's tests under ThreadSanitizer and AddressSanitizer
+	tools/sanitize
 
 test-python: build $(VENV)/.tests-installed # what one interpreter must pass: see tools/test-pythons
 	tools/test-services
