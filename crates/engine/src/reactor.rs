@@ -458,8 +458,7 @@ impl Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        // They hold their connections, and those this queue.
-        self.shared.gate.clear();
+        self.shared.abandon();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gate};
@@ -30,8 +30,8 @@ pub(crate) struct Shared {
     /// Bytes of request bodies in memory, of all connections.
     pub(crate) bodies_held: AtomicUsize,
     lifecycle: AtomicU8,
-    /// Connections that an exchange has changed and the reactor must look at.
-    attention: Mutex<Vec<Arc<Connection>>>,
+    /// Connections that an exchange has changed and the reactor must look at; none when there is no reactor any more.
+    attention: Mutex<Option<Vec<Arc<Connection>>>>,
     sleep: Sleep,
     waker: mio::Waker,
 }
@@ -44,7 +44,7 @@ impl Shared {
             settings,
             access_log,
             lifecycle: AtomicU8::new(Lifecycle::Serving as u8),
-            attention: Mutex::new(Vec::new()),
+            attention: Mutex::new(Some(Vec::new())),
             sleep: Sleep::default(),
             waker,
         }
@@ -65,7 +65,9 @@ impl Shared {
 
     /// Has the reactor look at `connection` in its next turn.
     pub(crate) fn attend(&self, connection: Arc<Connection>) {
-        self.attention.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        if let Some(attention) = &mut *self.attention() {
+            attention.push(connection);
+        }
         self.wake_if_asleep();
     }
 
@@ -78,15 +80,24 @@ impl Shared {
 
     /// Moves what wants attention into the reactor's work.
     pub(crate) fn take_attention(&self, work: &mut VecDeque<Work>) {
-        work.extend(
-            self.attention.lock().unwrap_or_else(PoisonError::into_inner).drain(..).map(Work::Attend),
-        );
+        work.extend(self.attention().iter_mut().flat_map(|attention| attention.drain(..)).map(Work::Attend));
+    }
+
+    /// The reactor is gone. What waits for it holds connections, and those hold this.
+    pub(crate) fn abandon(&self) {
+        let attention = self.attention().take();
+        drop(attention);
+        self.gate.clear();
+    }
+
+    fn attention(&self) -> MutexGuard<'_, Option<Vec<Arc<Connection>>>> {
+        self.attention.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reactor is about to sleep; false when there is work after all.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.sleep.fall_asleep(|| {
-            !self.attention.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+            self.attention().as_ref().is_some_and(|attention| !attention.is_empty())
                 || self.gate.has_admissible()
         })
     }
