@@ -16,7 +16,7 @@ use std::task::{Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyModuleNotFoundError};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyModuleNotFoundError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
@@ -357,6 +357,11 @@ impl Host for GreenletsHost {
             return Ok(());
         }
         let current = self.getcurrent.bind(py).call0()?;
+        if current.is(&self.hub) {
+            return Err(PyRuntimeError::new_err(
+                "a callback of gevent's loop must not wait: spawn a greenlet",
+            ));
+        }
         let wait = self.last_number.fetch_add(1, Ordering::Relaxed);
         let resume = Arc::new(Resume { wait, woken: self.woken.clone(), given: AtomicBool::new(false) });
         let _registration = sign.wake(Waker::from(resume.clone()));
