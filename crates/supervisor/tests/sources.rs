@@ -74,7 +74,7 @@ fn without_anything_else_the_defaults_are_in_force() {
     assert_eq!(settings.head_size_max, 64 * 1024);
     assert_eq!(settings.line_size_max, 16 * 1024);
     assert_eq!(settings.field_count_max, 100);
-    assert_eq!(settings.body_size_max, None);
+    assert_eq!(settings.body_size_max, Some(1 << 30));
     assert_eq!(settings.body_memory_max, 256 * 1024);
     assert_eq!(settings.server_header.as_deref(), Some("tidegate"));
     assert_eq!(settings.access_log, None);
