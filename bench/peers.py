@@ -97,9 +97,20 @@ def _launched(server: str) -> Command:
     return lambda port, work: [str(BIN / "python"), str(BENCH / "launch.py"), server, str(port), work.app]
 
 
+# Thousands may connect at once.
+BACKLOG = ("--backlog", "4096")
+
+
 def _tidegate(*options: str) -> Command:
     return lambda port, work: [
-        *(str(ROOT / ".venv" / "bin" / "tidegate"), "--bind", f"127.0.0.1:{port}", *options, work.app),
+        *(
+            str(ROOT / ".venv" / "bin" / "tidegate"),
+            "--bind",
+            f"127.0.0.1:{port}",
+            *BACKLOG,
+            *options,
+            work.app,
+        ),
     ]
 
 
@@ -120,10 +131,6 @@ def _tidegate_threads(port: int, work: Work) -> list[str]:
 
 def _tidegate_greenlets(port: int, work: Work) -> list[str]:
     return _tidegate("--concurrency", "greenlets", *(_admission(work) if work.limited else ()))(port, work)
-
-
-# Thousands may connect at once.
-BACKLOG = ("--backlog", "4096")
 
 
 def _gunicorn(*options: str) -> Command:
@@ -217,7 +224,8 @@ PEERS = (
     Peer(
         "tidegate",
         # One thread, which runs the application inline: what the other hosts are held against.
-        _tidegate("--threads", "1"),
+        # The upload of memory.py is larger than it takes by default.
+        _tidegate("--threads", "1", "--body-size-max", "unlimited"),
         needs=ROOT / ".venv" / "bin" / "tidegate",
         remedy="make build",
     ),

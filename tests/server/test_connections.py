@@ -269,7 +269,7 @@ def test_a_huge_unread_body_closes_the_connection_after_the_answer(server):
 
 
 def test_many_stalled_uploads_together_stay_within_bounds():
-    count, size = 500, 250_000
+    count, size = 1000, 250_000
     with Server(APP, options=["--body-timeout", "60"]) as server, contextlib.ExitStack() as stack:
         with server.connect() as wire:
             assert wire.ask("GET", "/").status == 200
@@ -280,8 +280,8 @@ def test_many_stalled_uploads_together_stay_within_bounds():
             wire.send(b"x" * (size - 1))
         with server.connect() as wire:
             assert wire.ask("GET", "/").status == 200
-        # 122 MiB are on their way; half of that may be here, beside what the allocator makes of it.
-        assert resident_kib(server.pid) - before < 96 * 1024
+        # 238 MiB are on their way; 64 of that may be here, beside 16 KiB for each and what the allocator makes of it.
+        assert resident_kib(server.pid) - before < 128 * 1024
         for wire in wires:
             wire.send(b"x")
         for wire in wires:
