@@ -280,7 +280,7 @@ def test_many_stalled_uploads_together_stay_within_bounds():
             wire.send(b"x" * (size - 1))
         with server.connect() as wire:
             assert wire.ask("GET", "/").status == 200
-        # 238 MiB are on their way; 64 of that may be here, beside 16 KiB for each and what the allocator makes of it.
+        # 238 MiB are on their way; 64 of that may be here, 16 KiB for each, and what the allocator adds.
         assert resident_kib(server.pid) - before < 128 * 1024
         for wire in wires:
             wire.send(b"x")
