@@ -64,7 +64,8 @@ PEERS = (
         "gunicorn",
         "27.0.1",
         (*GUNICORN, "--worker-class", "gevent", "{app}"),
-        ("gevent==26.9.0",),
+        # Its gevent worker imports packaging, which it does not ask for.
+        ("gevent==26.9.0", "packaging==26.0"),
     ),
     Peer("waitress", "waitress", "3.0.2", ("waitress-serve", "--listen=127.0.0.1:{port}", "{app}")),
     Peer(
@@ -145,6 +146,8 @@ def tidegate() -> Peer:
         "tidegate",
         version[0] if version else "?",
         ("tidegate", "--bind", "127.0.0.1:{port}", "{app}"),
+        note="takes whole requests in before it runs the application, which the four it fails ask not to; all pass"
+        " with `--request-buffering off`, with `--threads 1` and with greenlets",
     )
 
 
