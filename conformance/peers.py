@@ -146,8 +146,8 @@ def tidegate() -> Peer:
         "tidegate",
         version[0] if version else "?",
         ("tidegate", "--bind", "127.0.0.1:{port}", "{app}"),
-        note="takes whole requests in before it runs the application, which the four it fails ask not to; all pass"
-        " with `--request-buffering off`, with `--threads 1` and with greenlets",
+        note="takes whole requests in before it runs the application, which the four it fails ask not to; all"
+        " pass with `--request-buffering off`, with `--threads 1` and with greenlets",
     )
 
 

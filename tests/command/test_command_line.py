@@ -200,11 +200,12 @@ def test_the_banner_says_version_address_interface_host_and_pid():
     ],
 )
 def test_the_garbage_collector_is_relaxed_unless_the_application_has_a_say(tmp_path, module, options, seen):
+    # Python 3.12 freezes a few hundred objects itself.
     (tmp_path / "collected.py").write_text(
         f"{module}\n"
         "def application(environ, start_response):\n"
         "    start_response('200 OK', [])\n"
-        "    return [f'{gc.get_threshold()[0]} {gc.get_freeze_count() > 0}'.encode()]\n"
+        "    return [f'{gc.get_threshold()[0]} {gc.get_freeze_count() > 2000}'.encode()]\n"
     )
     threshold, frozen = seen
     with Server("collected", options=options, cwd=tmp_path) as server, server.connect() as wire:
