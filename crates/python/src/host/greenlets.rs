@@ -11,7 +11,7 @@ use std::ffi::CStr;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
 use crate::gateway::{ClientLeft, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
-use crate::host::{Callbacks, Deferred, Host, Sign};
+use crate::host::{Callbacks, Deferred, Host, Sign, lock};
 
 /// Requests begun in one turn before the hub's other watchers have theirs.
 const BEGUN_MAX: usize = 256;
@@ -45,11 +45,6 @@ struct Woken {
     waits: Mutex<Vec<Wait>>,
     /// Greenlets whose clients have left.
     abandoned: Mutex<Vec<u64>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics half-way through a change under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Resumes a greenlet that waits.

@@ -5,6 +5,7 @@ mod greenlets;
 mod inline;
 mod parking;
 mod signals;
+mod system_thread;
 mod threads;
 
 pub(crate) use deferred::{Callbacks, Deferred};
@@ -12,7 +13,7 @@ pub(crate) use greenlets::{GreenletsHost, patch_standard_library, standard_libra
 pub(crate) use inline::InlineHost;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -57,4 +58,9 @@ impl Sign for Departure {
         }
         registration
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change under the hosts' locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,13 +12,13 @@
 //! whoever has a permit finds a thread. What waits for a permit waits in the engine.
 
 use std::cell::Cell;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::iter;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permi
 use crate::gateway::Wsgi;
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
-use crate::host::{Deferred, Host, Sign};
+use crate::host::{Deferred, Host, Sign, lock, system_thread};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -177,11 +177,6 @@ pub(crate) struct ThreadsHost {
     finished: Mutex<Option<OwnedFd>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics half-way through a change under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ThreadsHost {
     pub(crate) fn new(reactor: Reactor, options: ThreadsOptions) -> Arc<Self> {
         let handle = reactor.handle();
@@ -318,7 +313,7 @@ impl ThreadsHost {
         let body = PyCFunction::new_closure(py, None, None, move |arguments, _| {
             let given = std::mem::replace(&mut *lock(&first), First::Taken);
             if let First::Given(role) = given {
-                name_thread(&system_name);
+                system_thread::set_name(&system_name);
                 host.live(arguments.py(), &gateway, role);
             }
         })?;
@@ -427,7 +422,7 @@ impl ThreadsHost {
 
     /// Leads until leadership is lost or the server has ended.
     fn lead(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) -> PyResult<Led> {
-        self.leader.store(thread_number(), Ordering::Release);
+        self.leader.store(system_thread::number(), Ordering::Release);
         self.have_a_follower(py, gateway);
         loop {
             let admitted = match self.next_inline() {
@@ -646,7 +641,8 @@ impl ThreadsHost {
                 (idle, asleep, long) = (0, 0, 0);
             } else {
                 long += 1;
-                asleep = if sleeps(self.leader.load(Ordering::Acquire)) { asleep + 1 } else { 0 };
+                asleep =
+                    if system_thread::sleeps(self.leader.load(Ordering::Acquire)) { asleep + 1 } else { 0 };
             }
             seen = now;
             // Once it may be descheduled, or waiting for the interpreter. One that computes is let be for longer, and is no sign that
@@ -715,33 +711,4 @@ fn after_call(permit: Option<Permit>) -> (Option<Role>, Option<Permit>) {
         Some(Err(permit)) => (None, Some(permit)),
         None => (None, None),
     }
-}
-
-/// The system's number of this thread.
-fn thread_number() -> i32 {
-    #[cfg(target_os = "linux")]
-    return rustix::thread::gettid().as_raw_pid();
-    #[cfg(not(target_os = "linux"))]
-    0
-}
-
-/// Tells the system, for `top -H` and the like, as Python does from 3.14 on.
-fn name_thread(name: &CStr) {
-    #[cfg(target_os = "linux")]
-    // A name that is not taken is missed by nobody.
-    let _ = rustix::thread::set_name(name);
-    #[cfg(not(target_os = "linux"))]
-    let _ = name;
-}
-
-/// Whether a thread of this process waits for something, rather than runs or would like to (proc(5)). Where the system does not
-/// tell, a call that takes long is taken for one that waits.
-fn sleeps(thread: i32) -> bool {
-    if cfg!(not(target_os = "linux")) {
-        return true;
-    }
-    let Ok(stat) = std::fs::read(format!("/proc/self/task/{thread}/stat")) else { return true };
-    // The name, in parentheses, may hold anything.
-    let after_name = memchr::memrchr(b')', &stat).map_or(0, |end| end + 2);
-    matches!(stat.get(after_name), Some(b'S' | b'D'))
 }
