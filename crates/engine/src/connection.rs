@@ -404,6 +404,11 @@ impl Core {
                                 return self.dispatch(connection, turn);
                             }
                         }
+                        if self.phase == Phase::Gathering
+                            && connection.settings().gathering == Gathering::WhatIsIn
+                        {
+                            return self.dispatch(connection, turn);
+                        }
                         return Step::Rest;
                     }
                 },
@@ -443,7 +448,7 @@ impl Core {
         self.head.as_ref().is_some_and(|(head, _)| match settings.gathering {
             Gathering::All => true,
             Gathering::Chunked => head.body() == http::BodyKind::Chunked,
-            Gathering::Nothing => false,
+            Gathering::Nothing | Gathering::WhatIsIn => false,
         })
     }
 
@@ -451,6 +456,21 @@ impl Core {
     pub(crate) fn send_continue(&mut self, connection: &Connection, now_ms: Millis) {
         with_scratch(|out| {
             if self.http.send_continue(out) {
+                let flushed = self.send_bytes(connection, out, now_ms);
+                self.note_flushed(connection, &flushed, now_ms);
+            }
+        });
+    }
+
+    /// Sends an interim response, if one may be sent now.
+    pub(crate) fn send_informational(
+        &mut self,
+        connection: &Connection,
+        head: &http::ResponseHead,
+        now_ms: Millis,
+    ) {
+        with_scratch(|out| {
+            if self.http.send_informational(head, out) {
                 let flushed = self.send_bytes(connection, out, now_ms);
                 self.note_flushed(connection, &flushed, now_ms);
             }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, SendFault};
+use tidegate_http::{
+    self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
+};
 
 use crate::body::BodyFault;
 use crate::changes::Watch;
@@ -183,6 +185,23 @@ impl Exchange {
         read
     }
 
+    /// Whether [`Exchange::read_body`] would give anything but a wait.
+    pub fn has_body_news(&self) -> bool {
+        let core = self.connection.lock();
+        core.body.len() > 0 || core.body.complete || core.body.fault.is_some()
+    }
+
+    /// Whether all of the request body has come and was taken.
+    pub fn body_is_over(&self) -> bool {
+        let core = self.connection.lock();
+        core.body.complete && core.body.len() == 0
+    }
+
+    /// Whether the client has closed its side or is lost, as far as the reactor has seen.
+    pub fn has_left(&self) -> bool {
+        self.connection.has_left()
+    }
+
     /// The fault that ended the request body, if one did.
     pub fn body_fault(&self) -> Option<BodyFault> {
         self.connection.lock().body.fault.clone()
@@ -199,6 +218,33 @@ impl Exchange {
         head: Option<(&ResponseHead, BodyLength)>,
         block: Block<'_>,
         last: bool,
+    ) -> Result<Sent, SendError> {
+        self.send_part(head, block, last.then_some(&ResponseTrailers::NONE))
+    }
+
+    /// Ends a response whose head and body were sent, with trailers if its body goes in chunks.
+    ///
+    /// # Errors
+    /// As [`Exchange::send`].
+    pub fn finish(&mut self, trailers: &ResponseTrailers) -> Result<Sent, SendError> {
+        self.send_part(None, Block::EMPTY, Some(trailers))
+    }
+
+    /// Sends an interim response such as 103, if one may be sent to this client now (RFC 9110 section 15.2).
+    pub fn send_informational(&mut self, head: &ResponseHead) {
+        let connection = &self.connection;
+        let mut core = connection.lock();
+        if core.phase == Phase::Serving {
+            core.send_informational(connection, head, clock::now_ms());
+        }
+        self.attend(&core);
+    }
+
+    fn send_part(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        end_with: Option<&ResponseTrailers>,
     ) -> Result<Sent, SendError> {
         let connection = &self.connection;
         let mut core = connection.lock();
@@ -232,13 +278,13 @@ impl Exchange {
             if let Block::Borrowed(bytes) = &block {
                 out.extend_from_slice(&bytes[..take]);
                 out.extend_from_slice(after);
-                if last {
-                    sent.missing = end(&mut core, out)?;
+                if let Some(trailers) = end_with {
+                    sent.missing = end(&mut core, trailers, out)?;
                 }
             } else {
                 tail.extend_from_slice(after);
-                if last {
-                    sent.missing = end(&mut core, &mut tail)?;
+                if let Some(trailers) = end_with {
+                    sent.missing = end(&mut core, trailers, &mut tail)?;
                 }
             }
             let output = &mut core.output;
@@ -263,7 +309,7 @@ impl Exchange {
         if core.phase != Phase::Serving {
             return Err(SendError::Gone);
         }
-        if last {
+        if end_with.is_some() {
             // What was promised and did not come leaves the peer waiting: only a close ends such a response.
             core.close_after |= sent.missing > 0;
             core.complete(connection, now_ms);
@@ -271,7 +317,7 @@ impl Exchange {
         }
         self.attend(&core);
         drop(core);
-        if last {
+        if end_with.is_some() {
             self.log();
         }
         Ok(sent)
@@ -330,8 +376,8 @@ impl Drop for Exchange {
     }
 }
 
-fn end(core: &mut Core, out: &mut Vec<u8>) -> Result<u64, SendFault> {
-    Ok(match core.http.send_end(out)? {
+fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {
+    Ok(match core.http.send_end(trailers, out)? {
         ResponseEnd::Complete => 0,
         ResponseEnd::Short { missing } => missing,
     })

@@ -14,6 +14,8 @@ pub enum Gathering {
     Chunked,
     /// None.
     Nothing,
+    /// Only what came with the head: the application is started at once, and takes the rest as it comes.
+    WhatIsIn,
 }
 
 /// Every knob of the engine. Times are in milliseconds, sizes in bytes.

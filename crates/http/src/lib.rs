@@ -26,6 +26,6 @@ pub use error::{HeadFault, RequestFault, SendFault};
 pub use event::{Event, Trailers};
 pub use h1::{
     BodyKind, BodyLength, Connection, FieldOutcome, Framed, RequestHead, ResponseEnd, ResponseHead,
-    SendContext, TargetForm, Version,
+    ResponseTrailers, SendContext, TargetForm, Version,
 };
 pub use limits::{Limits, UnderscoreNames};

@@ -5,21 +5,22 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{
     AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
 };
-use tidegate_supervisor::{self as supervisor, AppSpec, Concurrency, Outcome, Settings, Value};
+use tidegate_supervisor::{self as supervisor, AppSpec, Concurrency, Interface, Outcome, Settings, Value};
 
+use crate::event_loop::EventLoop;
 use crate::ffi;
-use crate::gateway::{Wsgi, WsgiOptions};
+use crate::gateway::{Asgi, Wsgi, WsgiOptions};
 use crate::host::{
-    GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
+    AsyncioHost, GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
     standard_library_is_patched,
 };
-use crate::loader::{self, LoadError};
+use crate::loader::{self, Kind, LoadError};
 use crate::log_to_stderr;
 use crate::translate;
 
@@ -29,34 +30,39 @@ const STATUS_FAILED: i32 = 1;
 const STATUS_BAD_SETTINGS: i32 = 2;
 
 /// What keeps a server from running: one line for the operator.
-struct Refusal {
-    line: String,
-    cause: Option<PyErr>,
-    /// It is the settings that are at fault, and not the system.
-    by_settings: bool,
+pub(crate) struct Refusal {
+    pub(crate) line: String,
+    pub(crate) cause: Option<PyErr>,
+    pub(crate) culprit: Culprit,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    Settings,
+    System,
+    Application,
 }
 
 impl Refusal {
     fn new(line: String) -> Self {
-        Self { line, cause: None, by_settings: false }
+        Self { line, cause: None, culprit: Culprit::System }
     }
-}
 
-impl Refusal {
-    fn of_settings(line: &str) -> Self {
-        Self { line: line.into(), cause: None, by_settings: true }
+    pub(crate) fn of_settings(line: &str) -> Self {
+        Self { line: line.into(), cause: None, culprit: Culprit::Settings }
     }
 }
 
 impl From<PyErr> for Refusal {
     fn from(cause: PyErr) -> Self {
-        Self { line: "the server failed".into(), cause: Some(cause), by_settings: false }
+        Self { line: "the server failed".into(), cause: Some(cause), culprit: Culprit::System }
     }
 }
 
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
-        Self { line: error.line, cause: error.cause, by_settings: false }
+        Self { line: error.line, cause: error.cause, culprit: Culprit::System }
     }
 }
 
@@ -85,6 +91,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
                     cause.print(py);
                     Ok(STATUS_FAILED)
                 }
+                None if refusal.culprit == Culprit::Application => Ok(STATUS_FAILED),
                 None => Ok(STATUS_BAD_SETTINGS),
             }
         }
@@ -113,17 +120,53 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let collector = Collector::of(py)?;
     let application = loader::load(py, spec, settings.factory)?;
     collector.relax(py, settings.gc_threshold)?;
-    run(py, application, settings, |_, addresses| {
+    let (kind, settings) = resolve(&application, settings)?;
+    let interface = match kind {
+        Kind::Wsgi => "wsgi",
+        Kind::Asgi => "asgi",
+    };
+    run(py, application, kind, &settings, |_, addresses| {
         for address in addresses {
             say(&format!(
-                "tidegate {} listening on {address} (wsgi, {}, pid {})",
+                "tidegate {} listening on {address} ({interface}, {}, pid {})",
                 env!("CARGO_PKG_VERSION"),
-                host_name(settings),
+                host_name(&settings),
                 std::process::id()
             ));
         }
         Ok(())
     })
+}
+
+/// How the application is called, and the settings with what follows from that.
+fn resolve(application: &Bound<'_, PyAny>, settings: &Settings) -> Result<(Kind, Settings), Refusal> {
+    let kind = match (settings.interface, loader::kind_of(application)?) {
+        (Interface::Asgi, _) | (Interface::Auto, Kind::Asgi) => Kind::Asgi,
+        // It would be called, never awaited, and answer nothing.
+        (Interface::Wsgi, Kind::Asgi) => {
+            return Err(Refusal::of_settings(
+                "interface wsgi: the application is an ASGI application; accepted: auto, asgi",
+            ));
+        }
+        (Interface::Wsgi | Interface::Auto, Kind::Wsgi) => Kind::Wsgi,
+    };
+    let mut settings = settings.clone();
+    match (kind, settings.concurrency) {
+        (Kind::Asgi, Concurrency::Auto) => settings.concurrency = Concurrency::Asyncio,
+        (Kind::Asgi, Concurrency::Threads | Concurrency::Greenlets) => {
+            return Err(Refusal::of_settings(
+                "concurrency: the application is an ASGI application; accepted: auto, asyncio",
+            ));
+        }
+        (Kind::Wsgi, Concurrency::Asyncio) => {
+            return Err(Refusal::of_settings(
+                "concurrency asyncio: the application is a WSGI application; accepted: auto, threads, greenlets",
+            ));
+        }
+        (Kind::Asgi, Concurrency::Asyncio)
+        | (Kind::Wsgi, Concurrency::Auto | Concurrency::Threads | Concurrency::Greenlets) => {}
+    }
+    Ok((kind, settings))
 }
 
 /// Python's search for garbage cycles, as it was before the application was imported.
@@ -158,6 +201,7 @@ impl Collector {
 fn host_name(settings: &Settings) -> String {
     match settings.concurrency {
         Concurrency::Greenlets => format!("greenlets {}", settings.concurrency_max()),
+        Concurrency::Asyncio => format!("asyncio {}", settings.concurrency_max()),
         Concurrency::Auto | Concurrency::Threads => format!("threads {}", settings.threads),
     }
 }
@@ -171,7 +215,7 @@ fn patch(py: Python<'_>, spec: &AppSpec) -> Result<(), Refusal> {
             spec.module.as_str()
         )));
     }
-    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause, by_settings: true })
+    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause, culprit: Culprit::Settings })
 }
 
 /// Runs `application` in this process until it is stopped.
@@ -201,22 +245,28 @@ pub(crate) fn serve(
     let settings = supervisor::from_python(&values)
         .map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
-    let outcome = run(py, application, &settings, |py, addresses| match &on_ready {
-        None => Ok(()),
-        Some(on_ready) => {
-            let list = PyList::empty(py);
-            for address in addresses {
-                match address {
-                    LocalAddress::Inet(address) => list.append((address.ip().to_string(), address.port()))?,
-                    LocalAddress::Unix(path) => list.append(path.as_os_str())?,
+    let resolved = resolve(&application, &settings);
+    let outcome = resolved.and_then(|(kind, settings)| {
+        run(py, application, kind, &settings, |py, addresses| match &on_ready {
+            None => Ok(()),
+            Some(on_ready) => {
+                let list = PyList::empty(py);
+                for address in addresses {
+                    match address {
+                        LocalAddress::Inet(address) => {
+                            list.append((address.ip().to_string(), address.port()))?
+                        }
+                        LocalAddress::Unix(path) => list.append(path.as_os_str())?,
+                    }
                 }
+                on_ready.call1((list,)).map(|_| ())
             }
-            on_ready.call1((list,)).map(|_| ())
-        }
+        })
     });
     outcome.map_err(|refusal| match refusal.cause {
         Some(cause) => cause,
-        None if refusal.by_settings => PyValueError::new_err(refusal.line),
+        None if refusal.culprit == Culprit::Settings => PyValueError::new_err(refusal.line),
+        None if refusal.culprit == Culprit::Application => PyRuntimeError::new_err(refusal.line),
         None => PyOSError::new_err(refusal.line),
     })
 }
@@ -246,10 +296,28 @@ fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
 fn run(
     py: Python<'_>,
     application: Bound<'_, PyAny>,
+    kind: Kind,
     settings: &Settings,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     check_host(py, settings)?;
+    if kind == Kind::Wsgi {
+        return run_on(py, application, settings, None, on_ready);
+    }
+    // Before anything is bound, as it may fail.
+    let event_loop = EventLoop::start(py, &application, settings)?;
+    let outcome = run_on(py, application, settings, Some(&event_loop), on_ready);
+    let closed = event_loop.close(py, Duration::from_millis(settings.graceful_timeout_ms));
+    outcome.and(closed)
+}
+
+fn run_on(
+    py: Python<'_>,
+    application: Bound<'_, PyAny>,
+    settings: &Settings,
+    event_loop: Option<&EventLoop<'_>>,
+    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+) -> Result<(), Refusal> {
     let listeners = bind(settings)?;
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -272,7 +340,11 @@ fn run(
     };
     let application = application.unbind();
     let mut interrupt: fn() = ffi::interrupt_main_thread;
-    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if inline {
+    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if let Some(event_loop) = event_loop {
+        let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), settings.cancel_on_disconnect)?;
+        let gateway = Arc::new(Asgi::new(py, application, &settings.script_name, event_loop.state()?)?);
+        Box::new(move |py| host.run(py, gateway))
+    } else if inline {
         let host = InlineHost::new(reactor);
         let gateway = Wsgi::new(py, application, host.clone(), options)?;
         Box::new(move |py| host.run(py, &gateway))
@@ -311,9 +383,9 @@ fn run(
 /// What settings ask of one another, and of the process.
 fn check_host(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let greenlets = settings.concurrency == Concurrency::Greenlets;
-    if settings.cancel_on_disconnect && !greenlets {
+    if settings.cancel_on_disconnect && !greenlets && settings.concurrency != Concurrency::Asyncio {
         return Err(Refusal::of_settings(
-            "cancel-on-disconnect: only with concurrency greenlets; threads look at environ['tidegate.cancelled']",
+            "cancel-on-disconnect: only with concurrency greenlets or asyncio; threads look at environ['tidegate.cancelled']",
         ));
     }
     if !greenlets {

@@ -65,11 +65,14 @@ pub(crate) fn engine(settings: &Settings) -> engine::Settings {
 }
 
 fn gathering(settings: &Settings) -> Gathering {
-    let several_threads = settings.concurrency != Concurrency::Greenlets && settings.threads > 1;
+    let several_threads =
+        matches!(settings.concurrency, Concurrency::Auto | Concurrency::Threads) && settings.threads > 1;
     match settings.request_buffering {
         RequestBuffering::On => Gathering::All,
         RequestBuffering::Off => Gathering::Nothing,
         RequestBuffering::Auto if several_threads => Gathering::All,
+        // ASGI applications take a body as it comes.
+        RequestBuffering::Auto if settings.concurrency == Concurrency::Asyncio => Gathering::WhatIsIn,
         RequestBuffering::Auto => Gathering::Chunked,
     }
 }

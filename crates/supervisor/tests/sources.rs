@@ -196,8 +196,8 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
              accepted: 1 (this version runs one worker)",
         ),
         (
-            &["a", "-i", "asgi"],
-            "tidegate: --interface \"asgi\" (from the command line): no such choice; accepted: auto, wsgi",
+            &["a", "-i", "rsgi"],
+            "tidegate: --interface \"rsgi\" (from the command line): no such choice; accepted: auto, wsgi, asgi",
         ),
         (
             &["a", "--head-timeout", "0"],
@@ -237,7 +237,7 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
         ),
         (
             &["a", "--interface"],
-            "tidegate: --interface (from the command line): a value is missing; accepted: auto, wsgi",
+            "tidegate: --interface (from the command line): a value is missing; accepted: auto, wsgi, asgi",
         ),
         (
             &["a", "b"],

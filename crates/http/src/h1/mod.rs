@@ -12,7 +12,9 @@ mod state;
 use std::mem;
 use std::sync::Arc;
 
-pub use framing::{BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, SendContext};
+pub use framing::{
+    BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
+};
 pub use head::{BodyKind, RequestHead, TargetForm, Version};
 
 use crate::error::{RequestFault, SendFault};
@@ -424,13 +426,17 @@ impl Connection {
         Ok(self.exchange.outgoing.frame(size, out))
     }
 
-    /// Ends the response: writes what comes after the body.
+    /// Ends the response: writes what comes after the body. Trailers are left out where the body is not in chunks.
     ///
     /// # Errors
     /// [`SendFault::OutOfOrder`] unless the head was sent and the response not ended.
-    pub fn send_end(&mut self, out: &mut Vec<u8>) -> Result<ResponseEnd, SendFault> {
+    pub fn send_end(
+        &mut self,
+        trailers: &ResponseTrailers,
+        out: &mut Vec<u8>,
+    ) -> Result<ResponseEnd, SendFault> {
         self.state = self.state.after(Move::End).ok_or(SendFault::OutOfOrder)?;
-        let end = self.exchange.outgoing.end(out);
+        let end = self.exchange.outgoing.end(trailers, out);
         if end != ResponseEnd::Complete {
             self.exchange.keep_alive = false;
         }

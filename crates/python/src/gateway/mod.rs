@@ -1,12 +1,19 @@
 //! What an application is told, and what is made of its answer.
 
+mod asgi;
+mod asgi_http;
+mod asgi_message;
+mod asgi_scope;
 mod call;
 mod cancelled;
 mod environ;
+mod error_response;
 mod file_wrapper;
 mod wsgi;
 mod wsgi_input;
 
+pub(crate) use asgi::Asgi;
+pub(crate) use asgi_http::ClientDisconnected;
 pub(crate) use call::{Call, Calls};
 pub(crate) use cancelled::{Cancelled, ClientLeft, RequestNumber};
 pub(crate) use file_wrapper::FileWrapper;

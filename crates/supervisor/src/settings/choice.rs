@@ -41,6 +41,8 @@ choices! {
         Auto = "auto",
         /// By PEP 3333.
         Wsgi = "wsgi",
+        /// By ASGI 3.
+        Asgi = "asgi",
     }
 
     /// What a request runs on.
@@ -51,6 +53,28 @@ choices! {
         Threads = "threads",
         /// gevent's greenlets.
         Greenlets = "greenlets",
+        /// Tasks of asyncio.
+        Asyncio = "asyncio",
+    }
+
+    /// Which event loop asyncio's tasks run on.
+    EventLoop {
+        /// uvloop where it is installed.
+        Auto = "auto",
+        /// Python's own.
+        Asyncio = "asyncio",
+        /// The one on libuv.
+        Uvloop = "uvloop",
+    }
+
+    /// Whether an ASGI application is told of start-up and shutdown.
+    Lifespan {
+        /// If it has a lifespan.
+        Auto = "auto",
+        /// It must have one.
+        On = "on",
+        /// It is not asked.
+        Off = "off",
     }
 
     /// Whether a request's body is in before the application is called.

@@ -22,7 +22,8 @@ use std::path::PathBuf;
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    AccessLogFormat, Concurrency, HopByHop, Interface, LogLevel, RequestBuffering, UnderscoreNames,
+    AccessLogFormat, Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, RequestBuffering,
+    UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
 pub use load::from_python;
@@ -48,12 +49,15 @@ pub struct Settings {
     pub backlog: i32,
     pub connections_max: usize,
     pub concurrency: Concurrency,
+    pub event_loop: EventLoop,
+    pub lifespan: Lifespan,
+    pub lifespan_timeout_ms: u64,
     pub workers: usize,
     pub threads: usize,
     /// `None`: the system's.
     pub thread_stack_size: Option<u64>,
     pub thread_idle_timeout_ms: u64,
-    /// `None`: as many as there are threads, or [`Settings::GREENLETS`].
+    /// `None`: as many as there are threads, or [`Settings::GREENLETS`] greenlets or tasks.
     pub max_concurrency: Option<u64>,
     pub queue_size: usize,
     pub queue_timeout_ms: u64,
@@ -92,14 +96,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Greenlets that run requests at once, unless the operator says how many.
+    /// Greenlets or tasks that run requests at once, unless the operator says how many.
     pub const GREENLETS: usize = 10_000;
 
     /// Most requests that run at once.
     pub fn concurrency_max(&self) -> usize {
         let most = self.max_concurrency.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
         match self.concurrency {
-            Concurrency::Greenlets => most.unwrap_or(Self::GREENLETS),
+            Concurrency::Greenlets | Concurrency::Asyncio => most.unwrap_or(Self::GREENLETS),
             Concurrency::Auto | Concurrency::Threads => most.unwrap_or(self.threads).min(self.threads),
         }
     }
@@ -147,6 +151,9 @@ impl Settings {
             backlog: 0,
             connections_max: 0,
             concurrency: Concurrency::Auto,
+            event_loop: EventLoop::Auto,
+            lifespan: Lifespan::Auto,
+            lifespan_timeout_ms: 0,
             workers: 0,
             threads: 0,
             thread_stack_size: None,

@@ -160,7 +160,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Choice(|s| &mut s.interface),
         default: Some("auto"),
         help: "How the application is called.",
-        doc: "wsgi: by PEP 3333. auto: as the application's kind asks for; in this version that is wsgi.",
+        doc: "wsgi: by PEP 3333. asgi: by ASGI 3. auto: asgi for a coroutine function and for an object whose __call__ is one, through \
+              functools.partial and decorators too; wsgi for all else.",
         ..PLAIN
     },
     Setting {
@@ -257,8 +258,40 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("auto"),
         help: "What requests run on.",
         doc: "threads: threads of the system. greenlets: gevent's, thousands of which wait at once; gevent patches the standard library \
-              before the application is imported (pip install 'tidegate[greenlets]'). auto: as the interface asks for; in this version \
-              that is threads. See docs/concurrency.md.",
+              before the application is imported (pip install 'tidegate[greenlets]'). asyncio: tasks on an event loop, for ASGI \
+              applications. auto: threads for WSGI, asyncio for ASGI. See docs/concurrency.md and docs/asgi.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "loop",
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.event_loop),
+        default: Some("auto"),
+        help: "The event loop of --concurrency asyncio.",
+        doc: "asyncio: Python's own. uvloop: the one on libuv (pip install 'tidegate[uvloop]'). auto: uvloop where it is installed.",
+        ..PLAIN
+    },
+    Setting {
+        name: "lifespan",
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.lifespan),
+        default: Some("auto"),
+        help: "Whether an ASGI application is told of start-up and shutdown.",
+        doc: "on: one that does not take part is an error. auto: it is let be, and so is one that raises before it has answered; a start-up \
+              that the application says has failed ends the server in any case. off: it is not asked.",
+        ..PLAIN
+    },
+    Setting {
+        name: "lifespan-timeout",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(1, HOUR),
+            can_be_off: false,
+            field: number!(lifespan_timeout_ms),
+        },
+        default: Some("60s"),
+        help: "How long an ASGI application's start-up, and its shutdown, may take.",
+        doc: "Then the server ends with an error. Shutdown has no longer than --graceful-timeout either.",
         ..PLAIN
     },
     Setting {
@@ -319,7 +352,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             field: number_or_none!(max_concurrency),
         },
         help: "Most requests that run at once in a worker.",
-        doc: "Without it, as many as there are threads, or 10,000 greenlets. It counts requests: connections that rest count for nothing.",
+        doc: "Without it, as many as there are threads, or 10,000 greenlets or tasks. It counts requests: connections that rest count for nothing.",
         ..PLAIN
     },
     Setting {
@@ -357,8 +390,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Running,
         kind: Kind::Switch(|s| &mut s.cancel_on_disconnect),
         default: Some("false"),
-        help: "Raise tidegate.ClientLeft in greenlets whose clients have left.",
-        doc: "At the next point where it waits; for greenlets only. Every application can look at environ['tidegate.cancelled'] instead.",
+        help: "End requests whose clients have left: tidegate.ClientLeft in greenlets, cancellation of tasks.",
+        doc: "At the next point where the request waits; not for threads. Every WSGI application can look at \
+              environ['tidegate.cancelled'] instead, and every ASGI application receives http.disconnect.",
         ..PLAIN
     },
     Setting {
