@@ -12,6 +12,7 @@ mod state;
 use std::mem;
 use std::sync::Arc;
 
+pub(crate) use framing::is_hop_by_hop;
 pub use framing::{BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, SendContext};
 pub use head::{BodyKind, RequestHead, TargetForm, Version};
 
