@@ -19,6 +19,7 @@ use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
+use crate::websocket::{AcceptError, WebSocket};
 
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
 pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
@@ -335,6 +336,60 @@ impl Exchange {
             let length = BodyLength::Known(TURNED_AWAY.len() as u64);
             let _ = self.send(Some((&head, length)), Block::Borrowed(TURNED_AWAY), true);
         }
+    }
+
+    /// Answers the request with a WebSocket (RFC 6455 section 4.2.2). The exchange is over when that succeeds.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; unless the client is gone, the request can still be answered otherwise.
+    pub fn accept(
+        &mut self,
+        handshake: &http::ws::Handshake,
+        subprotocol: Option<&[u8]>,
+        fields: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<WebSocket, AcceptError> {
+        let compression = self.connection.shared.settings.websocket.compression;
+        let mut core = self.connection.lock();
+        if core.phase != Phase::Serving || core.http.head_sent() {
+            return Err(AcceptError::Gone);
+        }
+        let now_ms = clock::now_ms();
+        core.begin_output(now_ms);
+        let flushed = with_scratch(|out| {
+            let date = clock::date(now_ms);
+            let server = self.connection.shared.settings.server.as_deref();
+            let context = http::SendContext { date: &date, server, close: false };
+            let accepted = handshake
+                .accept(subprotocol, fields, compression, &context, out)
+                .map_err(AcceptError::Refused)?;
+            core.open_websocket(&self.connection, accepted, now_ms)?;
+            Ok(core.output.send(&self.connection.socket, out, false))
+        })?;
+        core.note_flushed(&self.connection, &flushed, now_ms);
+        self.attend(&core);
+        drop(core);
+        self.done = true;
+        let logged = self.started.map(|started| (self.head.clone(), started));
+        Ok(WebSocket::new(self.connection.clone(), logged))
+    }
+
+    /// Answers a request for a WebSocket that cannot be answered with one, and closes.
+    pub fn refuse_upgrade(mut self, fault: http::ws::HandshakeFault) {
+        let mut core = self.connection.lock();
+        if core.phase == Phase::Serving && core.http.upgrade().is_some() {
+            let now_ms = clock::now_ms();
+            with_scratch(|out| {
+                let date = clock::date(now_ms);
+                let server = self.connection.shared.settings.server.as_deref();
+                let context = http::SendContext { date: &date, server, close: true };
+                fault.write_response(&context, out);
+                let flushed = core.send_bytes(&self.connection, out, now_ms);
+                core.note_flushed(&self.connection, &flushed, now_ms);
+            });
+            self.status = fault.status();
+        }
+        drop(core);
+        self.cut();
     }
 
     /// Ends a response that cannot be completed: what is queued is flushed and the connection closed, so that the peer

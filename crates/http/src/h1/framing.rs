@@ -247,7 +247,7 @@ impl ResponseTrailers {
 const ADDED_SIZE_MAX: usize = 160;
 
 /// Fields about one connection (PEP 3333 refers to RFC 2616 section 13.5.1), and the two that are usual without a standard.
-fn is_hop_by_hop(name: &[u8]) -> bool {
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     let candidates: &[&str] = match name.len() {
         2 => &["te"],
         7 => &["trailer", "upgrade"],

@@ -12,6 +12,7 @@ mod state;
 use std::mem;
 use std::sync::Arc;
 
+pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
@@ -461,6 +462,16 @@ impl Connection {
             out.extend_from_slice(text.as_bytes());
         }
         true
+    }
+
+    /// The request was answered by another protocol's beginning (RFC 9110 section 7.8): nothing more is HTTP. Gives what has come
+    /// after the request, if it is read to its end and not answered otherwise; no bytes in any other case.
+    pub fn upgrade(&mut self) -> Option<Vec<u8>> {
+        self.state = self.state.after(Move::Upgrade)?;
+        self.exchange.keep_alive = false;
+        let rest = self.input.rest().to_vec();
+        self.input.discard();
+        Some(rest)
     }
 
     /// Whether the final head of the response was sent.
