@@ -8,12 +8,14 @@ use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::{Admitted, Exchange, Permit, Registration};
 
 use crate::error_log::ErrorLog;
 use crate::ffi::{Coroutine, Kind, Object, Step, send_none};
 use crate::gateway::asgi_http::{HttpCall, HttpCalls, is_about_departure};
 use crate::gateway::asgi_scope::Scopes;
+use crate::gateway::asgi_socket::{Left, SocketCall, SocketCalls};
 use crate::gateway::error_response::{answer_error, status_of};
 use crate::host::{AsyncioHost, TaskNumber};
 
@@ -22,6 +24,7 @@ pub(crate) struct Asgi {
     application: Py<PyAny>,
     scopes: Scopes,
     calls: Arc<HttpCalls>,
+    socket_calls: Arc<SocketCalls>,
     run: Kind<Run>,
     cancelled_error: Py<PyAny>,
     error_log: ErrorLog,
@@ -39,6 +42,7 @@ impl Asgi {
             application,
             scopes: Scopes::new(py, root_path, state)?,
             calls: HttpCalls::new(py)?,
+            socket_calls: SocketCalls::new(py)?,
             run: Kind::coroutine(py)?,
             cancelled_error: py.import("asyncio")?.getattr("CancelledError")?.unbind(),
             error_log: ErrorLog::new(),
@@ -50,27 +54,71 @@ impl Asgi {
         self.error_log.say(py, text, Some(error));
     }
 
-    /// What a task is to drive to answer a request.
+    /// What a task is to drive to answer a request; none when it is answered already.
     pub(crate) fn begin(
         self: &Arc<Self>,
         py: Python<'_>,
         host: &Arc<AsyncioHost>,
         number: TaskNumber,
         admitted: Admitted,
-    ) -> PyResult<Object<Run>> {
+    ) -> PyResult<Option<Object<Run>>> {
         let Admitted { exchange, permit } = admitted;
-        let scope = self.scopes.build(py, &exchange)?.unbind();
-        let call = self.calls.begin(py, exchange, host.pauses(py))?;
+        let (scope, call, permit) = match upgrade(exchange.head()) {
+            Upgrade::NotAsked => {
+                let scope = self.scopes.build(py, &exchange)?;
+                let call = self.calls.begin(py, exchange, host.pauses(py))?;
+                (scope, Call::Http(call), Some(permit))
+            }
+            Upgrade::Asked(handshake) => {
+                let scope = self.scopes.build_socket(py, &exchange, &handshake)?;
+                let call = self.socket_calls.begin(py, exchange, handshake, permit, host.pauses(py))?;
+                (scope, Call::Socket(call), None)
+            }
+            Upgrade::Refused(fault) => {
+                log::debug!("a request for a WebSocket is refused: {fault}");
+                exchange.refuse_upgrade(fault);
+                return Ok(None);
+            }
+        };
         let run = Run {
             gateway: self.clone(),
             host: host.clone(),
             number,
             call,
-            stage: Mutex::new(Stage::New(scope)),
+            stage: Mutex::new(Stage::New(scope.unbind())),
             over: AtomicBool::new(false),
-            kept: Mutex::new((Some(permit), None)),
+            kept: Mutex::new((permit, None)),
         };
-        self.run.object(py, run)
+        self.run.object(py, run).map(Some)
+    }
+
+    fn end_http(&self, py: Python<'_>, call: &HttpCall, error: Option<&PyErr>) {
+        if !call.is_complete() {
+            return self.fail(py, call, error);
+        }
+        if let Some(error) = error.filter(|error| !self.is_cancellation(py, error)) {
+            let gone =
+                is_about_departure(py, error) && call.with_exchange(Exchange::has_left).unwrap_or(true);
+            if !gone {
+                self.error_log.say(py, "the application failed after its response", Some(error));
+            }
+        }
+        drop(call.take_exchange(py));
+    }
+
+    fn end_socket(&self, py: Python<'_>, call: &SocketCall, error: Option<&PyErr>) {
+        let closed = call.is_closed();
+        let left = call.end(py, error.is_some());
+        match (error, left) {
+            (Some(error), _) if self.is_cancellation(py, error) => {}
+            (Some(error), _) if closed && is_about_departure(py, error) => {}
+            (Some(error), _) => self.error_log.say(py, "the application failed on a WebSocket", Some(error)),
+            (None, Left::Unanswered) => {
+                let text = "the application has neither accepted nor closed a WebSocket [ASGI WebSocket]";
+                self.error_log.say(py, text, None);
+            }
+            (None, Left::Answered) => {}
+        }
     }
 
     /// Answers for an application that did not, as far as the client can still be told.
@@ -118,11 +166,16 @@ pub(crate) struct Run {
     gateway: Arc<Asgi>,
     host: Arc<AsyncioHost>,
     number: TaskNumber,
-    call: Object<HttpCall>,
+    call: Call,
     stage: Mutex<Stage>,
     over: AtomicBool,
     /// What the request holds while it runs.
     kept: Mutex<(Option<Permit>, Option<Registration>)>,
+}
+
+enum Call {
+    Http(Object<HttpCall>),
+    Socket(Object<SocketCall>),
 }
 
 enum Stage {
@@ -155,9 +208,12 @@ impl Run {
             Stage::Over => return Ok(None),
             Stage::Running(coroutine) => coroutine.into_bound(py),
             Stage::New(scope) => {
-                let receive = self.gateway.calls.receive(py, &self.call)?;
+                let (receive, send) = match &self.call {
+                    Call::Http(call) => (self.gateway.calls.receive(py, call)?, call.as_any(py)),
+                    Call::Socket(call) => (self.gateway.socket_calls.receive(py, call)?, call.as_any(py)),
+                };
                 let application = self.gateway.application.bind(py);
-                let made = application.call1((scope, receive, self.call.as_any(py)))?;
+                let made = application.call1((scope, receive, send))?;
                 awaited(&made)?
             }
         };
@@ -193,18 +249,9 @@ impl Run {
     fn end(&self, py: Python<'_>, error: Option<&PyErr>) {
         self.over.store(true, Ordering::Release);
         drop(std::mem::replace(&mut *lock(&self.stage), Stage::Over));
-        if self.call.is_complete() {
-            if let Some(error) = error.filter(|error| !self.gateway.is_cancellation(py, error)) {
-                let gone = is_about_departure(py, error)
-                    && self.call.with_exchange(Exchange::has_left).unwrap_or(true);
-                if !gone {
-                    let text = "the application failed after its response";
-                    self.gateway.error_log.say(py, text, Some(error));
-                }
-            }
-            drop(self.call.take_exchange(py));
-        } else {
-            self.gateway.fail(py, &self.call, error);
+        match &self.call {
+            Call::Http(call) => self.gateway.end_http(py, call, error),
+            Call::Socket(call) => self.gateway.end_socket(py, call, error),
         }
         let kept = std::mem::take(&mut *lock(&self.kept));
         drop(kept);

@@ -11,36 +11,23 @@ use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::create_exception;
-use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use tidegate_engine::http::{BodyLength, FieldOutcome, ResponseHead, ResponseTrailers};
-use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, SendError, Sent};
+use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, SendError, Sent, Watch};
 
-use crate::ffi::{Arguments, Callable, Coroutine, Kind, Object, Step, borrow_descriptor};
+use crate::ffi::{Arguments, Callable, Kind, Object, borrow_descriptor};
+use crate::gateway::asgi_answer::{Answers, ClientDisconnected, Conversation, UNSENT_MAX, gone};
 use crate::gateway::asgi_message::{Message, as_dict, kind_of};
 use crate::gateway::asgi_scope::takes_trailers;
 use crate::gateway::call::block_of;
 use crate::host::Pauses;
 
-create_exception!(
-    tidegate,
-    ClientDisconnected,
-    PyConnectionResetError,
-    "Raised by an ASGI application's send() when the client has left."
-);
-
-/// Bytes of a response that may be on their way when `send` completes at once.
-const UNSENT_MAX: u64 = 64 * 1024;
-
 /// What all requests of an application have in common.
 pub(crate) struct HttpCalls {
     call: Kind<HttpCall>,
-    receive: Kind<Receive>,
-    answer: Kind<Answer>,
-    /// An awaitable that is over, for all that need not wait.
-    done: Py<PyAny>,
+    answers: Answers<HttpCall>,
     reasons: Vec<Box<[u8]>>,
     keys: Keys,
 }
@@ -65,13 +52,9 @@ struct Keys {
 impl HttpCalls {
     pub(crate) fn new(py: Python<'_>) -> PyResult<Arc<Self>> {
         let key = |text| PyString::intern(py, text).unbind();
-        let answer = Kind::coroutine(py)?;
-        let done = answer.object(py, Answer(Mutex::new(What::Nothing)))?.into_any(py).unbind();
         Ok(Arc::new(Self {
             call: Kind::new(py)?,
-            receive: Kind::new(py)?,
-            answer,
-            done,
+            answers: Answers::new(py)?,
             reasons: reasons(py)?,
             keys: Keys {
                 kind: key("type"),
@@ -116,7 +99,7 @@ impl HttpCalls {
         py: Python<'py>,
         call: &Object<HttpCall>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.receive.object(py, Receive(call.clone_ref(py)))?.into_any(py))
+        self.answers.receive(py, call)
     }
 }
 
@@ -159,10 +142,6 @@ pub(crate) struct HttpCall {
     state: Mutex<State>,
     pauses: Arc<Pauses>,
     calls: Arc<HttpCalls>,
-}
-
-fn gone() -> PyErr {
-    ClientDisconnected::new_err("the client has left [ASGI HTTP, Response Body]")
 }
 
 impl HttpCall {
@@ -389,11 +368,16 @@ impl HttpCall {
         self.body(py, message, Block::File { file, offset, length }, length, more)
     }
 
+    pub(crate) fn body_fault(&self) -> Option<BodyFault> {
+        self.with_exchange(Exchange::body_fault).flatten()
+    }
+}
+
+impl Conversation for HttpCall {
     fn is_full(&self) -> bool {
         self.with_exchange(|exchange| !exchange.has_left() && exchange.unsent() > UNSENT_MAX).unwrap_or(false)
     }
 
-    /// The next message, if there is one.
     fn poll_receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let keys = &self.calls.keys;
         let (body, more) = {
@@ -446,8 +430,20 @@ impl HttpCall {
         }
     }
 
-    pub(crate) fn body_fault(&self) -> Option<BodyFault> {
-        self.with_exchange(Exchange::body_fault).flatten()
+    fn watch(&self) -> Option<Watch> {
+        self.with_exchange(Exchange::watch)
+    }
+
+    fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
+    fn is_gone(&self) -> bool {
+        self.with_exchange(Exchange::has_left) == Some(true)
+    }
+
+    fn receive_of<'a>(call: &'a Object<Self>) -> &'a Answers<Self> {
+        &call.calls.answers
     }
 }
 
@@ -488,105 +484,7 @@ impl Callable for HttpCall {
                 )));
             }
         }
-        if call.is_full() {
-            let answer = Answer(Mutex::new(What::Room(call.clone_ref(py))));
-            return Ok(call.calls.answer.object(py, answer)?.into_any(py));
-        }
-        Ok(call.calls.done.bind(py).clone())
-    }
-}
-
-/// `receive()`
-pub(crate) struct Receive(Object<HttpCall>);
-
-impl Callable for Receive {
-    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Receive";
-    const NAME: &'static str = "receive";
-    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=0;
-
-    fn call<'py>(receive: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        let py = arguments.py();
-        let answer = Answer(Mutex::new(What::Message(receive.0.clone_ref(py))));
-        Ok(receive.0.calls.answer.object(py, answer)?.into_any(py))
-    }
-}
-
-/// What `send` and `receive` give to be awaited.
-pub(crate) struct Answer(Mutex<What>);
-
-enum What {
-    Nothing,
-    /// Room for more of the response.
-    Room(Object<HttpCall>),
-    Message(Object<HttpCall>),
-    /// Awaited to its end.
-    Over,
-}
-
-impl Answer {
-    fn what(&self) -> MutexGuard<'_, What> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&self) {
-        let former = std::mem::replace(&mut *self.what(), What::Over);
-        if matches!(former, What::Nothing) {
-            *self.what() = What::Nothing;
-        }
-        // What it refers to is dropped here, without the lock.
-    }
-}
-
-impl Coroutine for Answer {
-    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Answer";
-
-    fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>> {
-        let (call, receives) = match &*this.what() {
-            What::Nothing => return Ok(Step::Return(None)),
-            What::Over => {
-                return Err(PyRuntimeError::new_err("what send() or receive() gave is awaited once"));
-            }
-            What::Room(call) => (call.clone_ref(py), false),
-            What::Message(call) => (call.clone_ref(py), true),
-        };
-        let ready = move |call: &HttpCall| if receives { call.is_readable() } else { !call.is_full() };
-        if receives {
-            match call.poll_receive(py) {
-                Ok(None) => {}
-                Ok(Some(message)) => {
-                    this.end();
-                    return Ok(Step::Return(Some(message.into_any())));
-                }
-                Err(error) => {
-                    this.end();
-                    return Err(error);
-                }
-            }
-        } else if ready(&call) {
-            this.end();
-            return if call.with_exchange(Exchange::has_left) == Some(true) {
-                Err(gone())
-            } else {
-                Ok(Step::Return(None))
-            };
-        }
-        let (looked, watched) = (call.clone_ref(py), call.clone_ref(py));
-        let pause = call.pauses.pause(
-            py,
-            Box::new(move || ready(&looked)),
-            Box::new(move || watched.with_exchange(Exchange::watch)),
-        )?;
-        Ok(Step::Yield(pause))
-    }
-
-    fn throw<'py>(this: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
-        this.end();
-        Err(error)
-    }
-
-    fn close(this: &Object<Self>, _py: Python<'_>) -> PyResult<()> {
-        this.end();
-        Ok(())
+        call.calls.answers.sent(py, call)
     }
 }
 

@@ -12,6 +12,7 @@ use percent_encoding::percent_decode;
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use tidegate_engine::http::ws::Handshake;
 use tidegate_engine::http::{RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
@@ -25,6 +26,7 @@ const NAME_SIZE_MAX: usize = 64;
 /// Makes scopes.
 pub(crate) struct Scopes {
     template: Py<PyDict>,
+    socket_template: Py<PyDict>,
     /// Given to every request as a copy, where the application has a lifespan.
     state: Option<Py<PyDict>>,
     names: Mutex<HashMap<Box<[u8]>, Py<PyBytes>, RandomState>>,
@@ -51,6 +53,7 @@ struct Keys {
     state: Py<PyString>,
     extensions: Py<PyString>,
     trailers: Py<PyString>,
+    subprotocols: Py<PyString>,
 }
 
 impl Keys {
@@ -70,6 +73,7 @@ impl Keys {
             state: key("state"),
             extensions: key("extensions"),
             trailers: key("http.response.trailers"),
+            subprotocols: key("subprotocols"),
         }
     }
 }
@@ -103,7 +107,22 @@ impl Scopes {
             extensions.set_item(PyString::intern(py, name), PyDict::new(py))?;
         }
         template.set_item(&keys.extensions, extensions)?;
-        Ok(Self { template: template.unbind(), state, names: Mutex::default(), keys })
+        let socket_template = template.copy()?;
+        socket_template.del_item(&keys.method)?;
+        for (key, value) in [("type", "websocket"), ("scheme", "ws")] {
+            socket_template.set_item(PyString::intern(py, key), PyString::intern(py, value))?;
+        }
+        let extensions = PyDict::new(py);
+        extensions.set_item(PyString::intern(py, "websocket.http.response"), PyDict::new(py))?;
+        socket_template.set_item(&keys.extensions, extensions)?;
+        socket_template.set_item(&keys.subprotocols, py.None())?;
+        Ok(Self {
+            template: template.unbind(),
+            socket_template: socket_template.unbind(),
+            state,
+            names: Mutex::default(),
+            keys,
+        })
     }
 
     /// The scope of one request.
@@ -120,6 +139,36 @@ impl Scopes {
         if head.version() == Version::Http10 {
             scope.set_item(&keys.http_version, &keys.http10)?;
         }
+        let extensions = self.describe(py, &scope, exchange)?;
+        if takes_trailers(head) {
+            extensions.set_item(&keys.trailers, PyDict::new(py))?;
+        }
+        Ok(scope)
+    }
+
+    /// The scope of a request for a WebSocket.
+    pub(crate) fn build_socket<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Exchange,
+        handshake: &Handshake,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.socket_template.bind(py).copy()?;
+        self.describe(py, &scope, exchange)?;
+        scope
+            .set_item(&self.keys.subprotocols, PyList::new(py, handshake.protocols().collect::<Vec<_>>())?)?;
+        Ok(scope)
+    }
+
+    /// Sets what is the same for both kinds. Gives the extensions, which are the scope's own: applications may add to them.
+    fn describe<'py>(
+        &self,
+        py: Python<'py>,
+        scope: &Bound<'py, PyDict>,
+        exchange: &Exchange,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let keys = &self.keys;
+        let head = exchange.head();
         let raw_path = if head.target_form() == TargetForm::Asterisk { b"*" } else { head.path() };
         scope.set_item(&keys.path, self.path(py, raw_path))?;
         scope.set_item(&keys.raw_path, PyBytes::new(py, raw_path))?;
@@ -133,16 +182,12 @@ impl Scopes {
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
         }
-        let extensions = scope.get_item(&keys.extensions)?;
-        if let Some(extensions) = extensions.as_ref().and_then(|extensions| extensions.cast::<PyDict>().ok())
-        {
-            let extensions = extensions.copy()?;
-            if takes_trailers(head) {
-                extensions.set_item(&keys.trailers, PyDict::new(py))?;
-            }
-            scope.set_item(&keys.extensions, extensions)?;
-        }
-        Ok(scope)
+        let extensions = match scope.get_item(&keys.extensions)? {
+            Some(extensions) => extensions.cast_into::<PyDict>()?.copy()?,
+            None => PyDict::new(py),
+        };
+        scope.set_item(&keys.extensions, &extensions)?;
+        Ok(extensions)
     }
 
     /// Percent-decoded, as UTF-8. What is not is replaced, as other servers do; `raw_path` has what was sent.

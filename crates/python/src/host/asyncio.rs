@@ -163,7 +163,8 @@ impl AsyncioHost {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         let departure = self.cancel_on_disconnect.then(|| admitted.exchange.departure());
         let run = match gateway.begin(py, self, number, admitted) {
-            Ok(run) => run,
+            Ok(Some(run)) => run,
+            Ok(None) => return Ok(()),
             Err(error) => {
                 gateway.log_error(py, "a request could not be begun", &error);
                 return Ok(());
