@@ -20,8 +20,12 @@ const FLUSHED: &[u8] = &[0x00, 0x00, 0xff, 0xff];
 /// What is set aside for a message before it is known to be larger.
 const ROOM_SIZE_MIN: usize = 256;
 
-/// Fast: what is left to gain takes several times as long.
+/// The fastest. A KiB of JSON becomes a third of it in 4 us; the next level makes a quarter of it, in 10.
 const LEVEL: Level = Level::new(1);
+
+/// How many streams of blocks a message may be. A stream ends where a block says that it is the last, and another may follow
+/// (RFC 7692 section 7.2.3.4). No encoder ends more than one for a message, and each is work without data.
+const STREAMS_MAX: usize = 64;
 
 type Deflaters = [Cell<Option<Compress>>; WindowBits::COUNT];
 
@@ -40,11 +44,11 @@ pub(crate) fn inflate(
 ) -> Result<Vec<u8>, Fault> {
     let kept = INFLATER.try_with(Cell::take).ok().flatten();
     let mut inflater = kept.unwrap_or_else(|| Decompress::new(false));
-    let result = inflate_with(&mut inflater, data, size_max, check);
+    let message = inflate_with(&mut inflater, data, size_max, check)?;
     inflater.reset(false);
     // A thread that is about to end keeps nothing.
     let _ = INFLATER.try_with(|slot| slot.set(Some(inflater)));
-    result
+    Ok(message)
 }
 
 fn inflate_with(
@@ -60,6 +64,7 @@ fn inflate_with(
     }
     // One more than may be tells that there is too much.
     let room_max = size_max.saturating_add(1);
+    let mut streams = 1;
     for (mut rest, of_message) in [(data, true), (&TAIL[..], false)] {
         loop {
             if out.len() == out.capacity() {
@@ -78,8 +83,15 @@ fn inflate_with(
             }
             match status {
                 // The last block was the message's own (RFC 7692 section 7.2.3.4), or that of the tail.
-                Ok(Status::StreamEnd) if rest.is_empty() => return Ok(out),
-                Ok(Status::StreamEnd) if of_message => inflater.reset(false),
+                Ok(Status::StreamEnd) if rest.is_empty() => {
+                    // What is still to be handled may wait for long: it holds no more than it needs.
+                    out.shrink_to_fit();
+                    return Ok(out);
+                }
+                Ok(Status::StreamEnd) if of_message && streams < STREAMS_MAX => {
+                    streams += 1;
+                    inflater.reset(false);
+                }
                 Ok(Status::Ok | Status::BufError) if out.len() == out.capacity() => {}
                 Ok(Status::Ok | Status::BufError) if rest.is_empty() => break,
                 Ok(_) | Err(_) => return Err(Fault::Compression),
@@ -91,23 +103,27 @@ fn inflate_with(
 
 /// Compresses a whole message to the end of `out`, if that makes it smaller. Otherwise `out` is as it was.
 pub(crate) fn deflate(data: &[u8], window: WindowBits, out: &mut Vec<u8>) -> bool {
+    let begin = out.len();
+    // Room for what grows, too: a fixed code spends nine bits on eight at worst (RFC 1951 section 3.2.6).
+    out.reserve(data.len() + data.len() / 8 + ROOM_SIZE_MIN);
     let take = |slots: &Deflaters| slots.get(window.index()).and_then(Cell::take);
     let kept = DEFLATERS.try_with(take).ok().flatten();
     let mut deflater = kept.unwrap_or_else(|| Compress::new_with_window_bits(LEVEL, false, window.get()));
-    let begin = out.len();
-    out.reserve(data.len());
     let status = deflater.compress_vec(data, out, FlushCompress::Sync);
     // Room left over tells that all was written.
     let complete = matches!(status, Ok(Status::Ok))
         && deflater.total_in() == data.len() as u64
         && out.len() < out.capacity()
         && out.ends_with(FLUSHED);
-    deflater.reset();
-    let _ = DEFLATERS.try_with(|slots| {
-        if let Some(slot) = slots.get(window.index()) {
-            slot.set(Some(deflater));
-        }
-    });
+    // One that has still to write is not used again: zlib-rs 0.6.8 does not forget all of it when it is reset, and panics later.
+    if complete {
+        deflater.reset();
+        let _ = DEFLATERS.try_with(|slots| {
+            if let Some(slot) = slots.get(window.index()) {
+                slot.set(Some(deflater));
+            }
+        });
+    }
     let end = out.len().saturating_sub(FLUSHED.len());
     let smaller = complete && end < begin + data.len();
     out.truncate(if smaller { end } else { begin });

@@ -1,5 +1,7 @@
 //! The message that is coming in: put together from its frames, checked as its bytes come.
 
+use simdutf8::compat::from_utf8;
+
 use crate::ws::deflate::inflate;
 use crate::ws::error::Fault;
 use crate::ws::event::{Message, MessageKind};
@@ -84,23 +86,25 @@ impl Incoming {
         if self.compressed { Ok(()) } else { self.text.check(&self.data) }
     }
 
-    /// Takes in the end of the message.
+    /// Takes in the end of the message. One that is whole in a piece is made from where it lies.
     pub(crate) fn finish(mut self, piece: &[u8], limits: &Limits) -> Result<Message, Fault> {
-        if self.compressed {
-            // What is whole in one piece is decompressed from where it lies.
-            let gathered = if self.data.is_empty() {
-                piece
-            } else {
-                self.push(piece, 0, true, limits)?;
-                &self.data
-            };
-            let data = inflate(gathered, limits.message_size_max, |data| self.text.check(data))?;
-            self.data = data;
-        } else {
+        let whole = self.data.is_empty();
+        if !whole {
             self.push(piece, 0, true, limits)?;
         }
-        self.text.end(&self.data)?;
-        Ok(Message { kind: self.kind, data: self.data })
+        let received = if whole { piece } else { &self.data };
+        let data = if self.compressed {
+            inflate(received, limits.message_size_max, |data| self.text.check(data))?
+        } else if whole {
+            self.text.check(piece)?;
+            piece.to_vec()
+        } else {
+            // What is still to be handled may wait for long: it holds no more than it needs.
+            self.data.shrink_to_fit();
+            self.data
+        };
+        self.text.end(&data)?;
+        Ok(Message { kind: self.kind, data })
     }
 }
 
@@ -115,7 +119,7 @@ impl Text {
     /// Checks what has come of a text, so that it fails at the first byte that no other can make right (RFC 6455 section 8.1).
     fn check(&mut self, data: &[u8]) -> Result<(), Fault> {
         let Self::Checked(end) = self else { return Ok(()) };
-        match std::str::from_utf8(data.get(*end..).unwrap_or_default()) {
+        match from_utf8(data.get(*end..).unwrap_or_default()) {
             Ok(text) => *end += text.len(),
             // The beginning of a character, which is three bytes at most.
             Err(error) if error.error_len().is_none() => *end += error.valid_up_to(),

@@ -46,8 +46,8 @@ use frame::{FrameHead, HEAD_SIZE_MAX, HeadReader, Mask, Opcode};
 use message::Incoming;
 use state::{Move, Receiving, Sending, State};
 
-/// Messages below this size are not compressed: what there is to gain is less than what a packet's headers take.
-const COMPRESSED_SIZE_MIN: usize = 64;
+/// Messages below this size are not compressed: of 128 bytes of JSON a twelfth is gained, of 64 nothing.
+const COMPRESSED_SIZE_MIN: usize = 128;
 
 /// A frame whose payload is coming in.
 #[derive(Debug)]
