@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{
     AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
 };
-use tidegate_supervisor::{self as supervisor, AppSpec, Concurrency, Outcome, Settings, Value};
+use tidegate_supervisor::{self as supervisor, AppSpec, Outcome, RunsOn, Settings, Value};
 
 use crate::ffi;
 use crate::gateway::{Wsgi, WsgiOptions};
@@ -106,19 +106,20 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     if let Err(error) = raise_descriptor_limit(settings.connections_max) {
         log::warn!("the limit of open descriptors stays as it is: {error}");
     }
-    if settings.concurrency == Concurrency::Greenlets {
+    let runs_on = settings.runs_on(false);
+    if runs_on == RunsOn::Greenlets {
         patch(py, spec)?;
     }
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let collector = Collector::of(py)?;
     let application = loader::load(py, spec, settings.factory)?;
     collector.relax(py, settings.gc_threshold)?;
-    run(py, application, settings, |_, addresses| {
+    run(py, application, settings, runs_on, |_, addresses| {
         for address in addresses {
             say(&format!(
                 "tidegate {} listening on {address} (wsgi, {}, pid {})",
                 env!("CARGO_PKG_VERSION"),
-                host_name(settings),
+                host_name(settings, runs_on),
                 std::process::id()
             ));
         }
@@ -155,10 +156,11 @@ impl Collector {
 }
 
 /// What requests run on, as the banner says it.
-fn host_name(settings: &Settings) -> String {
-    match settings.concurrency {
-        Concurrency::Greenlets => format!("greenlets {}", settings.concurrency_max()),
-        Concurrency::Auto | Concurrency::Threads => format!("threads {}", settings.threads),
+fn host_name(settings: &Settings, runs_on: RunsOn) -> String {
+    match runs_on {
+        RunsOn::MainThread | RunsOn::Threads => format!("threads {}", settings.threads),
+        RunsOn::Greenlets => format!("greenlets {}", settings.concurrency_max(runs_on)),
+        RunsOn::Asyncio => "asyncio".into(),
     }
 }
 
@@ -201,7 +203,8 @@ pub(crate) fn serve(
     let settings = supervisor::from_python(&values)
         .map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
-    let outcome = run(py, application, &settings, |py, addresses| match &on_ready {
+    let runs_on = settings.runs_on(false);
+    let outcome = run(py, application, &settings, runs_on, |py, addresses| match &on_ready {
         None => Ok(()),
         Some(on_ready) => {
             let list = PyList::empty(py);
@@ -247,9 +250,10 @@ fn run(
     py: Python<'_>,
     application: Bound<'_, PyAny>,
     settings: &Settings,
+    runs_on: RunsOn,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
-    check_host(py, settings)?;
+    check_host(py, settings, runs_on)?;
     let listeners = bind(settings)?;
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -258,41 +262,44 @@ fn run(
                 .map_err(|error| Refusal::new(format!("the access log cannot be opened: {error}")))?,
         ),
     };
-    let engine = translate::engine(settings);
+    let engine = translate::engine(settings, runs_on);
     let graceful = Duration::from_millis(engine.graceful_timeout_ms);
     let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
-    // One call at a time, on the thread that turns the reactor.
-    let inline = settings.concurrency != Concurrency::Greenlets && settings.threads == 1;
     let options = WsgiOptions {
         script_name: settings.script_name.clone(),
-        multithread: !inline,
+        multithread: runs_on != RunsOn::MainThread,
         hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
     };
     let application = application.unbind();
     let mut interrupt: fn() = ffi::interrupt_main_thread;
-    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if inline {
-        let host = InlineHost::new(reactor);
-        let gateway = Wsgi::new(py, application, host.clone(), options)?;
-        Box::new(move |py| host.run(py, &gateway))
-    } else if settings.concurrency == Concurrency::Greenlets {
-        let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
-        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-        Box::new(move |py| host.run(py, gateway))
-    } else {
-        // Where the main thread runs no calls, interrupting it ends none.
-        interrupt = || {};
-        let host = ThreadsHost::new(
-            reactor,
-            ThreadsOptions {
-                threads_max: settings.threads,
-                stack_size: settings.thread_stack_size,
-                idle: Duration::from_millis(settings.thread_idle_timeout_ms),
-            },
-        );
-        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-        Box::new(move |py| host.run(py, gateway))
+    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match runs_on {
+        RunsOn::MainThread => {
+            let host = InlineHost::new(reactor);
+            let gateway = Wsgi::new(py, application, host.clone(), options)?;
+            Box::new(move |py| host.run(py, &gateway))
+        }
+        RunsOn::Greenlets => {
+            let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
+            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
+        RunsOn::Threads => {
+            // Where the main thread runs no calls, interrupting it ends none.
+            interrupt = || {};
+            let host = ThreadsHost::new(
+                reactor,
+                ThreadsOptions {
+                    threads_max: settings.threads,
+                    stack_size: settings.thread_stack_size,
+                    idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+                },
+            );
+            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
+        RunsOn::Asyncio => return Err(Refusal::of_settings("concurrency asyncio: not in this version")),
     };
     let watch = SignalWatch::start(&handle, graceful, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
@@ -309,14 +316,15 @@ fn run(
 }
 
 /// What settings ask of one another, and of the process.
-fn check_host(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
-    let greenlets = settings.concurrency == Concurrency::Greenlets;
-    if settings.cancel_on_disconnect && !greenlets {
+fn check_host(py: Python<'_>, settings: &Settings, runs_on: RunsOn) -> Result<(), Refusal> {
+    let threads = matches!(runs_on, RunsOn::MainThread | RunsOn::Threads);
+    if settings.cancel_on_disconnect && threads {
         return Err(Refusal::of_settings(
-            "cancel-on-disconnect: only with concurrency greenlets; threads look at environ['tidegate.cancelled']",
+            "cancel-on-disconnect: only with concurrency greenlets or asyncio; threads look at \
+             environ['tidegate.cancelled']",
         ));
     }
-    if !greenlets {
+    if runs_on != RunsOn::Greenlets {
         return Ok(());
     }
     match standard_library_is_patched(py) {

@@ -6,7 +6,7 @@ use log::LevelFilter;
 use tidegate_engine::http::{Limits, UnderscoreNames};
 use tidegate_engine::{self as engine, AccessLogFormat, AccessLogTarget, BindAddress, Gathering};
 use tidegate_supervisor as supervisor;
-use tidegate_supervisor::{Bind, Concurrency, LogLevel, RequestBuffering, Settings};
+use tidegate_supervisor::{Bind, LogLevel, RequestBuffering, RunsOn, Settings};
 
 use crate::gateway::HopByHop;
 
@@ -31,7 +31,7 @@ pub(crate) fn access_log(settings: &Settings) -> Option<(AccessLogTarget, Access
     Some((target, format))
 }
 
-pub(crate) fn engine(settings: &Settings) -> engine::Settings {
+pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
     engine::Settings {
         http: Arc::new(Limits {
             head_size_max: settings.head_size_max,
@@ -55,8 +55,8 @@ pub(crate) fn engine(settings: &Settings) -> engine::Settings {
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
         read_ahead_max: settings.pipeline_size_max,
-        gathering: gathering(settings),
-        concurrency_max: settings.concurrency_max(),
+        gathering: gathering(settings, runs_on),
+        concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
         connections_max: settings.connections_max,
@@ -64,13 +64,11 @@ pub(crate) fn engine(settings: &Settings) -> engine::Settings {
     }
 }
 
-fn gathering(settings: &Settings) -> Gathering {
-    let several_threads = settings.concurrency != Concurrency::Greenlets && settings.threads > 1;
-    match settings.request_buffering {
-        RequestBuffering::On => Gathering::All,
-        RequestBuffering::Off => Gathering::Nothing,
-        RequestBuffering::Auto if several_threads => Gathering::All,
-        RequestBuffering::Auto => Gathering::Chunked,
+fn gathering(settings: &Settings, runs_on: RunsOn) -> Gathering {
+    match (settings.request_buffering, runs_on) {
+        (RequestBuffering::On, _) | (RequestBuffering::Auto, RunsOn::Threads) => Gathering::All,
+        (RequestBuffering::Off, _) => Gathering::Nothing,
+        (RequestBuffering::Auto, _) => Gathering::Chunked,
     }
 }
 
