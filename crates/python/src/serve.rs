@@ -11,7 +11,9 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{
     AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
 };
-use tidegate_supervisor::{self as supervisor, AppSpec, Concurrency, Interface, Outcome, Settings, Value};
+use tidegate_supervisor::{
+    self as supervisor, AppSpec, Concurrency, Interface, Outcome, RunsOn, Settings, Value,
+};
 
 use crate::event_loop::EventLoop;
 use crate::ffi;
@@ -120,17 +122,17 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let collector = Collector::of(py)?;
     let application = loader::load(py, spec, settings.factory)?;
     collector.relax(py, settings.gc_threshold)?;
-    let (kind, settings) = resolve(&application, settings)?;
-    let interface = match kind {
+    let (interface, runs_on) = resolve(&application, settings)?;
+    let interface = match interface {
         Kind::Wsgi => "wsgi",
         Kind::Asgi => "asgi",
     };
-    run(py, application, kind, &settings, |_, addresses| {
+    run(py, application, settings, runs_on, |_, addresses| {
         for address in addresses {
             say(&format!(
                 "tidegate {} listening on {address} ({interface}, {}, pid {})",
                 env!("CARGO_PKG_VERSION"),
-                host_name(&settings),
+                host_name(settings, runs_on),
                 std::process::id()
             ));
         }
@@ -138,8 +140,11 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     })
 }
 
-/// How the application is called, and the settings with what follows from that.
-fn resolve(application: &Bound<'_, PyAny>, settings: &Settings) -> Result<(Kind, Settings), Refusal> {
+/// How the application is called, and what that is to run on.
+fn resolve(application: &Bound<'_, PyAny>, settings: &Settings) -> Result<(Kind, RunsOn), Refusal> {
+    if !settings.mounts.is_empty() {
+        return Err(Refusal::of_settings("mount: this version serves one application"));
+    }
     let kind = match (settings.interface, loader::kind_of(application)?) {
         (Interface::Asgi, _) | (Interface::Auto, Kind::Asgi) => Kind::Asgi,
         // It would be called, never awaited, and answer nothing.
@@ -150,23 +155,17 @@ fn resolve(application: &Bound<'_, PyAny>, settings: &Settings) -> Result<(Kind,
         }
         (Interface::Wsgi | Interface::Auto, Kind::Wsgi) => Kind::Wsgi,
     };
-    let mut settings = settings.clone();
-    match (kind, settings.concurrency) {
-        (Kind::Asgi, Concurrency::Auto) => settings.concurrency = Concurrency::Asyncio,
-        (Kind::Asgi, Concurrency::Threads | Concurrency::Greenlets) => {
-            return Err(Refusal::of_settings(
-                "concurrency: the application is an ASGI application; accepted: auto, asyncio",
-            ));
-        }
-        (Kind::Wsgi, Concurrency::Asyncio) => {
-            return Err(Refusal::of_settings(
-                "concurrency asyncio: the application is a WSGI application; accepted: auto, threads, greenlets",
-            ));
-        }
-        (Kind::Asgi, Concurrency::Asyncio)
-        | (Kind::Wsgi, Concurrency::Auto | Concurrency::Threads | Concurrency::Greenlets) => {}
+    let runs_on = settings.runs_on(kind == Kind::Asgi);
+    match (kind, runs_on) {
+        (Kind::Asgi, RunsOn::Asyncio)
+        | (Kind::Wsgi, RunsOn::MainThread | RunsOn::Threads | RunsOn::Greenlets) => Ok((kind, runs_on)),
+        (Kind::Asgi, _) => Err(Refusal::of_settings(
+            "concurrency: the application is an ASGI application; accepted: auto, asyncio",
+        )),
+        (Kind::Wsgi, RunsOn::Asyncio) => Err(Refusal::of_settings(
+            "concurrency asyncio: the application is a WSGI application; accepted: auto, threads, greenlets",
+        )),
     }
-    Ok((kind, settings))
 }
 
 /// Python's search for garbage cycles, as it was before the application was imported.
@@ -198,11 +197,11 @@ impl Collector {
 }
 
 /// What requests run on, as the banner says it.
-fn host_name(settings: &Settings) -> String {
-    match settings.concurrency {
-        Concurrency::Greenlets => format!("greenlets {}", settings.concurrency_max()),
-        Concurrency::Asyncio => format!("asyncio {}", settings.concurrency_max()),
-        Concurrency::Auto | Concurrency::Threads => format!("threads {}", settings.threads),
+fn host_name(settings: &Settings, runs_on: RunsOn) -> String {
+    match runs_on {
+        RunsOn::MainThread | RunsOn::Threads => format!("threads {}", settings.threads),
+        RunsOn::Greenlets => format!("greenlets {}", settings.concurrency_max(runs_on)),
+        RunsOn::Asyncio => format!("asyncio {}", settings.concurrency_max(runs_on)),
     }
 }
 
@@ -245,24 +244,21 @@ pub(crate) fn serve(
     let settings = supervisor::from_python(&values)
         .map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
-    let resolved = resolve(&application, &settings);
-    let outcome = resolved.and_then(|(kind, settings)| {
-        run(py, application, kind, &settings, |py, addresses| match &on_ready {
-            None => Ok(()),
-            Some(on_ready) => {
-                let list = PyList::empty(py);
-                for address in addresses {
-                    match address {
-                        LocalAddress::Inet(address) => {
-                            list.append((address.ip().to_string(), address.port()))?
-                        }
-                        LocalAddress::Unix(path) => list.append(path.as_os_str())?,
-                    }
+    let on_ready = |py: Python<'_>, addresses: &[LocalAddress]| match &on_ready {
+        None => Ok(()),
+        Some(on_ready) => {
+            let list = PyList::empty(py);
+            for address in addresses {
+                match address {
+                    LocalAddress::Inet(address) => list.append((address.ip().to_string(), address.port()))?,
+                    LocalAddress::Unix(path) => list.append(path.as_os_str())?,
                 }
-                on_ready.call1((list,)).map(|_| ())
             }
-        })
-    });
+            on_ready.call1((list,)).map(|_| ())
+        }
+    };
+    let outcome = resolve(&application, &settings)
+        .and_then(|(_, runs_on)| run(py, application, &settings, runs_on, on_ready));
     outcome.map_err(|refusal| match refusal.cause {
         Some(cause) => cause,
         None if refusal.culprit == Culprit::Settings => PyValueError::new_err(refusal.line),
@@ -296,17 +292,17 @@ fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
 fn run(
     py: Python<'_>,
     application: Bound<'_, PyAny>,
-    kind: Kind,
     settings: &Settings,
+    runs_on: RunsOn,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
-    check_host(py, settings)?;
-    if kind == Kind::Wsgi {
-        return run_on(py, application, settings, None, on_ready);
+    check_host(py, settings, runs_on)?;
+    if runs_on != RunsOn::Asyncio {
+        return run_on(py, application, settings, runs_on, None, on_ready);
     }
     // Before anything is bound, as it may fail.
     let event_loop = EventLoop::start(py, &application, settings)?;
-    let outcome = run_on(py, application, settings, Some(&event_loop), on_ready);
+    let outcome = run_on(py, application, settings, runs_on, Some(&event_loop), on_ready);
     let closed = event_loop.close(py, Duration::from_millis(settings.graceful_timeout_ms));
     outcome.and(closed)
 }
@@ -315,6 +311,7 @@ fn run_on(
     py: Python<'_>,
     application: Bound<'_, PyAny>,
     settings: &Settings,
+    runs_on: RunsOn,
     event_loop: Option<&EventLoop<'_>>,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
@@ -326,45 +323,53 @@ fn run_on(
                 .map_err(|error| Refusal::new(format!("the access log cannot be opened: {error}")))?,
         ),
     };
-    let engine = translate::engine(settings);
+    let engine = translate::engine(settings, runs_on);
     let graceful = Duration::from_millis(engine.graceful_timeout_ms);
     let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
-    // One call at a time, on the thread that turns the reactor.
-    let inline = settings.concurrency != Concurrency::Greenlets && settings.threads == 1;
     let options = WsgiOptions {
         script_name: settings.script_name.clone(),
-        multithread: !inline,
+        multithread: runs_on != RunsOn::MainThread,
         hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
     };
     let application = application.unbind();
     let mut interrupt: fn() = ffi::interrupt_main_thread;
-    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if let Some(event_loop) = event_loop {
-        let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), settings.cancel_on_disconnect)?;
-        let gateway = Arc::new(Asgi::new(py, application, &settings.script_name, event_loop.state()?)?);
-        Box::new(move |py| host.run(py, gateway))
-    } else if inline {
-        let host = InlineHost::new(reactor);
-        let gateway = Wsgi::new(py, application, host.clone(), options)?;
-        Box::new(move |py| host.run(py, &gateway))
-    } else if settings.concurrency == Concurrency::Greenlets {
-        let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
-        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-        Box::new(move |py| host.run(py, gateway))
-    } else {
-        // Where the main thread runs no calls, interrupting it ends none.
-        interrupt = || {};
-        let host = ThreadsHost::new(
-            reactor,
-            ThreadsOptions {
-                threads_max: settings.threads,
-                stack_size: settings.thread_stack_size,
-                idle: Duration::from_millis(settings.thread_idle_timeout_ms),
-            },
-        );
-        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-        Box::new(move |py| host.run(py, gateway))
+    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match runs_on {
+        RunsOn::MainThread => {
+            let host = InlineHost::new(reactor);
+            let gateway = Wsgi::new(py, application, host.clone(), options)?;
+            Box::new(move |py| host.run(py, &gateway))
+        }
+        RunsOn::Greenlets => {
+            let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
+            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
+        RunsOn::Threads => {
+            // Where the main thread runs no calls, interrupting it ends none.
+            interrupt = || {};
+            let host = ThreadsHost::new(
+                reactor,
+                ThreadsOptions {
+                    threads_max: settings.threads,
+                    stack_size: settings.thread_stack_size,
+                    idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+                },
+            );
+            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
+        RunsOn::Asyncio => {
+            let Some(event_loop) = event_loop else {
+                return Err(Refusal::of_settings("concurrency asyncio needs an event loop"));
+            };
+            let cancels = settings.cancel_on_disconnect;
+            let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), cancels)?;
+            let state = event_loop.state()?;
+            let gateway = Arc::new(Asgi::new(py, application, &settings.script_name, state)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
     };
     let watch = SignalWatch::start(&handle, graceful, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
@@ -381,14 +386,15 @@ fn run_on(
 }
 
 /// What settings ask of one another, and of the process.
-fn check_host(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
-    let greenlets = settings.concurrency == Concurrency::Greenlets;
-    if settings.cancel_on_disconnect && !greenlets && settings.concurrency != Concurrency::Asyncio {
+fn check_host(py: Python<'_>, settings: &Settings, runs_on: RunsOn) -> Result<(), Refusal> {
+    let threads = matches!(runs_on, RunsOn::MainThread | RunsOn::Threads);
+    if settings.cancel_on_disconnect && threads {
         return Err(Refusal::of_settings(
-            "cancel-on-disconnect: only with concurrency greenlets or asyncio; threads look at environ['tidegate.cancelled']",
+            "cancel-on-disconnect: only with concurrency greenlets or asyncio; threads look at \
+             environ['tidegate.cancelled']",
         ));
     }
-    if !greenlets {
+    if runs_on != RunsOn::Greenlets {
         return Ok(());
     }
     match standard_library_is_patched(py) {

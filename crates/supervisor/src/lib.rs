@@ -16,6 +16,6 @@ pub mod settings_page;
 pub use cli::{Outcome, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Concurrency, Config, EventLoop, HopByHop, Interface,
-    Lifespan, LogLevel, Origin, RequestBuffering, Settings, SettingsError, UnderscoreNames, Value,
-    from_python,
+    Lifespan, LogLevel, Mount, Origin, RequestBuffering, RunsOn, Settings, SettingsError, UnderscoreNames,
+    Value, from_python,
 };

@@ -53,27 +53,27 @@ choices! {
         Threads = "threads",
         /// gevent's greenlets.
         Greenlets = "greenlets",
-        /// Tasks of asyncio.
+        /// Tasks of an asyncio loop.
         Asyncio = "asyncio",
     }
 
-    /// Which event loop asyncio's tasks run on.
+    /// Which implementation of asyncio's loop runs.
     EventLoop {
         /// uvloop where it is installed.
         Auto = "auto",
-        /// Python's own.
+        /// The standard library's.
         Asyncio = "asyncio",
-        /// The one on libuv.
+        /// uvloop.
         Uvloop = "uvloop",
     }
 
-    /// Whether an ASGI application is told of start-up and shutdown.
+    /// Whether an ASGI application is told of the server's start and end.
     Lifespan {
-        /// If it has a lifespan.
+        /// Where it takes part.
         Auto = "auto",
-        /// It must have one.
+        /// Always: an application that fails there is not served.
         On = "on",
-        /// It is not asked.
+        /// Never.
         Off = "off",
     }
 
