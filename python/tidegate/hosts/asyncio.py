@@ -67,7 +67,7 @@ def close_event_loop(loop: asyncio.AbstractEventLoop) -> None:
 class Lifespan:
     """One application's lifespan (ASGI, "Lifespan Protocol"), in a task of its own.
 
-    :param mode: ``on``: an application without lifespan is an error; ``auto``: it is let be; ``off``: it is not
+    :param mode: ``on``: an application without lifespan is an error; ``auto``: it is let be; ``off``: none is
         asked.
     :param timeout: seconds that start-up, and shutdown, may take.
     """
@@ -153,7 +153,7 @@ class Lifespan:
                 raise LifespanError("the application's lifespan failed") from error
 
     async def _ask(self, what: str, timeout: float) -> Message | None:
-        """Send an event and wait for its answer or the application's end; ``None`` when neither comes in time."""
+        """Send an event and wait for its answer or the end of the application; ``None``: neither came in time."""
         assert self._messages is not None and self._task is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._messages.put_nowait({"type": f"lifespan.{what}"})

@@ -442,7 +442,7 @@ impl Conversation for HttpCall {
         self.with_exchange(Exchange::has_left) == Some(true)
     }
 
-    fn receive_of<'a>(call: &'a Object<Self>) -> &'a Answers<Self> {
+    fn receive_of(call: &Object<Self>) -> &Answers<Self> {
         &call.calls.answers
     }
 }
