@@ -38,7 +38,7 @@ class Cancelled:
         """
 
 class ClientDisconnected(ConnectionResetError):
-    """Raised by an ASGI application's ``send()`` when the client has left (ASGI, "HTTP & WebSocket Protocol")."""
+    """Raised by an ASGI application's ``send()`` when the client has left."""
 
 class ClientLeft(BaseException):
     """Raised in the greenlet of a request whose client has left, under ``--cancel-on-disconnect``."""

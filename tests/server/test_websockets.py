@@ -253,11 +253,15 @@ def test_a_drain_closes_with_1012():
 
 
 def test_an_open_websocket_takes_no_permit():
-    with Server(APP, options=["--max-concurrency", "1", "--queue-size", "0"]) as server:
-        with open_at(server, "/echo") as first, open_at(server, "/echo") as second:
-            for socket in (first, second):
-                socket.send("a")
-                assert socket.recv() == "a"
+    options = ["--max-concurrency", "1", "--queue-size", "0"]
+    with (
+        Server(APP, options=options) as server,
+        open_at(server, "/echo") as first,
+        open_at(server, "/echo") as second,
+    ):
+        for socket in (first, second):
+            socket.send("a")
+            assert socket.recv() == "a"
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ class Lifespan:
                 raise LifespanError("the application's lifespan failed") from error
 
     async def _ask(self, what: str, timeout: float) -> Message | None:
-        """Send an event and wait for its answer or the end of the application; ``None``: neither came in time."""
+        """Send an event and wait for its answer or the application's end; ``None``: neither came."""
         assert self._messages is not None and self._task is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._messages.put_nowait({"type": f"lifespan.{what}"})
