@@ -811,9 +811,7 @@ impl Core {
             Phase::Waiting => self.idle_until_ms,
             Phase::Head => self.since_ms + settings.head_timeout_ms,
             Phase::Gathering => self.body_clock.deadline_ms(),
-            Phase::Serving | Phase::Flushing if !self.output.is_empty() => {
-                self.progress_ms + settings.write_timeout_ms
-            }
+            Phase::Serving | Phase::Flushing if !self.output.is_empty() => self.write_deadline_ms(settings),
             Phase::Serving if !self.body.complete && self.body.fault.is_none() => {
                 self.body_clock.deadline_ms()
             }
@@ -822,6 +820,11 @@ impl Core {
             Phase::Queued(_) | Phase::Serving | Phase::Closed => NEVER,
             Phase::Flushing | Phase::Lingering => self.since_ms + LINGER_MS,
         }
+    }
+
+    /// By when the peer must have taken some of the output that waits for it.
+    pub(crate) fn write_deadline_ms(&self, settings: &Settings) -> Millis {
+        if self.output.is_empty() { NEVER } else { self.progress_ms + settings.write_timeout_ms }
     }
 
     /// What was due has not happened.

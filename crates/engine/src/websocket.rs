@@ -12,7 +12,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use tidegate_http::RequestHead;
 use tidegate_http::ws::{AcceptFault, Accepted, Event, Message, MessageKind, Socket as Protocol};
 
@@ -21,7 +20,7 @@ use crate::clock::{self, Millis, NEVER};
 use crate::connection::{Connection, Core, Filled, Phase, Step};
 use crate::exchange::{Block, SendError};
 use crate::look::Turn;
-use crate::output::with_scratch;
+use crate::output::{Flushed, with_scratch};
 use crate::settings::Settings;
 use crate::socket::Moved;
 
@@ -297,8 +296,7 @@ impl Core {
 
     pub(crate) fn websocket_deadline_ms(&self, settings: &Settings) -> Millis {
         let Some(session) = &self.websocket else { return NEVER };
-        let write_by_ms =
-            if self.output.is_empty() { NEVER } else { self.progress_ms + settings.write_timeout_ms };
+        let write_by_ms = self.write_deadline_ms(settings);
         session.ping_at_ms.min(session.pong_by_ms).min(session.close_by_ms).min(write_by_ms)
     }
 
@@ -306,9 +304,7 @@ impl Core {
         let Some(mut session) = self.websocket.take() else { return };
         let now_ms = clock::now_ms();
         let settings = connection.settings();
-        let write_by_ms =
-            if self.output.is_empty() { NEVER } else { self.progress_ms + settings.write_timeout_ms };
-        if write_by_ms <= now_ms {
+        if self.write_deadline_ms(settings) <= now_ms {
             self.lose(connection, io::ErrorKind::TimedOut);
             session.end(LOST, "");
         } else if session.close_by_ms <= now_ms {
@@ -392,24 +388,21 @@ impl WebSocket {
         let now_ms = clock::now_ms();
         core.begin_output(now_ms);
         let socket = &self.connection.socket;
-        let flushed = with_scratch(|out| match block {
-            Block::Shared(bytes) if !session.protocol.compresses(bytes.len()) => {
-                session.protocol.write_head(kind, bytes.len(), out);
-                self.sent += (out.len() + bytes.len()) as u64;
-                core.output.send_large(socket, out, bytes, &[])
-            }
-            Block::Shared(bytes) => {
-                session.protocol.write_message(kind, &bytes, out);
-                self.sent += out.len() as u64;
-                core.output.send_large(socket, &[], Bytes::copy_from_slice(out), &[])
-            }
-            Block::Borrowed(bytes) => {
-                session.protocol.write_message(kind, bytes, out);
-                self.sent += out.len() as u64;
-                core.output.send(socket, out, false)
-            }
-            // Messages have no files.
-            Block::File { .. } => core.output.send(socket, &[], false),
+        let flushed = with_scratch(|out| {
+            let data = match &block {
+                Block::Shared(bytes) if !session.protocol.compresses(bytes.len()) => {
+                    session.protocol.write_head(kind, bytes.len(), out);
+                    self.sent += (out.len() + bytes.len()) as u64;
+                    return core.output.send_large(socket, out, bytes.clone(), &[]);
+                }
+                Block::Shared(bytes) => bytes,
+                Block::Borrowed(bytes) => *bytes,
+                // Messages have no files.
+                Block::File { .. } => return Flushed::All,
+            };
+            session.protocol.write_message(kind, data, out);
+            self.sent += out.len() as u64;
+            core.output.send(socket, out, false)
         });
         core.websocket = Some(session);
         core.note_flushed(&self.connection, &flushed, now_ms);

@@ -68,6 +68,12 @@ impl<T: Coroutine> Kind<T> {
 type SendFunction =
     unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject, *mut *mut ffi::PyObject) -> PySendResult;
 
+/// Whether it is what a call of an `async def` function gives, which is driven as it is.
+pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a look at the type of a live object.
+    unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 }
+}
+
 /// Takes one step of an iterator that an `await` has given, as `iterator.send(None)` does.
 pub(crate) fn send_none<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<Step<'py>> {
     let py = iterator.py();

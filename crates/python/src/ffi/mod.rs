@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 pub(crate) use callable::{Arguments, Callable, Kind, Object};
 pub(crate) use chunks::keep_frame_chunks;
-pub(crate) use coroutine::{Coroutine, Step, send_none};
+pub(crate) use coroutine::{Coroutine, Step, is_coroutine, send_none};
 
 use pyo3::ffi;
 use pyo3::prelude::*;

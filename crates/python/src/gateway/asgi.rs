@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
@@ -12,12 +12,12 @@ use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::{Admitted, Exchange, Permit, Registration};
 
 use crate::error_log::ErrorLog;
-use crate::ffi::{Coroutine, Kind, Object, Step, send_none};
+use crate::ffi::{Coroutine, Kind, Object, Step, is_coroutine, send_none};
 use crate::gateway::asgi_http::{HttpCall, HttpCalls, is_about_departure};
 use crate::gateway::asgi_scope::Scopes;
 use crate::gateway::asgi_socket::{Left, SocketCall, SocketCalls};
 use crate::gateway::error_response::{answer_error, status_of};
-use crate::host::{AsyncioHost, TaskNumber};
+use crate::host::{AsyncioHost, TaskNumber, lock};
 
 /// An application, and all that its calls share.
 pub(crate) struct Asgi {
@@ -186,11 +186,6 @@ enum Stage {
     Over,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Nothing panics half-way through a change under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Run {
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
@@ -274,8 +269,7 @@ fn awaited<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
              [ASGI, Applications]"
         ))
     };
-    let is_coroutine = made.hasattr(intern!(py, "send"))? && made.hasattr(intern!(py, "cr_frame"))?;
-    if is_coroutine {
+    if is_coroutine(made) {
         return Ok(made.clone());
     }
     match made.get_type().getattr_opt(intern!(py, "__await__"))? {

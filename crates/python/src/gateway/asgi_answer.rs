@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use tidegate_engine::Watch;
 
 use crate::ffi::{Arguments, Callable, Coroutine, Kind, Object, Step};
-use crate::host::Pauses;
+use crate::host::{Pauses, lock};
 
 create_exception!(
     tidegate,
@@ -104,7 +104,7 @@ enum What<T> {
 
 impl<T> Answer<T> {
     fn what(&self) -> MutexGuard<'_, What<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn end(&self) {

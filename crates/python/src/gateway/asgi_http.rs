@@ -9,9 +9,9 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use tidegate_engine::http::{BodyLength, FieldOutcome, ResponseHead, ResponseTrailers};
@@ -22,7 +22,7 @@ use crate::gateway::asgi_answer::{Answers, ClientDisconnected, Conversation, UNS
 use crate::gateway::asgi_message::{Message, as_dict, kind_of};
 use crate::gateway::asgi_scope::takes_trailers;
 use crate::gateway::call::block_of;
-use crate::host::Pauses;
+use crate::host::{Pauses, lock};
 
 /// What all requests of an application have in common.
 pub(crate) struct HttpCalls {
@@ -146,8 +146,7 @@ pub(crate) struct HttpCall {
 
 impl HttpCall {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics half-way through a change under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Ends the call's use of the exchange. Whoever still receives is told that the client is gone.
@@ -172,12 +171,7 @@ impl HttpCall {
 
     fn start(&self, message: &Message<'_, '_>) -> PyResult<()> {
         let keys = &self.calls.keys;
-        let status = message.require(&keys.status)?;
-        let status = message.number("status", &status)?;
-        let status = u16::try_from(status)
-            .ok()
-            .filter(|status| (200..=599).contains(status))
-            .ok_or_else(|| message.wrong_value("status", "a final status is 200 to 599"))?;
+        let status = message.status(&keys.status)?;
         let reason = self.calls.reasons.get(usize::from(status)).map_or(&b""[..], |reason| reason);
         let mut head =
             ResponseHead::new(status, reason).map_err(|fault| message.wrong_value("status", fault))?;
@@ -193,10 +187,7 @@ impl HttpCall {
         let trailers = message.flag(&keys.trailers)?;
         let mut state = self.state();
         if state.progress != Progress::Idle {
-            return Err(PyRuntimeError::new_err(format!(
-                "{}: the response was started already [{}]",
-                message.kind, message.rule
-            )));
+            return Err(message.out_of_order("the response was started already"));
         }
         state.progress = Progress::Started;
         state.head = Some(head);
@@ -213,7 +204,7 @@ impl HttpCall {
         size: u64,
         more: bool,
     ) -> PyResult<()> {
-        let mut over = false;
+        let over;
         let sent = {
             let mut state = self.state();
             if state.told_departure {
@@ -224,16 +215,10 @@ impl HttpCall {
                 Progress::Started => true,
                 Progress::Body => false,
                 Progress::Idle => {
-                    return Err(PyRuntimeError::new_err(format!(
-                        "{}: http.response.start must come first [{}]",
-                        message.kind, message.rule
-                    )));
+                    return Err(message.out_of_order("http.response.start must come first"));
                 }
                 Progress::Trailers | Progress::Over => {
-                    return Err(PyRuntimeError::new_err(format!(
-                        "{}: the response is complete [{}]",
-                        message.kind, message.rule
-                    )));
+                    return Err(message.out_of_order("the response is complete"));
                 }
             };
             let Some(exchange) = exchange.as_mut() else { return Err(gone()) };
@@ -246,9 +231,7 @@ impl HttpCall {
                 (false, true) => Progress::Trailers,
                 (false, false) => Progress::Over,
             };
-            if last || sent.is_err() {
-                over = true;
-            }
+            over = last || sent.is_err();
             sent
         };
         if over && self.pauses.any() {
@@ -259,19 +242,15 @@ impl HttpCall {
 
     fn check(&self, message: &Message<'_, '_>, sent: Result<Sent, SendError>) -> PyResult<()> {
         match sent {
-            Ok(Sent { overrun: true, .. }) => Err(PyValueError::new_err(format!(
-                "{}: more bytes than the content-length that http.response.start was given [{}]",
-                message.kind, message.rule
-            ))),
-            Ok(Sent { missing: missing @ 1.., .. }) => Err(PyValueError::new_err(format!(
-                "{}: the response ends {missing} bytes short of its content-length: the connection is closed [{}]",
-                message.kind, message.rule
+            Ok(Sent { overrun: true, .. }) => {
+                Err(message.invalid("more bytes than the content-length that http.response.start was given"))
+            }
+            Ok(Sent { missing: missing @ 1.., .. }) => Err(message.invalid(format_args!(
+                "the response ends {missing} bytes short of its content-length: the connection is closed"
             ))),
             Ok(_) => Ok(()),
             Err(SendError::Gone) => Err(gone()),
-            Err(SendError::Refused(fault)) => {
-                Err(PyRuntimeError::new_err(format!("{}: {fault} [{}]", message.kind, message.rule)))
-            }
+            Err(SendError::Refused(fault)) => Err(message.out_of_order(fault)),
         }
     }
 
@@ -285,10 +264,7 @@ impl HttpCall {
         let sent = {
             let mut state = self.state();
             if state.progress != Progress::Trailers {
-                return Err(PyRuntimeError::new_err(format!(
-                    "{}: trailers follow the last http.response.body of a response that was started with \"trailers\" [{}]",
-                    message.kind, message.rule
-                )));
+                return Err(message.out_of_order("trailers follow the last http.response.body of a response that was started with \"trailers\""));
             }
             if more {
                 state.trailers = trailers;
@@ -315,10 +291,7 @@ impl HttpCall {
         }
         let mut state = self.state();
         if state.progress != Progress::Idle {
-            return Err(PyRuntimeError::new_err(format!(
-                "{}: hints come before http.response.start [{}]",
-                message.kind, message.rule
-            )));
+            return Err(message.out_of_order("hints come before http.response.start"));
         }
         if let Some(exchange) = state.exchange.as_mut() {
             exchange.send_informational(&head);
@@ -344,12 +317,12 @@ impl HttpCall {
             .ok()
             .filter(|descriptor| *descriptor >= 0)
             .ok_or_else(|| message.wrong_value("file", "not a file descriptor"))?;
-        let number = |key: &Py<PyString>, name: &str| match message.fields.get_item(key)? {
-            Some(value) if !value.is_none() => {
+        let number = |key: &Py<PyString>, name: &str| match message.given(key)? {
+            Some(value) => {
                 let number = message.number(name, &value)?;
                 u64::try_from(number).map(Some).map_err(|_| message.wrong_value(name, "a negative number"))
             }
-            _ => Ok(None),
+            None => Ok(None),
         };
         let (offset, count) = (number(&keys.offset, "offset")?, number(&keys.count, "count")?);
         let more = message.flag(&keys.more_body)?;

@@ -1,8 +1,8 @@
 //! Reading the messages that an ASGI application sends. What is wrong with one is said by its type, its key and the rule.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyMemoryView, PyString, PyTuple};
 
 /// A message, its type and where its rules stand.
 pub(crate) struct Message<'a, 'py> {
@@ -47,6 +47,29 @@ impl<'py> Message<'_, 'py> {
         PyValueError::new_err(format!("{}: \"{key}\": {fault} [{}]", self.kind, self.rule))
     }
 
+    /// The message as a whole is not valid.
+    pub(crate) fn invalid(&self, fault: impl std::fmt::Display) -> PyErr {
+        PyValueError::new_err(format!("{}: {fault} [{}]", self.kind, self.rule))
+    }
+
+    /// The message comes when it may not.
+    pub(crate) fn out_of_order(&self, fault: impl std::fmt::Display) -> PyErr {
+        PyRuntimeError::new_err(format!("{}: {fault} [{}]", self.kind, self.rule))
+    }
+
+    /// The value of a key, unless it is missing or None.
+    pub(crate) fn given(&self, key: &Py<PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.fields.get_item(key)?.filter(|value| !value.is_none()))
+    }
+
+    /// The status of a response, a final one.
+    pub(crate) fn status(&self, key: &Py<PyString>) -> PyResult<u16> {
+        u16::try_from(self.number("status", &self.require(key)?)?)
+            .ok()
+            .filter(|status| (200..=599).contains(status))
+            .ok_or_else(|| self.wrong_value("status", "a final status is 200 to 599"))
+    }
+
     pub(crate) fn require(&self, key: &Py<PyString>) -> PyResult<Bound<'py, PyAny>> {
         match self.fields.get_item(key)? {
             Some(value) => Ok(value),
@@ -73,7 +96,7 @@ impl<'py> Message<'_, 'py> {
         }
     }
 
-    /// Bytes, empty when they are missing. Other buffers are copied.
+    /// Bytes; none when they are missing. A bytearray or memoryview is copied.
     pub(crate) fn bytes(&self, key: &Py<PyString>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let Some(value) = self.fields.get_item(key)? else { return Ok(None) };
         let value = match value.cast_into::<PyBytes>() {
@@ -81,11 +104,7 @@ impl<'py> Message<'_, 'py> {
             Err(error) => error.into_inner(),
         };
         let py = value.py();
-        let is_buffer = !value.is_instance_of::<PyString>()
-            && !value.is_instance_of::<PyInt>()
-            && value.is_instance(&py.import("builtins")?.getattr("memoryview")?)?
-            || value.is_instance_of::<pyo3::types::PyByteArray>();
-        if !is_buffer {
+        if !value.is_instance_of::<PyMemoryView>() && !value.is_instance_of::<PyByteArray>() {
             return Err(self.wrong_type(&key.bind(py).to_string(), "bytes", &value));
         }
         let bytes = py.get_type::<PyBytes>().call1((value,))?;

@@ -3,8 +3,9 @@
 //! What is the same for every request stands in a template that is copied; what is the same for those of a connection is kept with
 //! it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use foldhash::fast::RandomState;
 use memchr::memchr;
@@ -15,6 +16,8 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use tidegate_engine::http::ws::Handshake;
 use tidegate_engine::http::{RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
+
+use crate::host::lock;
 
 /// The version of the HTTP specification that is spoken.
 const SPEC_VERSION: &str = "2.5";
@@ -192,13 +195,13 @@ impl Scopes {
 
     /// Percent-decoded, as UTF-8. What is not is replaced, as other servers do; `raw_path` has what was sent.
     fn path<'py>(&self, py: Python<'py>, raw: &[u8]) -> Bound<'py, PyString> {
-        let decoded = if memchr(b'%', raw).is_some() { percent_decode(raw).into() } else { raw.into() };
-        let decoded: std::borrow::Cow<'_, [u8]> = decoded;
+        let decoded: Cow<'_, [u8]> =
+            if memchr(b'%', raw).is_some() { percent_decode(raw).into() } else { raw.into() };
         PyString::new(py, &String::from_utf8_lossy(&decoded))
     }
 
     fn headers<'py>(&self, py: Python<'py>, head: &RequestHead) -> PyResult<Bound<'py, PyList>> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&self.names);
         let authority = match head.target_form() {
             // RFC 9112 section 3.2.2: the target's authority replaces Host.
             TargetForm::Absolute => head.authority(),

@@ -8,9 +8,9 @@
 
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use tidegate_engine::http::ws::{Handshake, Message as Incoming, MessageKind};
@@ -24,7 +24,7 @@ use crate::gateway::asgi_answer::{Answers, Conversation, UNSENT_MAX, gone};
 use crate::gateway::asgi_message::{Message, as_dict, kind_of};
 use crate::gateway::call::block_of;
 use crate::gateway::error_response::answer_error;
-use crate::host::Pauses;
+use crate::host::{Pauses, lock};
 
 /// Codes of Close (RFC 6455 section 7.4.1).
 const NORMAL: u16 = 1000;
@@ -142,8 +142,7 @@ pub(crate) struct SocketCall {
 
 impl SocketCall {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics half-way through a change under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The application has returned, or failed: what it has left open is closed.
@@ -182,13 +181,9 @@ impl SocketCall {
         }
     }
 
-    fn out_of_order(message: &Message<'_, '_>, what: &str) -> PyErr {
-        PyRuntimeError::new_err(format!("{}: {what} [{}]", message.kind, message.rule))
-    }
-
     fn accept(&self, message: &Message<'_, '_>) -> PyResult<()> {
         let keys = &self.calls.keys;
-        let subprotocol = match message.fields.get_item(&keys.subprotocol)?.filter(|value| !value.is_none()) {
+        let subprotocol = match message.given(&keys.subprotocol)? {
             None => None,
             Some(value) => {
                 let text = value.cast::<PyString>();
@@ -203,7 +198,7 @@ impl SocketCall {
         })?;
         let mut state = self.state();
         let Stage::Connecting { exchange, handshake, .. } = &mut state.stage else {
-            return Err(Self::out_of_order(message, "the WebSocket was accepted or closed already"));
+            return Err(message.out_of_order("the WebSocket was accepted or closed already"));
         };
         match exchange.accept(handshake, subprotocol.as_deref().map(str::as_bytes), &fields) {
             Ok(socket) => {
@@ -213,16 +208,13 @@ impl SocketCall {
                 Ok(())
             }
             Err(AcceptError::Gone) => Err(gone()),
-            Err(AcceptError::Refused(fault)) => {
-                Err(PyValueError::new_err(format!("{}: {fault} [{}]", message.kind, message.rule)))
-            }
+            Err(AcceptError::Refused(fault)) => Err(message.invalid(fault)),
         }
     }
 
     fn send_message(&self, message: &Message<'_, '_>) -> PyResult<()> {
         let keys = &self.calls.keys;
-        let given = |key| Ok::<_, PyErr>(message.fields.get_item(key)?.filter(|value| !value.is_none()));
-        let (text, bytes) = (given(&keys.text)?, given(&keys.bytes)?);
+        let (text, bytes) = (message.given(&keys.text)?, message.given(&keys.bytes)?);
         let sent = match (&text, bytes) {
             (Some(text), None) => {
                 let text = text.cast::<PyString>().map_err(|_| message.wrong_type("text", "a str", text))?;
@@ -236,10 +228,7 @@ impl SocketCall {
                 let block = block_of(&bytes)?;
                 self.with_open(message, |socket| socket.send(MessageKind::Binary, block))?
             }
-            _ => {
-                let fault = "either \"text\" or \"bytes\" must be given";
-                return Err(PyValueError::new_err(format!("{}: {fault} [{}]", message.kind, message.rule)));
-            }
+            _ => return Err(message.invalid("either \"text\" or \"bytes\" must be given")),
         };
         match sent {
             Ok(()) => Ok(()),
@@ -252,7 +241,7 @@ impl SocketCall {
         match &mut self.state().stage {
             Stage::Open(socket) => Ok(work(socket)),
             Stage::Connecting { .. } | Stage::Denying { .. } => {
-                Err(Self::out_of_order(message, "websocket.accept must come first"))
+                Err(message.out_of_order("websocket.accept must come first"))
             }
             Stage::Over => Err(gone()),
         }
@@ -260,7 +249,7 @@ impl SocketCall {
 
     fn close(&self, message: &Message<'_, '_>) -> PyResult<()> {
         let keys = &self.calls.keys;
-        let code = match message.fields.get_item(&keys.code)?.filter(|value| !value.is_none()) {
+        let code = match message.given(&keys.code)? {
             None => NORMAL,
             Some(value) => {
                 let number = message.number("code", &value)?;
@@ -274,7 +263,7 @@ impl SocketCall {
                     })?
             }
         };
-        let reason = match message.fields.get_item(&keys.reason)?.filter(|value| !value.is_none()) {
+        let reason = match message.given(&keys.reason)? {
             None => String::new(),
             Some(value) => {
                 let text = value.cast::<PyString>();
@@ -298,18 +287,14 @@ impl SocketCall {
                 socket.close(code, &reason);
                 Ok(())
             }
-            Stage::Denying { .. } => Err(Self::out_of_order(message, "a response was started")),
+            Stage::Denying { .. } => Err(message.out_of_order("a response was started")),
             Stage::Over => Err(gone()),
         }
     }
 
     fn deny(&self, message: &Message<'_, '_>) -> PyResult<()> {
         let keys = &self.calls.keys;
-        let status = message.require(&keys.status)?;
-        let status = u16::try_from(message.number("status", &status)?)
-            .ok()
-            .filter(|status| (200..=599).contains(status))
-            .ok_or_else(|| message.wrong_value("status", "a final status is 200 to 599"))?;
+        let status = message.status(&keys.status)?;
         let mut head =
             ResponseHead::new(status, b"").map_err(|fault| message.wrong_value("status", fault))?;
         message.headers(&keys.headers, |message, name, value| {
@@ -323,7 +308,7 @@ impl SocketCall {
             }
             other => {
                 state.stage = other;
-                Err(Self::out_of_order(message, "the WebSocket was answered already"))
+                Err(message.out_of_order("the WebSocket was answered already"))
             }
         }
     }
@@ -336,7 +321,7 @@ impl SocketCall {
         let size = body.as_ref().map_or(0, |body| body.as_bytes().len() as u64);
         let mut state = self.state();
         let Stage::Denying { exchange, head, .. } = &mut state.stage else {
-            return Err(Self::out_of_order(message, "websocket.http.response.start must come first"));
+            return Err(message.out_of_order("websocket.http.response.start must come first"));
         };
         let length = if more { BodyLength::Unknown } else { BodyLength::Known(size) };
         let head = head.take();

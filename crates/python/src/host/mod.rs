@@ -64,7 +64,7 @@ impl Sign for Departure {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics half-way through a change under the hosts' locks.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change under the locks that this opens.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -71,7 +71,7 @@ impl Pauses {
         let waiting = Waiting { pause: pause.clone().unbind(), ready, watched, _watch: None };
         if let Some(waiting) = self.register(waiting) {
             // Nothing to wait for: the task looks again at once.
-            waiting.pause.get().end(py);
+            waiting.pause.get().end();
         }
         Ok(pause.into_any())
     }
@@ -166,7 +166,7 @@ impl Pause {
     }
 
     /// Ends it before anybody waits.
-    fn end(&self, _py: Python<'_>) {
+    fn end(&self) {
         *lock(&self.state) = State::Over;
     }
 
@@ -187,10 +187,12 @@ impl Pause {
 
     /// Ends it and has the loop call whoever waits. False when it is over already.
     fn schedule(pause: &Bound<'_, Self>, state: State) -> bool {
-        let former = std::mem::replace(&mut *lock(&pause.get().state), state);
-        if !matches!(former, State::Waiting) {
-            *lock(&pause.get().state) = former;
-            return false;
+        {
+            let mut present = lock(&pause.get().state);
+            if !matches!(*present, State::Waiting) {
+                return false;
+            }
+            *present = state;
         }
         let callbacks = std::mem::take(&mut *lock(&pause.get().callbacks));
         for (callback, context) in callbacks {
