@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, final
 
 from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["Cancelled", "ClientLeft", "FileWrapper", "__version__", "main", "serve"]
+__all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "main", "serve"]
 
 __version__: Final[str]
 
@@ -37,6 +37,9 @@ class Cancelled:
         when it is over: a place to cancel a query, not to work in. What it raises is logged.
         """
 
+class ClientDisconnected(ConnectionResetError):
+    """Raised by an ASGI application's ``send()`` when the client has left."""
+
 class ClientLeft(BaseException):
     """Raised in the greenlet of a request whose client has left, under ``--cancel-on-disconnect``."""
 
@@ -61,13 +64,13 @@ def main(arguments: list[str]) -> int:
     """Run the command with these arguments (without the program's name) and give the exit status."""
 
 def serve(
-    application: WSGIApplication,
+    application: WSGIApplication | Callable[[dict[str, Any], Any, Any], Any],
     /,
     *,
     on_ready: Callable[[list[Any]], object] | None = None,
     **settings: bool | float | str | PathLike[str] | Iterable[str] | None,
 ) -> None:
-    """Run a WSGI application in this process until SIGTERM or SIGINT stops it.
+    """Run a WSGI or ASGI application in this process until SIGTERM or SIGINT stops it.
 
     :param application: the application object.
     :param on_ready: called once with the bound addresses, when connections are accepted: ``(host, port)`` for
@@ -76,4 +79,5 @@ def serve(
         in bytes; ``None`` stands for the default. Nothing is read from the environment or from files.
     :raises ValueError: for a setting that does not exist or a value that it cannot have.
     :raises OSError: when an address cannot be bound.
+    :raises RuntimeError: when the start-up or shutdown of an ASGI application fails.
     """

@@ -102,9 +102,9 @@ def test_a_module_without_the_usual_names(project):
     assert 'neither "application" nor "app"' in one_line(run("service", cwd=project))
 
 
-def test_an_asgi_application_is_told_so(project):
+def test_an_asgi_application_is_no_wsgi_application(project):
     (project / "service.py").write_text("async def app(scope, receive, send): pass\n")
-    assert "is an ASGI application" in one_line(run("service:app", cwd=project))
+    assert "is an ASGI application" in one_line(run("--interface", "wsgi", "service:app", cwd=project))
 
 
 @pytest.mark.parametrize("name", ["application", "app"])

@@ -182,6 +182,12 @@ class Server:
             raise ServerFailed(f"nothing in the log matches {pattern!r}:\n{self.log[since:]}")
         return found
 
+    def wait_until(self, condition: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
+        """Wait until `condition` gives something, which may read `log` and `output`."""
+        found = self._wait(condition, timeout_s)
+        assert found is not None, f"not seen within {timeout_s} s; the output is:\n{self.output}"
+        return found
+
     def complaints(self, since: int = 0) -> list[str]:
         """The log's lines that a validator or a failure has left there."""
         return [line for line in self.log[since:].splitlines() if COMPLAINT.search(line)]

@@ -74,7 +74,7 @@ fn exchange(count: usize, request: &[u8]) -> Result<(), Box<dyn Error>> {
         let framed = connection.frame_data(BODY.len(), &mut out)?;
         out.extend_from_slice(&BODY[..framed.take]);
         out.extend_from_slice(framed.suffix);
-        connection.send_end(&mut out)?;
+        connection.send_end(&tidegate_http::ResponseTrailers::NONE, &mut out)?;
         black_box(&out);
         if !connection.start_next() {
             return Err("the connection does not stay open after this request".into());

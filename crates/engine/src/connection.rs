@@ -12,6 +12,7 @@
 //!     │ Closed ◀───────────────────────────────────────────────────  Closed              Lingering ──▶ Closed
 //!     └─────────────────────────────────── flushed, request read ───────────────────────────┘
 //! ```
+//! An exchange that is accepted as a WebSocket moves from Serving to Open, and on to Flushing when it is closed; see websocket.rs.
 //! The reactor moves it on wakes and deadlines; an exchange moves it from Serving to Flushing, and on to Waiting itself when
 //! nothing is left to do, which is the common path. What waits its turn (Queued) is moved on by the gate in admission.rs. Both hold the core's lock, for short and never while application code runs.
 
@@ -38,6 +39,7 @@ use crate::settings::{Gathering, Settings};
 use crate::shared::{Lifecycle, Shared};
 use crate::socket::{Moved, Peer, Socket};
 use crate::timer::Timers;
+use crate::websocket::{RESTARTS, Session};
 
 /// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
 pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
@@ -63,6 +65,8 @@ pub(crate) enum Phase {
     Gathering,
     Queued(Ticket),
     Serving,
+    /// A WebSocket.
+    Open,
     Flushing,
     Lingering,
     Closed,
@@ -70,7 +74,7 @@ pub(crate) enum Phase {
 
 /// What comes after one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// The phase has changed: take the next step.
     Again,
     /// Nothing to do until something happens.
@@ -80,7 +84,7 @@ enum Step {
 }
 
 /// What one read came to.
-enum Filled {
+pub(crate) enum Filled {
     Some,
     Dry,
     Enough,
@@ -107,6 +111,8 @@ pub(crate) struct Core {
     pub(crate) phase: Phase,
     pub(crate) body: Body,
     pub(crate) output: Output,
+    /// What there is of a WebSocket, from its beginning on.
+    pub(crate) websocket: Option<Box<Session>>,
     /// Close when the output is flushed.
     pub(crate) close_after: bool,
     /// The head of the request that is being gathered, and, where it will be logged, when it was in.
@@ -114,13 +120,13 @@ pub(crate) struct Core {
     /// The socket may hold bytes: edge-triggered wakes come once.
     pub(crate) readable: bool,
     /// The peer sends no more once the socket is read empty.
-    ended: bool,
+    pub(crate) ended: bool,
     /// A request was refused, so what follows it was never looked at.
-    refused: bool,
+    pub(crate) refused: bool,
     served_one: bool,
-    since_ms: Millis,
+    pub(crate) since_ms: Millis,
     idle_until_ms: Millis,
-    progress_ms: Millis,
+    pub(crate) progress_ms: Millis,
     pub(crate) body_clock: BodyClock,
     dropped: u64,
     /// How many bytes of the body are in the count of all bodies.
@@ -149,6 +155,7 @@ impl Connection {
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
+            websocket: None,
             close_after: false,
             head: None,
             readable: false,
@@ -187,7 +194,7 @@ impl Connection {
         self.left.is_set()
     }
 
-    fn mark_left(&self) {
+    pub(crate) fn mark_left(&self) {
         self.left.set();
     }
 
@@ -202,7 +209,7 @@ impl Connection {
         self.shared.bodies_held.load(Ordering::Relaxed) > BODIES_MEMORY_MAX
     }
 
-    fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
@@ -267,8 +274,10 @@ impl Connection {
     /// The server has begun to drain.
     pub(crate) fn on_drain(&self, now_ms: Millis) -> Looked {
         let mut core = self.lock();
-        if core.phase == Phase::Waiting {
-            core.idle_until_ms = core.idle_until_ms.min(now_ms + DRAIN_IDLE_MS);
+        match core.phase {
+            Phase::Waiting => core.idle_until_ms = core.idle_until_ms.min(now_ms + DRAIN_IDLE_MS),
+            Phase::Open => core.close_websocket(self, RESTARTS, "the server restarts", now_ms),
+            _ => {}
         }
         core.looked(self.settings(), false)
     }
@@ -321,7 +330,7 @@ impl Core {
     }
 
     /// The deadline has moved to before the look that is scheduled. Both on the grid of looks, or it would always have.
-    fn is_due_before_the_look(&self, settings: &Settings) -> bool {
+    pub(crate) fn is_due_before_the_look(&self, settings: &Settings) -> bool {
         Timers::round_up(self.deadline_ms(settings)) < self.scheduled_ms
     }
 
@@ -339,6 +348,7 @@ impl Core {
                     Step::Again
                 }
                 Phase::Queued(_) => Step::Rest,
+                Phase::Open => self.take_messages(connection, turn),
                 Phase::Flushing => self.wind_up(connection, turn),
                 Phase::Lingering => self.linger(connection, turn),
                 Phase::Closed => Step::Rest,
@@ -404,6 +414,11 @@ impl Core {
                                 return self.dispatch(connection, turn);
                             }
                         }
+                        if self.phase == Phase::Gathering
+                            && connection.settings().gathering == Gathering::WhatIsIn
+                        {
+                            return self.dispatch(connection, turn);
+                        }
                         return Step::Rest;
                     }
                 },
@@ -443,7 +458,7 @@ impl Core {
         self.head.as_ref().is_some_and(|(head, _)| match settings.gathering {
             Gathering::All => true,
             Gathering::Chunked => head.body() == http::BodyKind::Chunked,
-            Gathering::Nothing => false,
+            Gathering::Nothing | Gathering::WhatIsIn => false,
         })
     }
 
@@ -457,8 +472,23 @@ impl Core {
         });
     }
 
+    /// Sends an interim response, if one may be sent now.
+    pub(crate) fn send_informational(
+        &mut self,
+        connection: &Connection,
+        head: &http::ResponseHead,
+        now_ms: Millis,
+    ) {
+        with_scratch(|out| {
+            if self.http.send_informational(head, out) {
+                let flushed = self.send_bytes(connection, out, now_ms);
+                self.note_flushed(connection, &flushed, now_ms);
+            }
+        });
+    }
+
     /// Sends bytes that are all there is to send now.
-    fn send_bytes(&mut self, connection: &Connection, bytes: &[u8], now_ms: Millis) -> Flushed {
+    pub(crate) fn send_bytes(&mut self, connection: &Connection, bytes: &[u8], now_ms: Millis) -> Flushed {
         self.begin_output(now_ms);
         self.output.send(&connection.socket, bytes, false)
     }
@@ -505,7 +535,7 @@ impl Core {
     }
 
     /// Why the socket is not to be read now, if it is not.
-    fn unread(&self, turn: &Turn<'_>) -> Option<Filled> {
+    pub(crate) fn unread(&self, turn: &Turn<'_>) -> Option<Filled> {
         match self.readable {
             false => Some(Filled::Dry),
             true if turn.budget == 0 => Some(Filled::Enough),
@@ -514,7 +544,7 @@ impl Core {
     }
 
     /// Draws the consequences of a read of at most `size` bytes.
-    fn note_read(
+    pub(crate) fn note_read(
         &mut self,
         connection: &Arc<Connection>,
         turn: &mut Turn<'_>,
@@ -633,6 +663,7 @@ impl Core {
                 let open = !self.body.complete && self.body.fault.is_none();
                 (open && more_is_in) || self.is_due_before_the_look(settings)
             }
+            Phase::Open => self.websocket_wants_attention(settings) || self.is_due_before_the_look(settings),
             _ => true,
         }
     }
@@ -720,7 +751,7 @@ impl Core {
 
     /// Sends what waits while the application goes on. True when the socket would take more in a later turn.
     fn flush_while_serving(&mut self, connection: &Connection, now_ms: Millis) -> bool {
-        self.phase == Phase::Serving
+        matches!(self.phase, Phase::Serving | Phase::Open)
             && !self.output.is_empty()
             && self.flush(connection, now_ms) == Flushed::Enough
     }
@@ -762,13 +793,14 @@ impl Core {
         self.close(connection);
     }
 
-    fn close(&mut self, connection: &Connection) {
+    pub(crate) fn close(&mut self, connection: &Connection) {
         if let Phase::Queued(ticket) = self.phase {
             connection.shared.gate.leave(ticket);
         }
         connection.mark_left();
         connection.socket.shut();
         self.output.clear();
+        self.lose_websocket();
         self.head = None;
         self.phase = Phase::Closed;
     }
@@ -785,6 +817,7 @@ impl Core {
             Phase::Serving if !self.body.complete && self.body.fault.is_none() => {
                 self.body_clock.deadline_ms()
             }
+            Phase::Open => self.websocket_deadline_ms(settings),
             // The queue keeps its own time.
             Phase::Queued(_) | Phase::Serving | Phase::Closed => NEVER,
             Phase::Flushing | Phase::Lingering => self.since_ms + LINGER_MS,
@@ -798,6 +831,7 @@ impl Core {
             Phase::Head => self.refuse(connection, &RequestFault::HeadTimeout),
             Phase::Gathering => self.refuse(connection, &RequestFault::BodyTimeout),
             Phase::Queued(_) => {}
+            Phase::Open => self.miss_websocket_deadline(connection),
             Phase::Serving if self.output.is_empty() => self.body.fault = Some(BodyFault::TooSlow),
             Phase::Serving | Phase::Flushing => self.lose(connection, io::ErrorKind::TimedOut),
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tidegate_http::{self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, SendFault};
+use tidegate_http::{
+    self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
+};
 
 use crate::body::BodyFault;
 use crate::changes::Watch;
@@ -17,6 +19,7 @@ use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
+use crate::websocket::{AcceptError, WebSocket};
 
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
 pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
@@ -183,6 +186,23 @@ impl Exchange {
         read
     }
 
+    /// Whether [`Exchange::read_body`] would give anything but a wait.
+    pub fn has_body_news(&self) -> bool {
+        let core = self.connection.lock();
+        core.body.len() > 0 || core.body.complete || core.body.fault.is_some()
+    }
+
+    /// Whether all of the request body has come and was taken.
+    pub fn body_is_over(&self) -> bool {
+        let core = self.connection.lock();
+        core.body.complete && core.body.len() == 0
+    }
+
+    /// Whether the client has closed its side or is lost, as far as the reactor has seen.
+    pub fn has_left(&self) -> bool {
+        self.connection.has_left()
+    }
+
     /// The fault that ended the request body, if one did.
     pub fn body_fault(&self) -> Option<BodyFault> {
         self.connection.lock().body.fault.clone()
@@ -199,6 +219,33 @@ impl Exchange {
         head: Option<(&ResponseHead, BodyLength)>,
         block: Block<'_>,
         last: bool,
+    ) -> Result<Sent, SendError> {
+        self.send_part(head, block, last.then_some(&ResponseTrailers::NONE))
+    }
+
+    /// Ends a response whose head and body were sent, with trailers if its body goes in chunks.
+    ///
+    /// # Errors
+    /// As [`Exchange::send`].
+    pub fn finish(&mut self, trailers: &ResponseTrailers) -> Result<Sent, SendError> {
+        self.send_part(None, Block::EMPTY, Some(trailers))
+    }
+
+    /// Sends an interim response such as 103, if one may be sent to this client now (RFC 9110 section 15.2).
+    pub fn send_informational(&mut self, head: &ResponseHead) {
+        let connection = &self.connection;
+        let mut core = connection.lock();
+        if core.phase == Phase::Serving {
+            core.send_informational(connection, head, clock::now_ms());
+        }
+        self.attend(&core);
+    }
+
+    fn send_part(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        end_with: Option<&ResponseTrailers>,
     ) -> Result<Sent, SendError> {
         let connection = &self.connection;
         let mut core = connection.lock();
@@ -232,13 +279,13 @@ impl Exchange {
             if let Block::Borrowed(bytes) = &block {
                 out.extend_from_slice(&bytes[..take]);
                 out.extend_from_slice(after);
-                if last {
-                    sent.missing = end(&mut core, out)?;
+                if let Some(trailers) = end_with {
+                    sent.missing = end(&mut core, trailers, out)?;
                 }
             } else {
                 tail.extend_from_slice(after);
-                if last {
-                    sent.missing = end(&mut core, &mut tail)?;
+                if let Some(trailers) = end_with {
+                    sent.missing = end(&mut core, trailers, &mut tail)?;
                 }
             }
             let output = &mut core.output;
@@ -263,7 +310,7 @@ impl Exchange {
         if core.phase != Phase::Serving {
             return Err(SendError::Gone);
         }
-        if last {
+        if end_with.is_some() {
             // What was promised and did not come leaves the peer waiting: only a close ends such a response.
             core.close_after |= sent.missing > 0;
             core.complete(connection, now_ms);
@@ -271,7 +318,7 @@ impl Exchange {
         }
         self.attend(&core);
         drop(core);
-        if last {
+        if end_with.is_some() {
             self.log();
         }
         Ok(sent)
@@ -289,6 +336,60 @@ impl Exchange {
             let length = BodyLength::Known(TURNED_AWAY.len() as u64);
             let _ = self.send(Some((&head, length)), Block::Borrowed(TURNED_AWAY), true);
         }
+    }
+
+    /// Answers the request with a WebSocket (RFC 6455 section 4.2.2). The exchange is over when that succeeds.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; unless the client is gone, the request can still be answered otherwise.
+    pub fn accept(
+        &mut self,
+        handshake: &http::ws::Handshake,
+        subprotocol: Option<&[u8]>,
+        fields: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<WebSocket, AcceptError> {
+        let compression = self.connection.shared.settings.websocket.compression;
+        let mut core = self.connection.lock();
+        if core.phase != Phase::Serving || core.http.head_sent() {
+            return Err(AcceptError::Gone);
+        }
+        let now_ms = clock::now_ms();
+        core.begin_output(now_ms);
+        let flushed = with_scratch(|out| {
+            let date = clock::date(now_ms);
+            let server = self.connection.shared.settings.server.as_deref();
+            let context = http::SendContext { date: &date, server, close: false };
+            let accepted = handshake
+                .accept(subprotocol, fields, compression, &context, out)
+                .map_err(AcceptError::Refused)?;
+            core.open_websocket(&self.connection, accepted, now_ms)?;
+            Ok(core.output.send(&self.connection.socket, out, false))
+        })?;
+        core.note_flushed(&self.connection, &flushed, now_ms);
+        self.attend(&core);
+        drop(core);
+        self.done = true;
+        let logged = self.started.map(|started| (self.head.clone(), started));
+        Ok(WebSocket::new(self.connection.clone(), logged))
+    }
+
+    /// Answers a request for a WebSocket that cannot be answered with one, and closes.
+    pub fn refuse_upgrade(mut self, fault: http::ws::HandshakeFault) {
+        let mut core = self.connection.lock();
+        if core.phase == Phase::Serving && core.http.upgrade().is_some() {
+            let now_ms = clock::now_ms();
+            with_scratch(|out| {
+                let date = clock::date(now_ms);
+                let server = self.connection.shared.settings.server.as_deref();
+                let context = http::SendContext { date: &date, server, close: true };
+                fault.write_response(&context, out);
+                let flushed = core.send_bytes(&self.connection, out, now_ms);
+                core.note_flushed(&self.connection, &flushed, now_ms);
+            });
+            self.status = fault.status();
+        }
+        drop(core);
+        self.cut();
     }
 
     /// Ends a response that cannot be completed: what is queued is flushed and the connection closed, so that the peer
@@ -330,8 +431,8 @@ impl Drop for Exchange {
     }
 }
 
-fn end(core: &mut Core, out: &mut Vec<u8>) -> Result<u64, SendFault> {
-    Ok(match core.http.send_end(out)? {
+fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {
+    Ok(match core.http.send_end(trailers, out)? {
         ResponseEnd::Complete => 0,
         ResponseEnd::Short { missing } => missing,
     })

@@ -25,6 +25,7 @@ mod socket;
 mod sys;
 mod timer;
 mod turnstile;
+mod websocket;
 
 pub use tidegate_http as http;
 
@@ -38,6 +39,7 @@ pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};
 pub use listener::{BindAddress, Listener, LocalAddress, bind_all, raise_descriptor_limit};
 pub use reactor::Reactor;
-pub use settings::{Gathering, Settings};
+pub use settings::{Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
+pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

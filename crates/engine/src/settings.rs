@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_http::Limits;
+use tidegate_http::{Limits, ws};
 
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Gathering {
     Chunked,
     /// None.
     Nothing,
+    /// Only what came with the head: the application is started at once, and takes the rest as it comes.
+    WhatIsIn,
 }
 
 /// Every knob of the engine. Times are in milliseconds, sizes in bytes.
@@ -49,6 +51,38 @@ pub struct Settings {
     pub connections_max: usize,
     /// Value of the `Server` field, when one is sent.
     pub server: Option<Vec<u8>>,
+    /// What concerns WebSockets alone.
+    pub websocket: WebSocketSettings,
+}
+
+/// Knobs of WebSockets. Times are in milliseconds, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct WebSocketSettings {
+    /// Limits of messages and frames.
+    pub limits: Arc<ws::Limits>,
+    /// Messages that wait for the application; from here on the socket is not read.
+    pub queue_size_max: usize,
+    /// How long a silent peer is let be before it is sent a Ping. `None`: for ever.
+    pub ping_interval_ms: Option<u64>,
+    /// How long it may be silent after that.
+    pub ping_timeout_ms: u64,
+    /// How long it has to answer a Close.
+    pub close_timeout_ms: u64,
+    /// Whether compression is agreed to.
+    pub compression: bool,
+}
+
+impl Default for WebSocketSettings {
+    fn default() -> Self {
+        Self {
+            limits: Arc::new(ws::Limits::default()),
+            queue_size_max: 64 * 1024,
+            ping_interval_ms: Some(20_000),
+            ping_timeout_ms: 20_000,
+            close_timeout_ms: 10_000,
+            compression: true,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -70,6 +104,7 @@ impl Default for Settings {
             queue_timeout_ms: 10_000,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
+            websocket: WebSocketSettings::default(),
         }
     }
 }

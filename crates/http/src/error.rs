@@ -216,6 +216,8 @@ pub enum HeadFault {
     ContentLength,
     /// Content-Length comes twice.
     ContentLengthRepeated,
+    /// The field may not be a trailer.
+    TrailerName,
 }
 
 impl fmt::Display for HeadFault {
@@ -230,6 +232,9 @@ impl fmt::Display for HeadFault {
             Self::FieldValue => "a field value holds no control characters (RFC 9110 section 5.5)",
             Self::ContentLength => "Content-Length is one decimal number (RFC 9110 section 8.6)",
             Self::ContentLengthRepeated => "Content-Length is given once (RFC 9110 section 8.6)",
+            Self::TrailerName => {
+                "fields that decide about framing, routing, credentials or content are no trailers (RFC 9110 section 6.5.1)"
+            }
         })
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 for servers, as bytes and events.
+//! HTTP/1.1 and WebSockets for servers, as bytes and events.
 //!
 //! A [`Connection`] is fed with what the socket brought ([`Connection::receive`]), asked what that means
 //! ([`Connection::next_event`]) and told what to answer ([`Connection::send_head`], [`Connection::frame_data`],
@@ -12,6 +12,7 @@
 //! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
 //! | `limits` | how much a peer may send, with the reason for each number |
 //! | `field` | names and values: which bytes they may hold, and lists of them |
+//! | [`ws`] | WebSockets: the handshake, frames, messages, compression |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -21,11 +22,12 @@ mod event;
 mod field;
 mod h1;
 mod limits;
+pub mod ws;
 
 pub use error::{HeadFault, RequestFault, SendFault};
 pub use event::{Event, Trailers};
 pub use h1::{
     BodyKind, BodyLength, Connection, FieldOutcome, Framed, RequestHead, ResponseEnd, ResponseHead,
-    SendContext, TargetForm, Version,
+    ResponseTrailers, SendContext, TargetForm, Version,
 };
 pub use limits::{Limits, UnderscoreNames};

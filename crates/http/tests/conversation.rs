@@ -8,6 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use support::{CONTEXT, converse};
+use tidegate_http::ResponseTrailers;
 use tidegate_http::{
     BodyKind, BodyLength, Connection, Event, FieldOutcome, Limits, RequestFault, RequestHead, ResponseEnd,
     ResponseHead, SendContext, SendFault, TargetForm, UnderscoreNames, Version,
@@ -65,7 +66,7 @@ fn answer(
         out.extend_from_slice(&piece[..framed.take]);
         out.extend_from_slice(framed.suffix);
     }
-    let end = connection.send_end(&mut out).expect("in order");
+    let end = connection.send_end(&ResponseTrailers::NONE, &mut out).expect("in order");
     (String::from_utf8(out).expect("text"), end)
 }
 
@@ -291,7 +292,7 @@ fn what_goes_over_content_length_is_cut() {
     assert_eq!((framed.take, framed.overrun), (3, false));
     let framed = connection.frame_data(3, &mut out).unwrap();
     assert_eq!((framed.take, framed.overrun), (2, true));
-    assert_eq!(connection.send_end(&mut out), Ok(ResponseEnd::Complete));
+    assert_eq!(connection.send_end(&ResponseTrailers::NONE, &mut out), Ok(ResponseEnd::Complete));
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn a_server_that_drains_says_so() {
     let context = SendContext { close: true, server: None, ..CONTEXT };
     let mut out = Vec::new();
     connection.send_head(&status("200 OK"), BodyLength::Known(0), &context, &mut out).unwrap();
-    connection.send_end(&mut out).unwrap();
+    connection.send_end(&ResponseTrailers::NONE, &mut out).unwrap();
     assert!(out.ends_with(b"Content-Length: 0\r\nConnection: close\r\n\r\n"));
     assert!(connection.must_close() && !connection.start_next());
 }
@@ -342,7 +343,7 @@ fn parts_of_a_response_out_of_order_are_refused() {
     );
     request(&mut connection);
     assert_eq!(connection.frame_data(1, &mut out), Err(SendFault::OutOfOrder));
-    assert_eq!(connection.send_end(&mut out), Err(SendFault::OutOfOrder));
+    assert_eq!(connection.send_end(&ResponseTrailers::NONE, &mut out), Err(SendFault::OutOfOrder));
     assert!(out.is_empty());
     connection.send_head(&head, BodyLength::Known(0), &CONTEXT, &mut out).unwrap();
     let size = out.len();
@@ -350,9 +351,9 @@ fn parts_of_a_response_out_of_order_are_refused() {
         connection.send_head(&head, BodyLength::Known(0), &CONTEXT, &mut out),
         Err(SendFault::OutOfOrder)
     );
-    connection.send_end(&mut out).unwrap();
+    connection.send_end(&ResponseTrailers::NONE, &mut out).unwrap();
     assert_eq!(connection.frame_data(1, &mut out), Err(SendFault::OutOfOrder));
-    assert_eq!(connection.send_end(&mut out), Err(SendFault::OutOfOrder));
+    assert_eq!(connection.send_end(&ResponseTrailers::NONE, &mut out), Err(SendFault::OutOfOrder));
     assert_eq!(out.len(), size, "a refused call writes nothing");
 }
 
@@ -465,7 +466,7 @@ fn a_fault_in_a_body_is_not_answered_once_the_response_has_begun() {
     assert!(!connection.send_fault(&fault, &CONTEXT, &mut out));
     assert_eq!(out.len(), size);
     connection.frame_data(1, &mut out).unwrap();
-    connection.send_end(&mut out).unwrap();
+    connection.send_end(&ResponseTrailers::NONE, &mut out).unwrap();
     assert!(connection.must_close() && !connection.start_next());
 }
 

@@ -3,6 +3,7 @@
 //! Everything below knows Python; nothing below parses HTTP, touches a socket or reads a clock: that is the engine's.
 
 mod error_log;
+mod event_loop;
 mod ffi;
 mod gateway;
 mod host;
@@ -16,7 +17,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _tidegate {
     #[pymodule_export]
-    use crate::gateway::{Cancelled, ClientLeft, FileWrapper};
+    use crate::gateway::{Cancelled, ClientDisconnected, ClientLeft, FileWrapper};
     #[pymodule_export]
     use crate::serve::{main, serve};
 

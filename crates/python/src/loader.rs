@@ -23,6 +23,13 @@ fn error(line: String) -> LoadError {
 /// Names looked for when the operator gives only a module.
 const USUAL_NAMES: [&str; 2] = ["application", "app"];
 
+/// How an application is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Wsgi,
+    Asgi,
+}
+
 /// Imports the module, finds the attribute, calls it first if it is a factory, and checks that it can be called.
 pub(crate) fn load<'py>(
     py: Python<'py>,
@@ -62,7 +69,6 @@ pub(crate) fn load<'py>(
         found
     };
     callable(&application, spec, if factory { "what the factory made of " } else { "" })?;
-    refuse_asgi(&application, spec)?;
     Ok(application)
 }
 
@@ -110,17 +116,27 @@ fn callable(application: &Bound<'_, PyAny>, spec: &AppSpec, what: &str) -> Resul
     Err(error(format!("{what}{spec} is not callable: it is of type {kind}")))
 }
 
-/// A coroutine function would be called, never awaited, and answer nothing.
-fn refuse_asgi(application: &Bound<'_, PyAny>, spec: &AppSpec) -> Result<(), LoadError> {
-    let is_coroutine = application.py().import("inspect")?.getattr("iscoroutinefunction")?;
-    let by_call = application.getattr_opt("__call__")?;
-    if is_coroutine.call1((application,))?.is_truthy()?
-        || by_call
-            .map(|call| is_coroutine.call1((call,)))
-            .transpose()?
-            .is_some_and(|is| is.is_truthy().unwrap_or(false))
-    {
-        return Err(error(format!("{spec} is an ASGI application; this version serves WSGI applications")));
+/// How the application is called, by what it is: coroutine functions, and objects whose `__call__` is one, are ASGI's.
+pub(crate) fn kind_of(application: &Bound<'_, PyAny>) -> PyResult<Kind> {
+    let py = application.py();
+    let inspect = py.import("inspect")?;
+    let is_coroutine = |object: &Bound<'_, PyAny>| -> PyResult<bool> {
+        inspect.call_method1("iscoroutinefunction", (object,))?.is_truthy()
+    };
+    let partial = py.import("functools")?.getattr("partial")?;
+    let mut application = application.clone();
+    // Of partials within partials the innermost function counts; it has an end, as each is made of one that was there.
+    while application.is_instance(&partial)? {
+        application = application.getattr("func")?;
     }
-    Ok(())
+    let unwrapped = inspect.call_method1("unwrap", (&application,)).unwrap_or_else(|_| application.clone());
+    let is_class = application.is_instance_of::<pyo3::types::PyType>();
+    let by_call = application.getattr_opt("__call__")?.filter(|_| !is_class);
+    let by_call = by_call.map(|call| inspect.call_method1("unwrap", (call,))).transpose()?;
+    let asgi = is_coroutine(&application)?
+        || is_coroutine(&unwrapped)?
+        || by_call.map(|call| is_coroutine(&call)).transpose()? == Some(true)
+        // A class that is called with scope, receive and send, and whose instances are awaited.
+        || is_class && application.hasattr("__await__")?;
+    Ok(if asgi { Kind::Asgi } else { Kind::Wsgi })
 }

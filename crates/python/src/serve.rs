@@ -5,21 +5,24 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{
     AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
 };
-use tidegate_supervisor::{self as supervisor, AppSpec, Concurrency, Outcome, Settings, Value};
+use tidegate_supervisor::{
+    self as supervisor, AppSpec, Concurrency, Interface, Outcome, RunsOn, Settings, Value,
+};
 
+use crate::event_loop::EventLoop;
 use crate::ffi;
-use crate::gateway::{Wsgi, WsgiOptions};
+use crate::gateway::{Asgi, Wsgi, WsgiOptions};
 use crate::host::{
-    GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
+    AsyncioHost, GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
     standard_library_is_patched,
 };
-use crate::loader::{self, LoadError};
+use crate::loader::{self, Kind, LoadError};
 use crate::log_to_stderr;
 use crate::translate;
 
@@ -29,34 +32,39 @@ const STATUS_FAILED: i32 = 1;
 const STATUS_BAD_SETTINGS: i32 = 2;
 
 /// What keeps a server from running: one line for the operator.
-struct Refusal {
-    line: String,
-    cause: Option<PyErr>,
-    /// It is the settings that are at fault, and not the system.
-    by_settings: bool,
+pub(crate) struct Refusal {
+    pub(crate) line: String,
+    pub(crate) cause: Option<PyErr>,
+    pub(crate) culprit: Culprit,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    Settings,
+    System,
+    Application,
 }
 
 impl Refusal {
     fn new(line: String) -> Self {
-        Self { line, cause: None, by_settings: false }
+        Self { line, cause: None, culprit: Culprit::System }
     }
-}
 
-impl Refusal {
-    fn of_settings(line: &str) -> Self {
-        Self { line: line.into(), cause: None, by_settings: true }
+    pub(crate) fn of_settings(line: &str) -> Self {
+        Self { line: line.into(), cause: None, culprit: Culprit::Settings }
     }
 }
 
 impl From<PyErr> for Refusal {
     fn from(cause: PyErr) -> Self {
-        Self { line: "the server failed".into(), cause: Some(cause), by_settings: false }
+        Self { line: "the server failed".into(), cause: Some(cause), culprit: Culprit::System }
     }
 }
 
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
-        Self { line: error.line, cause: error.cause, by_settings: false }
+        Self { line: error.line, cause: error.cause, culprit: Culprit::System }
     }
 }
 
@@ -85,6 +93,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
                     cause.print(py);
                     Ok(STATUS_FAILED)
                 }
+                None if refusal.culprit == Culprit::Application => Ok(STATUS_FAILED),
                 None => Ok(STATUS_BAD_SETTINGS),
             }
         }
@@ -113,17 +122,50 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let collector = Collector::of(py)?;
     let application = loader::load(py, spec, settings.factory)?;
     collector.relax(py, settings.gc_threshold)?;
-    run(py, application, settings, |_, addresses| {
+    let (interface, runs_on) = resolve(&application, settings)?;
+    let interface = match interface {
+        Kind::Wsgi => "wsgi",
+        Kind::Asgi => "asgi",
+    };
+    run(py, application, settings, runs_on, |_, addresses| {
         for address in addresses {
             say(&format!(
-                "tidegate {} listening on {address} (wsgi, {}, pid {})",
+                "tidegate {} listening on {address} ({interface}, {}, pid {})",
                 env!("CARGO_PKG_VERSION"),
-                host_name(settings),
+                host_name(settings, runs_on),
                 std::process::id()
             ));
         }
         Ok(())
     })
+}
+
+/// How the application is called, and what that is to run on.
+fn resolve(application: &Bound<'_, PyAny>, settings: &Settings) -> Result<(Kind, RunsOn), Refusal> {
+    if !settings.mounts.is_empty() {
+        return Err(Refusal::of_settings("mount: this version serves one application"));
+    }
+    let kind = match (settings.interface, loader::kind_of(application)?) {
+        (Interface::Asgi, _) | (Interface::Auto, Kind::Asgi) => Kind::Asgi,
+        // It would be called, never awaited, and answer nothing.
+        (Interface::Wsgi, Kind::Asgi) => {
+            return Err(Refusal::of_settings(
+                "interface wsgi: the application is an ASGI application; accepted: auto, asgi",
+            ));
+        }
+        (Interface::Wsgi | Interface::Auto, Kind::Wsgi) => Kind::Wsgi,
+    };
+    let runs_on = settings.runs_on(kind == Kind::Asgi);
+    match (kind, runs_on) {
+        (Kind::Asgi, RunsOn::Asyncio)
+        | (Kind::Wsgi, RunsOn::MainThread | RunsOn::Threads | RunsOn::Greenlets) => Ok((kind, runs_on)),
+        (Kind::Asgi, _) => Err(Refusal::of_settings(
+            "concurrency: the application is an ASGI application; accepted: auto, asyncio",
+        )),
+        (Kind::Wsgi, RunsOn::Asyncio) => Err(Refusal::of_settings(
+            "concurrency asyncio: the application is a WSGI application; accepted: auto, threads, greenlets",
+        )),
+    }
 }
 
 /// Python's search for garbage cycles, as it was before the application was imported.
@@ -155,10 +197,11 @@ impl Collector {
 }
 
 /// What requests run on, as the banner says it.
-fn host_name(settings: &Settings) -> String {
-    match settings.concurrency {
-        Concurrency::Greenlets => format!("greenlets {}", settings.concurrency_max()),
-        Concurrency::Auto | Concurrency::Threads => format!("threads {}", settings.threads),
+fn host_name(settings: &Settings, runs_on: RunsOn) -> String {
+    match runs_on {
+        RunsOn::MainThread | RunsOn::Threads => format!("threads {}", settings.threads),
+        RunsOn::Greenlets => format!("greenlets {}", settings.concurrency_max(runs_on)),
+        RunsOn::Asyncio => format!("asyncio {}", settings.concurrency_max(runs_on)),
     }
 }
 
@@ -171,7 +214,7 @@ fn patch(py: Python<'_>, spec: &AppSpec) -> Result<(), Refusal> {
             spec.module.as_str()
         )));
     }
-    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause, by_settings: true })
+    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause, culprit: Culprit::Settings })
 }
 
 /// Runs `application` in this process until it is stopped.
@@ -201,7 +244,7 @@ pub(crate) fn serve(
     let settings = supervisor::from_python(&values)
         .map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
-    let outcome = run(py, application, &settings, |py, addresses| match &on_ready {
+    let on_ready = |py: Python<'_>, addresses: &[LocalAddress]| match &on_ready {
         None => Ok(()),
         Some(on_ready) => {
             let list = PyList::empty(py);
@@ -213,10 +256,13 @@ pub(crate) fn serve(
             }
             on_ready.call1((list,)).map(|_| ())
         }
-    });
+    };
+    let outcome = resolve(&application, &settings)
+        .and_then(|(_, runs_on)| run(py, application, &settings, runs_on, on_ready));
     outcome.map_err(|refusal| match refusal.cause {
         Some(cause) => cause,
-        None if refusal.by_settings => PyValueError::new_err(refusal.line),
+        None if refusal.culprit == Culprit::Settings => PyValueError::new_err(refusal.line),
+        None if refusal.culprit == Culprit::Application => PyRuntimeError::new_err(refusal.line),
         None => PyOSError::new_err(refusal.line),
     })
 }
@@ -247,9 +293,28 @@ fn run(
     py: Python<'_>,
     application: Bound<'_, PyAny>,
     settings: &Settings,
+    runs_on: RunsOn,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
-    check_host(py, settings)?;
+    check_host(py, settings, runs_on)?;
+    if runs_on != RunsOn::Asyncio {
+        return run_on(py, application, settings, runs_on, None, on_ready);
+    }
+    // Before anything is bound, as it may fail.
+    let event_loop = EventLoop::start(py, &application, settings)?;
+    let outcome = run_on(py, application, settings, runs_on, Some(&event_loop), on_ready);
+    let closed = event_loop.close(py, Duration::from_millis(settings.graceful_timeout_ms));
+    outcome.and(closed)
+}
+
+fn run_on(
+    py: Python<'_>,
+    application: Bound<'_, PyAny>,
+    settings: &Settings,
+    runs_on: RunsOn,
+    event_loop: Option<&EventLoop<'_>>,
+    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+) -> Result<(), Refusal> {
     let listeners = bind(settings)?;
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -258,41 +323,53 @@ fn run(
                 .map_err(|error| Refusal::new(format!("the access log cannot be opened: {error}")))?,
         ),
     };
-    let engine = translate::engine(settings);
+    let engine = translate::engine(settings, runs_on);
     let graceful = Duration::from_millis(engine.graceful_timeout_ms);
     let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
-    // One call at a time, on the thread that turns the reactor.
-    let inline = settings.concurrency != Concurrency::Greenlets && settings.threads == 1;
     let options = WsgiOptions {
         script_name: settings.script_name.clone(),
-        multithread: !inline,
+        multithread: runs_on != RunsOn::MainThread,
         hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
     };
     let application = application.unbind();
     let mut interrupt: fn() = ffi::interrupt_main_thread;
-    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = if inline {
-        let host = InlineHost::new(reactor);
-        let gateway = Wsgi::new(py, application, host.clone(), options)?;
-        Box::new(move |py| host.run(py, &gateway))
-    } else if settings.concurrency == Concurrency::Greenlets {
-        let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
-        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-        Box::new(move |py| host.run(py, gateway))
-    } else {
-        // Where the main thread runs no calls, interrupting it ends none.
-        interrupt = || {};
-        let host = ThreadsHost::new(
-            reactor,
-            ThreadsOptions {
-                threads_max: settings.threads,
-                stack_size: settings.thread_stack_size,
-                idle: Duration::from_millis(settings.thread_idle_timeout_ms),
-            },
-        );
-        let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-        Box::new(move |py| host.run(py, gateway))
+    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match runs_on {
+        RunsOn::MainThread => {
+            let host = InlineHost::new(reactor);
+            let gateway = Wsgi::new(py, application, host.clone(), options)?;
+            Box::new(move |py| host.run(py, &gateway))
+        }
+        RunsOn::Greenlets => {
+            let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
+            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
+        RunsOn::Threads => {
+            // Where the main thread runs no calls, interrupting it ends none.
+            interrupt = || {};
+            let host = ThreadsHost::new(
+                reactor,
+                ThreadsOptions {
+                    threads_max: settings.threads,
+                    stack_size: settings.thread_stack_size,
+                    idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+                },
+            );
+            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
+        RunsOn::Asyncio => {
+            let Some(event_loop) = event_loop else {
+                return Err(Refusal::of_settings("concurrency asyncio needs an event loop"));
+            };
+            let cancels = settings.cancel_on_disconnect;
+            let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), cancels)?;
+            let state = event_loop.state()?;
+            let gateway = Arc::new(Asgi::new(py, application, &settings.script_name, state)?);
+            Box::new(move |py| host.run(py, gateway))
+        }
     };
     let watch = SignalWatch::start(&handle, graceful, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
@@ -309,14 +386,15 @@ fn run(
 }
 
 /// What settings ask of one another, and of the process.
-fn check_host(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
-    let greenlets = settings.concurrency == Concurrency::Greenlets;
-    if settings.cancel_on_disconnect && !greenlets {
+fn check_host(py: Python<'_>, settings: &Settings, runs_on: RunsOn) -> Result<(), Refusal> {
+    let threads = matches!(runs_on, RunsOn::MainThread | RunsOn::Threads);
+    if settings.cancel_on_disconnect && threads {
         return Err(Refusal::of_settings(
-            "cancel-on-disconnect: only with concurrency greenlets; threads look at environ['tidegate.cancelled']",
+            "cancel-on-disconnect: only with concurrency greenlets or asyncio; threads look at \
+             environ['tidegate.cancelled']",
         ));
     }
-    if !greenlets {
+    if runs_on != RunsOn::Greenlets {
         return Ok(());
     }
     match standard_library_is_patched(py) {

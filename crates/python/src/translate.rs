@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use log::LevelFilter;
-use tidegate_engine::http::{Limits, UnderscoreNames};
-use tidegate_engine::{self as engine, AccessLogFormat, AccessLogTarget, BindAddress, Gathering};
+use tidegate_engine::http::{Limits, UnderscoreNames, ws};
+use tidegate_engine::{
+    self as engine, AccessLogFormat, AccessLogTarget, BindAddress, Gathering, WebSocketSettings,
+};
 use tidegate_supervisor as supervisor;
-use tidegate_supervisor::{Bind, Concurrency, LogLevel, RequestBuffering, Settings};
+use tidegate_supervisor::{Bind, LogLevel, RequestBuffering, RunsOn, Settings};
 
 use crate::gateway::HopByHop;
 
@@ -31,7 +33,7 @@ pub(crate) fn access_log(settings: &Settings) -> Option<(AccessLogTarget, Access
     Some((target, format))
 }
 
-pub(crate) fn engine(settings: &Settings) -> engine::Settings {
+pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
     engine::Settings {
         http: Arc::new(Limits {
             head_size_max: settings.head_size_max,
@@ -55,22 +57,33 @@ pub(crate) fn engine(settings: &Settings) -> engine::Settings {
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
         read_ahead_max: settings.pipeline_size_max,
-        gathering: gathering(settings),
-        concurrency_max: settings.concurrency_max(),
+        gathering: gathering(settings, runs_on),
+        concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
         connections_max: settings.connections_max,
+        websocket: WebSocketSettings {
+            limits: Arc::new(ws::Limits {
+                message_size_max: settings.websocket_message_size_max,
+                frame_size_max: settings.websocket_frame_size_max.unwrap_or(usize::MAX),
+            }),
+            queue_size_max: settings.websocket_queue_size,
+            ping_interval_ms: settings.websocket_ping_interval_ms,
+            ping_timeout_ms: settings.websocket_ping_timeout_ms,
+            close_timeout_ms: settings.websocket_close_timeout_ms,
+            compression: settings.websocket_compression,
+        },
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
     }
 }
 
-fn gathering(settings: &Settings) -> Gathering {
-    let several_threads = settings.concurrency != Concurrency::Greenlets && settings.threads > 1;
-    match settings.request_buffering {
-        RequestBuffering::On => Gathering::All,
-        RequestBuffering::Off => Gathering::Nothing,
-        RequestBuffering::Auto if several_threads => Gathering::All,
-        RequestBuffering::Auto => Gathering::Chunked,
+fn gathering(settings: &Settings, runs_on: RunsOn) -> Gathering {
+    match (settings.request_buffering, runs_on) {
+        (RequestBuffering::On, _) | (RequestBuffering::Auto, RunsOn::Threads) => Gathering::All,
+        (RequestBuffering::Off, _) => Gathering::Nothing,
+        // ASGI applications take a body as it comes.
+        (RequestBuffering::Auto, RunsOn::Asyncio) => Gathering::WhatIsIn,
+        (RequestBuffering::Auto, RunsOn::MainThread | RunsOn::Greenlets) => Gathering::Chunked,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod settings_page;
 
 pub use cli::{Outcome, from_command_line};
 pub use settings::{
-    AccessLogFormat, AccessLogTarget, AppSpec, Bind, Concurrency, Config, HopByHop, Interface, LogLevel,
-    Origin, RequestBuffering, Settings, SettingsError, UnderscoreNames, Value, from_python,
+    AccessLogFormat, AccessLogTarget, AppSpec, Bind, Concurrency, Config, EventLoop, HopByHop, Interface,
+    Lifespan, LogLevel, Mount, Origin, RequestBuffering, RunsOn, Settings, SettingsError, UnderscoreNames,
+    Value, from_python,
 };

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use tidegate_supervisor::{
-    AccessLogTarget, AppSpec, Bind, Config, Interface, Origin, Outcome, Settings, SettingsError, Value,
-    from_command_line, from_python,
+    AccessLogTarget, AppSpec, Bind, Concurrency, Config, EventLoop, Interface, Lifespan, Mount, Origin,
+    Outcome, RunsOn, Settings, SettingsError, Value, from_command_line, from_python,
 };
 
 /// A directory of its own for each test, with these files in it.
@@ -50,6 +50,11 @@ fn line(args: &[&str], variables: &[(&str, &str)], cwd: &Path) -> String {
     line
 }
 
+fn mount(prefix: &str, module: &str, attribute: Option<&str>) -> Mount {
+    let app = AppSpec { module: module.into(), attribute: attribute.map(Into::into) };
+    Mount { prefix: prefix.into(), app }
+}
+
 fn tcp(host: &str, port: u16) -> Bind {
     Bind::Tcp { host: host.into(), port }
 }
@@ -64,8 +69,11 @@ fn without_anything_else_the_defaults_are_in_force() {
     assert_eq!(settings.backlog, 2_048);
     assert_eq!(settings.connections_max, 16_384);
     assert_eq!((settings.workers, settings.threads), (1, 200));
-    assert_eq!(settings.concurrency_max(), 200);
+    assert_eq!((settings.interface, settings.concurrency), (Interface::Auto, Concurrency::Auto));
+    assert_eq!((settings.event_loop, settings.lifespan), (EventLoop::Auto, Lifespan::Auto));
+    assert_eq!(settings.mounts, []);
     assert_eq!(settings.graceful_timeout_ms, 30_000);
+    assert_eq!(settings.lifespan_timeout_ms, 60_000);
     assert_eq!(settings.head_timeout_ms, 10_000);
     assert_eq!(settings.keep_alive_timeout_ms, 75_000);
     assert_eq!(settings.body_timeout_ms, Some(20_000));
@@ -77,6 +85,13 @@ fn without_anything_else_the_defaults_are_in_force() {
     assert_eq!(settings.body_size_max, Some(1 << 30));
     assert_eq!(settings.body_memory_max, 256 * 1024);
     assert_eq!(settings.server_header.as_deref(), Some("tidegate"));
+    assert_eq!(settings.websocket_message_size_max, 16 << 20);
+    assert_eq!(settings.websocket_frame_size_max, None);
+    assert_eq!(settings.websocket_queue_size, 64 * 1024);
+    assert_eq!(settings.websocket_ping_interval_ms, Some(20_000));
+    assert_eq!(settings.websocket_ping_timeout_ms, 20_000);
+    assert_eq!(settings.websocket_close_timeout_ms, 10_000);
+    assert!(settings.websocket_compression);
     assert_eq!(settings.access_log, None);
     assert_eq!(settings.script_name, "");
     assert_eq!((settings.chdir.as_ref(), &settings.config), (None, &Config::Search));
@@ -127,7 +142,20 @@ fn every_spelling_of_a_value_means_the_same() {
     assert!(check(&["--factory"]).factory);
     assert!(!check(&["--factory=false"]).factory);
     assert_eq!(check(&["-i", "wsgi"]).interface, Interface::Wsgi);
+    assert_eq!(check(&["-i", "asgi"]).interface, Interface::Asgi);
+    assert_eq!(check(&["-c", "asyncio"]).concurrency, Concurrency::Asyncio);
+    assert_eq!(check(&["--loop", "uvloop"]).event_loop, EventLoop::Uvloop);
+    assert_eq!(check(&["--lifespan=off"]).lifespan, Lifespan::Off);
     assert_eq!(check(&["-w1", "--threads", "1", "-c", "threads"]).workers, 1);
+    assert_eq!(
+        check(&["--mount", "/live=chat:app", "--mount=/live/old=pkg.wsgi"]).mounts,
+        [mount("/live", "chat", Some("app")), mount("/live/old", "pkg.wsgi", None)]
+    );
+    for off in ["0", "off"] {
+        assert_eq!(check(&["--websocket-ping-interval", off]).websocket_ping_interval_ms, None, "{off}");
+    }
+    assert_eq!(check(&["--websocket-frame-size-max", "64KiB"]).websocket_frame_size_max, Some(65_536));
+    assert!(!check(&["--websocket-compression=off"]).websocket_compression);
     for off in ["0", "off", "0s"] {
         assert_eq!(check(&["--body-timeout", off]).body_timeout_ms, None, "{off}");
     }
@@ -137,11 +165,39 @@ fn every_spelling_of_a_value_means_the_same() {
     assert_eq!(check(&["--access-log", "-"]).access_log, Some(AccessLogTarget::Stdout));
     assert_eq!(check(&["--server-header", "off"]).server_header, None);
     assert_eq!(check(&["--head-timeout", "1", "--head-timeout", "2"]).head_timeout_ms, 2_000);
-    let variables = [("TIDEGATE_APP", "b:c"), ("TIDEGATE_BIND", ":1, fd://3"), ("TIDEGATE_FACTORY", "1")];
+    let variables = [
+        ("TIDEGATE_APP", "b:c"),
+        ("TIDEGATE_BIND", ":1, fd://3"),
+        ("TIDEGATE_FACTORY", "1"),
+        ("TIDEGATE_MOUNT", "/a=x, /b=y:z"),
+    ];
     let from_variables = settings(&[], &variables, &cwd);
     assert_eq!(from_variables.app.unwrap().to_string(), "b:c");
     assert_eq!(from_variables.bind, [tcp("0.0.0.0", 1), Bind::Fd(3)]);
     assert!(from_variables.factory);
+    assert_eq!(from_variables.mounts, [mount("/a", "x", None), mount("/b", "y", Some("z"))]);
+}
+
+#[test]
+fn what_requests_run_on_and_how_many_follows_from_concurrency_threads_and_interface() {
+    let cwd = directory("running", &[]);
+    for (args, asgi, runs_on, most) in [
+        (&[][..], false, RunsOn::Threads, 200),
+        (&[], true, RunsOn::Asyncio, 10_000),
+        (&["--threads", "1"], false, RunsOn::MainThread, 1),
+        (&["--threads", "1"], true, RunsOn::Asyncio, 10_000),
+        (&["-c", "threads", "--threads", "3"], false, RunsOn::Threads, 3),
+        (&["--max-concurrency", "7"], false, RunsOn::Threads, 7),
+        (&["--max-concurrency", "7", "--threads", "3"], false, RunsOn::Threads, 3),
+        (&["-c", "greenlets"], false, RunsOn::Greenlets, 10_000),
+        (&["-c", "greenlets", "--max-concurrency", "7"], false, RunsOn::Greenlets, 7),
+        (&["-c", "asyncio"], false, RunsOn::Asyncio, 10_000),
+        (&["--max-concurrency", "20000"], true, RunsOn::Asyncio, 20_000),
+    ] {
+        let settings = settings(&[&["a"], args].concat(), &[], &cwd);
+        assert_eq!(settings.runs_on(asgi), runs_on, "{args:?}");
+        assert_eq!(settings.concurrency_max(runs_on), most, "{args:?}");
+    }
 }
 
 #[test]
@@ -196,8 +252,24 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
              accepted: 1 (this version runs one worker)",
         ),
         (
-            &["a", "-i", "asgi"],
-            "tidegate: --interface \"asgi\" (from the command line): no such choice; accepted: auto, wsgi",
+            &["a", "-i", "rsgi"],
+            "tidegate: --interface \"rsgi\" (from the command line): no such choice; accepted: auto, wsgi, asgi",
+        ),
+        (
+            &["a", "--mount", "/a/=x"],
+            "tidegate: --mount \"/a/=x\" (from the command line): the prefix must not end with a slash; \
+             accepted: /PREFIX=MODULE[:ATTR], /PREFIX without a slash at its end",
+        ),
+        (
+            &["a", "--mount", "/a=x", "--mount", "/b=y.py"],
+            "tidegate: --mount [\"/a=x\", \"/b=y.py\"] (from the command line): \"/b=y.py\": \
+             a module is named as in an import, not as a file: y; \
+             accepted: /PREFIX=MODULE[:ATTR], /PREFIX without a slash at its end",
+        ),
+        (
+            &["a", "--mount", "/a=x", "--mount", "/a=y:z"],
+            "tidegate: --mount [\"/a=x\", \"/a=y:z\"] (from the command line): /a=x and /a=y:z have the same prefix; \
+             accepted: /PREFIX=MODULE[:ATTR], /PREFIX without a slash at its end",
         ),
         (
             &["a", "--head-timeout", "0"],
@@ -237,7 +309,7 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
         ),
         (
             &["a", "--interface"],
-            "tidegate: --interface (from the command line): a value is missing; accepted: auto, wsgi",
+            "tidegate: --interface (from the command line): a value is missing; accepted: auto, wsgi, asgi",
         ),
         (
             &["a", "b"],
@@ -408,6 +480,8 @@ fn printed_settings_can_be_used_as_a_file_and_name_their_origins() {
     let args = [
         "site:app",
         "--factory",
+        "--mount",
+        "/live=chat:app",
         "-b",
         "unix:x.sock",
         "-b",
@@ -422,6 +496,7 @@ fn printed_settings_can_be_used_as_a_file_and_name_their_origins() {
     let pyproject = cwd.join("pyproject.toml");
     for expected in [
         "app = \"site:app\"  # from the command line\n".to_owned(),
+        "mount = [\"/live=chat:app\"]  # from the command line\n".to_owned(),
         "bind = [\"unix:x.sock\", \"[::1]:0\"]  # from the command line\n".to_owned(),
         "body-size-max = \"3MiB\"  # from the variable TIDEGATE_BODY_SIZE_MAX\n".to_owned(),
         format!("backlog = 7  # from [tool.tidegate] in {}\n", pyproject.display()),
@@ -474,9 +549,11 @@ fn a_python_call_takes_keyword_arguments_and_nothing_else() {
         ("body_size_max".into(), Value::Int(10)),
         ("body_timeout".into(), Value::Bool(false)),
         ("server_header".into(), Value::Bool(false)),
+        ("loop".into(), text("asyncio")),
     ];
     let settings = from_python(&values).unwrap();
     assert_eq!(settings.bind, [tcp("127.0.0.1", 0), tcp("::1", 0)]);
+    assert_eq!(settings.event_loop, EventLoop::Asyncio);
     assert_eq!((settings.head_timeout_ms, settings.keep_alive_timeout_ms), (500, 5_000));
     assert_eq!(
         (settings.body_size_max, settings.body_timeout_ms, settings.server_header.clone()),

@@ -2,7 +2,7 @@
 
 use crate::error::HeadFault;
 use crate::field::{is_token, is_value, parse_length};
-use crate::h1::head::Version;
+use crate::h1::head::{Version, may_be_trailer};
 
 /// How much of a response the caller knows when it sends the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,11 +211,43 @@ impl ResponseHead {
     }
 }
 
+/// The fields after a body in chunks (RFC 9112 section 7.1.2), checked as they are added.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseTrailers {
+    bytes: Vec<u8>,
+}
+
+impl ResponseTrailers {
+    /// None.
+    pub const NONE: Self = Self { bytes: Vec::new() };
+
+    /// Adds a field.
+    ///
+    /// # Errors
+    /// [`HeadFault::FieldName`], [`HeadFault::FieldValue`], or [`HeadFault::TrailerName`] for a field that decides about framing,
+    /// routing, credentials or content; nothing is added then.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadFault> {
+        if !is_token(name) {
+            return Err(HeadFault::FieldName);
+        }
+        if !is_value(value) {
+            return Err(HeadFault::FieldValue);
+        }
+        if !may_be_trailer(name) || is_hop_by_hop(name) {
+            return Err(HeadFault::TrailerName);
+        }
+        for part in [name, b": ", value, b"\r\n"] {
+            self.bytes.extend_from_slice(part);
+        }
+        Ok(())
+    }
+}
+
 /// More than the longest of all that [`ResponseHead::write`] adds, `Server` aside.
 const ADDED_SIZE_MAX: usize = 160;
 
 /// Fields about one connection (PEP 3333 refers to RFC 2616 section 13.5.1), and the two that are usual without a standard.
-fn is_hop_by_hop(name: &[u8]) -> bool {
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     let candidates: &[&str] = match name.len() {
         2 => &["te"],
         7 => &["trailer", "upgrade"],
@@ -333,11 +365,15 @@ impl Outgoing {
         }
     }
 
-    /// Writes what comes after the body.
-    pub(crate) fn end(self, out: &mut Vec<u8>) -> ResponseEnd {
+    /// Writes what comes after the body; only one in chunks can have trailers.
+    pub(crate) fn end(self, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> ResponseEnd {
         match self {
             Self::Length(missing @ 1..) => return ResponseEnd::Short { missing },
-            Self::Chunked => out.extend_from_slice(b"0\r\n\r\n"),
+            Self::Chunked => {
+                out.extend_from_slice(b"0\r\n");
+                out.extend_from_slice(&trailers.bytes);
+                out.extend_from_slice(b"\r\n");
+            }
             Self::Nothing | Self::Length(0) | Self::UntilClose => {}
         }
         ResponseEnd::Complete

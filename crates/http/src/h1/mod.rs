@@ -12,7 +12,10 @@ mod state;
 use std::mem;
 use std::sync::Arc;
 
-pub use framing::{BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, SendContext};
+pub(crate) use framing::is_hop_by_hop;
+pub use framing::{
+    BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
+};
 pub use head::{BodyKind, RequestHead, TargetForm, Version};
 
 use crate::error::{RequestFault, SendFault};
@@ -424,13 +427,17 @@ impl Connection {
         Ok(self.exchange.outgoing.frame(size, out))
     }
 
-    /// Ends the response: writes what comes after the body.
+    /// Ends the response: writes what comes after the body. Trailers are left out where the body is not in chunks.
     ///
     /// # Errors
     /// [`SendFault::OutOfOrder`] unless the head was sent and the response not ended.
-    pub fn send_end(&mut self, out: &mut Vec<u8>) -> Result<ResponseEnd, SendFault> {
+    pub fn send_end(
+        &mut self,
+        trailers: &ResponseTrailers,
+        out: &mut Vec<u8>,
+    ) -> Result<ResponseEnd, SendFault> {
         self.state = self.state.after(Move::End).ok_or(SendFault::OutOfOrder)?;
-        let end = self.exchange.outgoing.end(out);
+        let end = self.exchange.outgoing.end(trailers, out);
         if end != ResponseEnd::Complete {
             self.exchange.keep_alive = false;
         }
@@ -455,6 +462,16 @@ impl Connection {
             out.extend_from_slice(text.as_bytes());
         }
         true
+    }
+
+    /// The request was answered by another protocol's beginning (RFC 9110 section 7.8): nothing more is HTTP. Gives what has come
+    /// after the request, if it is read to its end and not answered otherwise; no bytes in any other case.
+    pub fn upgrade(&mut self) -> Option<Vec<u8>> {
+        self.state = self.state.after(Move::Upgrade)?;
+        self.exchange.keep_alive = false;
+        let rest = self.input.rest().to_vec();
+        self.input.discard();
+        Some(rest)
     }
 
     /// Whether the final head of the response was sent.

@@ -15,7 +15,8 @@
 //!      └──────────────┴──────────── Reject ─────────┘
 //! ```
 //! The two sides are almost free of each other: a response may end before its request does, and the other way round.
-//! `HeadRead` moves both, and `Next` needs both to be done. `Refuse` and `Eof` are ends: no bytes are parsed after them.
+//! `HeadRead` moves both, and `Next` needs both to be done; `Upgrade` moves a request that is read to its end and not answered to
+//! (Closed, Done): what follows is another protocol's. `Refuse` and `Eof` are ends: no bytes are parsed after them.
 //! A move that is not drawn is an error.
 
 /// What is being read.
@@ -65,6 +66,8 @@ pub(crate) enum Move {
     Reject,
     /// The exchange is over; the connection goes on.
     Next,
+    /// The request was answered with another protocol.
+    Upgrade,
 }
 
 /// Where a connection stands.
@@ -91,6 +94,7 @@ impl State {
             (Move::End, _, S::Body) => (receiving, S::Done),
             (Move::Reject, _, S::Idle | S::Head) => (receiving, S::Done),
             (Move::Next, R::Done, S::Done) => (R::Head, S::Idle),
+            (Move::Upgrade, R::Done, S::Head) => (R::Closed, S::Done),
             (
                 Move::HeadRead
                 | Move::BodyRead
@@ -99,7 +103,8 @@ impl State {
                 | Move::FinalHead
                 | Move::End
                 | Move::Reject
-                | Move::Next,
+                | Move::Next
+                | Move::Upgrade,
                 R::Head | R::Body | R::Done | R::Refused | R::Closed,
                 S::Idle | S::Head | S::Body | S::Done,
             ) => return None,
@@ -112,7 +117,7 @@ impl State {
 mod tests {
     use super::*;
 
-    const MOVES: [Move; 8] = [
+    const MOVES: [Move; 9] = [
         Move::HeadRead,
         Move::BodyRead,
         Move::Refuse,
@@ -121,6 +126,7 @@ mod tests {
         Move::End,
         Move::Reject,
         Move::Next,
+        Move::Upgrade,
     ];
 
     fn reachable() -> Vec<State> {

@@ -139,7 +139,10 @@ impl Server {
         self.connection.send_head(&head, BodyLength::Known(2), &CONTEXT, &mut self.out).expect("in order");
         let framed = self.connection.frame_data(2, &mut self.out).expect("in order");
         self.out.extend_from_slice(&b"ok"[..framed.take]);
-        assert_eq!(self.connection.send_end(&mut self.out), Ok(ResponseEnd::Complete));
+        assert_eq!(
+            self.connection.send_end(&tidegate_http::ResponseTrailers::NONE, &mut self.out),
+            Ok(ResponseEnd::Complete)
+        );
         self.conversation.statuses.push(200);
     }
 }

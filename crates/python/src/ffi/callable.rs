@@ -1,7 +1,7 @@
 //! Python callables that own a Rust value. Made and called once per request, so without what a full class costs: an argument
 //! tuple for each call (PEP 590), an allocation that is cleared before it is filled, a look-up of the type.
 
-use std::ffi::{CStr, c_int, c_uint};
+use std::ffi::{CStr, c_int, c_uint, c_ulong};
 use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::ops::{Deref, RangeInclusive};
@@ -51,7 +51,7 @@ impl<'py> Arguments<'_, 'py> {
 #[repr(C)]
 struct Layout<T> {
     base: ffi::PyObject,
-    vectorcall: ffi::vectorcallfunc,
+    vectorcall: Option<ffi::vectorcallfunc>,
     value: T,
 }
 
@@ -62,7 +62,16 @@ pub(crate) struct Object<T> {
     value: PhantomData<T>,
 }
 
-impl<T: Callable> Object<T> {
+impl<T> Object<T> {
+    /// Another reference to the object that Python has called.
+    ///
+    /// # Safety
+    /// `object` is an instance of a [`Kind<T>`]'s type, and this thread is attached.
+    pub(super) unsafe fn called(py: Python<'_>, object: *mut ffi::PyObject) -> Self {
+        // SAFETY: as the caller promises.
+        Self { any: unsafe { Bound::from_borrowed_ptr(py, object) }.unbind(), value: PhantomData }
+    }
+
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
         Self { any: self.any.clone_ref(py), value: PhantomData }
     }
@@ -76,7 +85,7 @@ impl<T: Callable> Object<T> {
     }
 }
 
-impl<T: Callable> Deref for Object<T> {
+impl<T> Deref for Object<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -85,15 +94,16 @@ impl<T: Callable> Deref for Object<T> {
     }
 }
 
-/// The type of the callables over `T`.
+/// The type of the objects over `T`.
 pub(crate) struct Kind<T> {
     kind: Py<PyType>,
+    /// What is called; none of objects that are no callables, whose type does not say that they have one.
+    vectorcall: Option<ffi::vectorcallfunc>,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T: Callable> Kind<T> {
     pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
-        const { assert!(align_of::<Layout<T>>() <= 16, "what Python's allocator gives") };
         let mut members = [
             ffi::PyMemberDef {
                 name: c"__vectorcalloffset__".as_ptr(),
@@ -106,27 +116,50 @@ impl<T: Callable> Kind<T> {
             unsafe { std::mem::zeroed() },
         ];
         let slot = |slot: c_int, pfunc| ffi::PyType_Slot { slot, pfunc };
-        let mut slots = [
-            slot(ffi::Py_tp_dealloc, dealloc::<T> as ffi::destructor as *mut _),
+        let slots = [
             slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *mut _),
             slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
-            slot(0, ptr::null_mut()),
         ];
+        // SAFETY: the slots are as the documentation of PyType_FromSpec wants them, which copies the members; a vectorcall goes with the
+        // flag and the offset.
+        unsafe {
+            Self::of_slots(py, T::TYPE_NAME, ffi::Py_TPFLAGS_HAVE_VECTORCALL, &slots, Some(vectorcall::<T>))
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Kind<T> {
+    /// A type with these slots, beside that of its destructor.
+    ///
+    /// # Safety
+    /// As PyType_FromSpec documents each slot; their functions take objects of this type and nothing else.
+    pub(super) unsafe fn of_slots(
+        py: Python<'_>,
+        name: &'static CStr,
+        flags: c_ulong,
+        slots: &[ffi::PyType_Slot],
+        vectorcall: Option<ffi::vectorcallfunc>,
+    ) -> PyResult<Self> {
+        const { assert!(align_of::<Layout<T>>() <= 16, "what Python's allocator gives") };
+        let own =
+            ffi::PyType_Slot { slot: ffi::Py_tp_dealloc, pfunc: dealloc::<T> as ffi::destructor as *mut _ };
+        let end = ffi::PyType_Slot { slot: 0, pfunc: ptr::null_mut() };
+        let mut slots: Vec<_> = slots.iter().copied().chain([own, end]).collect();
         let flags = ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_HAVE_VECTORCALL
+            | flags
             | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
             | ffi::Py_TPFLAGS_IMMUTABLETYPE;
         let mut spec = ffi::PyType_Spec {
-            name: T::TYPE_NAME.as_ptr(),
+            name: name.as_ptr(),
             basicsize: size_of::<Layout<T>>() as c_int,
             itemsize: 0,
             flags: flags as c_uint,
             slots: slots.as_mut_ptr(),
         };
-        // SAFETY: spec, slots and members are as the documentation of PyType_FromSpec wants them, which copies all but the name; the
-        // name is static. A new reference or null with an exception set.
+        // SAFETY: as the caller promises; all but the name is copied, and the name is static. A new reference or null with an
+        // exception set.
         let kind = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))? };
-        Ok(Self { kind: kind.cast_into()?.unbind(), value: PhantomData })
+        Ok(Self { kind: kind.cast_into()?.unbind(), vectorcall, value: PhantomData })
     }
 
     /// An object around `value`.
@@ -142,7 +175,7 @@ impl<T: Callable> Kind<T> {
                 return Err(PyErr::fetch(py));
             }
             ffi::PyObject_Init(object.cast(), kind);
-            (&raw mut (*object).vectorcall).write(vectorcall::<T>);
+            (&raw mut (*object).vectorcall).write(self.vectorcall);
             (&raw mut (*object).value).write(value);
             Ok(Object { any: Bound::from_owned_ptr(py, object.cast()).unbind(), value: PhantomData })
         }
@@ -155,12 +188,12 @@ impl<T: Callable> Kind<T> {
 ///
 /// # Safety
 /// For functions that Python calls, and so attached.
-unsafe fn as_called<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+pub(super) unsafe fn as_called<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
     // SAFETY: as the caller promises; attaching an attached thread again is a count.
     unsafe { Python::attach_unchecked(work) }
 }
 
-unsafe extern "C" fn dealloc<T: Callable>(object: *mut ffi::PyObject) {
+unsafe extern "C" fn dealloc<T>(object: *mut ffi::PyObject) {
     // SAFETY: Python calls this once, attached, when the last reference is gone; `object` is one of Kind::object's, which holds a
     // reference to its type since PyObject_Init.
     unsafe {
@@ -186,8 +219,7 @@ unsafe extern "C" fn vectorcall<T: Callable>(
             let count = ffi::PyVectorcall_NARGS(count) as usize;
             let pointers = if count == 0 { &[][..] } else { std::slice::from_raw_parts(arguments, count) };
             let named = !names.is_null() && ffi::PyTuple_Size(names) > 0;
-            let any = Bound::from_borrowed_ptr(py, object).unbind();
-            (pointers, named, Object { any, value: PhantomData })
+            (pointers, named, Object::called(py, object))
         };
         let wanted = T::ARGUMENT_COUNT;
         if named {

@@ -2,11 +2,13 @@
 
 mod callable;
 mod chunks;
+mod coroutine;
 
 use std::borrow::Cow;
 
 pub(crate) use callable::{Arguments, Callable, Kind, Object};
 pub(crate) use chunks::keep_frame_chunks;
+pub(crate) use coroutine::{Coroutine, Step, send_none};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -47,23 +49,33 @@ pub(crate) fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a
 
 /// Runs `work` in a fresh copy of the current context (PEP 567), so that what one request sets no other sees.
 pub(crate) fn in_fresh_context<T>(py: Python<'_>, work: impl FnOnce() -> T) -> PyResult<T> {
-    /// Leaves the context also when `work` unwinds: a thread must never stay in a finished request's context.
-    struct Entered<'py>(Bound<'py, PyAny>);
-    impl Drop for Entered<'_> {
-        fn drop(&mut self) {
-            // SAFETY: the context is the one this thread entered last: `work` has ended, and contexts nest.
-            if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
-                PyErr::take(self.0.py());
-            }
-        }
-    }
     // SAFETY: attached, as `py` shows; a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
-    // SAFETY: `context` is a Context that has just been made, so no thread has entered it.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-        return Err(PyErr::fetch(py));
+    in_context(&context, work)
+}
+
+/// Leaves a context also when work in it unwinds: a thread must never stay in a finished request's context.
+struct Entered<'py>(Bound<'py, PyAny>);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the context is the one this thread entered last: the work in it has ended, and contexts nest.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
+            PyErr::take(self.0.py());
+        }
     }
-    let _entered = Entered(context);
+}
+
+/// Runs `work` within `context`, a `contextvars.Context` (PEP 567).
+///
+/// # Errors
+/// When the context is entered already, by this thread or another.
+pub(crate) fn in_context<T>(context: &Bound<'_, PyAny>, work: impl FnOnce() -> T) -> PyResult<T> {
+    // SAFETY: attached, as the Bound shows; anything but a Context is refused with an exception.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(context.py()));
+    }
+    let _entered = Entered(context.clone());
     Ok(work())
 }
 

@@ -1,12 +1,21 @@
 //! What an application is told, and what is made of its answer.
 
+mod asgi;
+mod asgi_answer;
+mod asgi_http;
+mod asgi_message;
+mod asgi_scope;
+mod asgi_socket;
 mod call;
 mod cancelled;
 mod environ;
+mod error_response;
 mod file_wrapper;
 mod wsgi;
 mod wsgi_input;
 
+pub(crate) use asgi::Asgi;
+pub(crate) use asgi_answer::ClientDisconnected;
 pub(crate) use call::{Call, Calls};
 pub(crate) use cancelled::{Cancelled, ClientLeft, RequestNumber};
 pub(crate) use file_wrapper::FileWrapper;

@@ -6,13 +6,14 @@ use pyo3::exceptions::{PyConnectionResetError, PyException, PyOSError, PyTypeErr
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
-use tidegate_engine::http::{BodyKind, BodyLength, ResponseHead};
-use tidegate_engine::{Block, BodyFault, Exchange, SendError};
+use tidegate_engine::http::{BodyKind, BodyLength};
+use tidegate_engine::{Block, Exchange};
 
 use crate::error_log::ErrorLog;
 use crate::ffi::{Object, in_fresh_context};
 use crate::gateway::call::{Emitted, block_of};
 use crate::gateway::environ::Environs;
+use crate::gateway::error_response::{answer_error, status_of};
 use crate::gateway::file_wrapper::RestOfFile;
 use crate::gateway::{Call, Calls, ClientLeft, FileWrapper, WsgiInput};
 use crate::host::Host;
@@ -238,40 +239,10 @@ impl Wsgi {
         };
         match status {
             Some((status, reason)) if !head_sent => {
-                if let Err(SendError::Refused(fault)) = send_error(&mut exchange, status, reason) {
-                    log::error!("an error response could not be sent: {fault}");
-                }
+                answer_error(&mut exchange, status, reason);
             }
             _ => exchange.abort(),
         }
-    }
-}
-
-fn status_of(fault: &BodyFault) -> Option<(u16, &'static str)> {
-    match fault {
-        BodyFault::Request(fault) => match fault.status() {
-            413 => Some((413, "Content Too Large")),
-            _ => Some((400, "Bad Request")),
-        },
-        BodyFault::TooSlow => Some((408, "Request Timeout")),
-        BodyFault::Storage(_) => Some((500, "Internal Server Error")),
-        BodyFault::Lost | BodyFault::Stopped => None,
-    }
-}
-
-fn send_error(exchange: &mut Exchange, status: u16, reason: &str) -> Result<(), SendError> {
-    let text = format!("{reason}\n");
-    let head = ResponseHead::new(status, reason.as_bytes()).and_then(|mut head| {
-        head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
-        Ok(head)
-    });
-    match head {
-        Ok(head) => {
-            let length = BodyLength::Known(text.len() as u64);
-            exchange.send(Some((&head, length)), Block::Borrowed(text.as_bytes()), true).map(|_| ())
-        }
-        // The head is a constant and valid.
-        Err(_) => Ok(()),
     }
 }
 

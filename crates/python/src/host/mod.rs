@@ -1,16 +1,20 @@
 //! Where application code runs, and how it waits.
 
+mod asyncio;
 mod deferred;
 mod greenlets;
 mod inline;
 mod parking;
+mod pause;
 mod signals;
 mod system_thread;
 mod threads;
 
+pub(crate) use asyncio::{AsyncioHost, TaskNumber};
 pub(crate) use deferred::{Callbacks, Deferred};
 pub(crate) use greenlets::{GreenletsHost, patch_standard_library, standard_library_is_patched};
 pub(crate) use inline::InlineHost;
+pub(crate) use pause::Pauses;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

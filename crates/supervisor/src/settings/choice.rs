@@ -41,6 +41,8 @@ choices! {
         Auto = "auto",
         /// By PEP 3333.
         Wsgi = "wsgi",
+        /// By ASGI 3.
+        Asgi = "asgi",
     }
 
     /// What a request runs on.
@@ -51,6 +53,28 @@ choices! {
         Threads = "threads",
         /// gevent's greenlets.
         Greenlets = "greenlets",
+        /// Tasks of an asyncio loop.
+        Asyncio = "asyncio",
+    }
+
+    /// Which implementation of asyncio's loop runs.
+    EventLoop {
+        /// uvloop where it is installed.
+        Auto = "auto",
+        /// The standard library's.
+        Asyncio = "asyncio",
+        /// uvloop.
+        Uvloop = "uvloop",
+    }
+
+    /// Whether an ASGI application is told of the server's start and end.
+    Lifespan {
+        /// Where it takes part.
+        Auto = "auto",
+        /// Always: an application that fails there is not served.
+        On = "on",
+        /// Never.
+        Off = "off",
     }
 
     /// Whether a request's body is in before the application is called.

@@ -160,6 +160,16 @@ fn is_word(typed: &Value, word: &str) -> bool {
     matches!(typed, Value::Text(text) if text == word)
 }
 
+/// Puts a number or its absence into a field of any integer type.
+pub(super) fn assign_or_none<T: TryFrom<u64>>(field: &mut Option<T>, number: Option<u64>) -> bool {
+    let fitting = number.and_then(|number| T::try_from(number).ok());
+    let fits = fitting.is_some() == number.is_some();
+    if fits {
+        *field = fitting;
+    }
+    fits
+}
+
 /// Puts a number into a field of any integer type; a field without room for "none" refuses that.
 pub(super) fn assign<T: TryFrom<u64>>(field: &mut T, number: Option<u64>) -> bool {
     match number.and_then(|number| T::try_from(number).ok()) {

@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `address`, `app_spec`, `texts`: readings of what was typed.
+//! - `value`, `address`, `app_spec`, `mount`, `texts`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -12,6 +12,7 @@ mod choice;
 mod error;
 mod kind;
 mod load;
+mod mount;
 mod table;
 mod texts;
 mod value;
@@ -22,10 +23,12 @@ use std::path::PathBuf;
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    AccessLogFormat, Concurrency, HopByHop, Interface, LogLevel, RequestBuffering, UnderscoreNames,
+    AccessLogFormat, Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, RequestBuffering,
+    UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
 pub use load::from_python;
+pub use mount::Mount;
 pub use texts::{AccessLogTarget, Config};
 pub use value::Value;
 
@@ -43,17 +46,20 @@ pub struct Settings {
     pub interface: Interface,
     pub chdir: Option<PathBuf>,
     pub script_name: String,
+    pub mounts: Vec<Mount>,
+    pub lifespan: Lifespan,
     pub bind: Vec<Bind>,
     pub unix_socket_mode: u32,
     pub backlog: i32,
     pub connections_max: usize,
     pub concurrency: Concurrency,
+    pub event_loop: EventLoop,
     pub workers: usize,
     pub threads: usize,
     /// `None`: the system's.
     pub thread_stack_size: Option<u64>,
     pub thread_idle_timeout_ms: u64,
-    /// `None`: as many as there are threads, or [`Settings::GREENLETS`].
+    /// `None`: as many as there are threads, or [`Settings::TASKS`].
     pub max_concurrency: Option<u64>,
     pub queue_size: usize,
     pub queue_timeout_ms: u64,
@@ -62,6 +68,7 @@ pub struct Settings {
     /// 0: as Python has it.
     pub gc_threshold: u32,
     pub graceful_timeout_ms: u64,
+    pub lifespan_timeout_ms: u64,
     pub head_timeout_ms: u64,
     pub keep_alive_timeout_ms: u64,
     /// `None`: a body has no deadline.
@@ -83,6 +90,15 @@ pub struct Settings {
     pub hop_by_hop: HopByHop,
     /// `None`: the field is not sent.
     pub server_header: Option<String>,
+    pub websocket_message_size_max: usize,
+    /// `None`: as large as a message.
+    pub websocket_frame_size_max: Option<usize>,
+    pub websocket_queue_size: usize,
+    /// `None`: peers are not asked.
+    pub websocket_ping_interval_ms: Option<u64>,
+    pub websocket_ping_timeout_ms: u64,
+    pub websocket_close_timeout_ms: u64,
+    pub websocket_compression: bool,
     /// `None`: requests are not logged.
     pub access_log: Option<AccessLogTarget>,
     pub access_log_format: AccessLogFormat,
@@ -91,16 +107,40 @@ pub struct Settings {
     origins: BTreeMap<&'static str, Origin>,
 }
 
+/// What requests run on: [`Concurrency`] and the number of threads, once it is known how the applications are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunsOn {
+    /// The main thread, one request at a time.
+    MainThread,
+    /// Threads of the system.
+    Threads,
+    /// gevent's greenlets.
+    Greenlets,
+    /// Tasks of an asyncio loop.
+    Asyncio,
+}
+
 impl Settings {
-    /// Greenlets that run requests at once, unless the operator says how many.
-    pub const GREENLETS: usize = 10_000;
+    /// Greenlets or tasks that run requests at once, unless the operator says how many.
+    pub const TASKS: usize = 10_000;
+
+    /// What requests run on where an application is called by ASGI, or where none is.
+    pub fn runs_on(&self, asgi: bool) -> RunsOn {
+        match self.concurrency {
+            Concurrency::Asyncio => RunsOn::Asyncio,
+            Concurrency::Auto if asgi => RunsOn::Asyncio,
+            Concurrency::Greenlets => RunsOn::Greenlets,
+            Concurrency::Auto | Concurrency::Threads if self.threads == 1 => RunsOn::MainThread,
+            Concurrency::Auto | Concurrency::Threads => RunsOn::Threads,
+        }
+    }
 
     /// Most requests that run at once.
-    pub fn concurrency_max(&self) -> usize {
+    pub fn concurrency_max(&self, runs_on: RunsOn) -> usize {
         let most = self.max_concurrency.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
-        match self.concurrency {
-            Concurrency::Greenlets => most.unwrap_or(Self::GREENLETS),
-            Concurrency::Auto | Concurrency::Threads => most.unwrap_or(self.threads).min(self.threads),
+        match runs_on {
+            RunsOn::Greenlets | RunsOn::Asyncio => most.unwrap_or(Self::TASKS),
+            RunsOn::MainThread | RunsOn::Threads => most.unwrap_or(self.threads).min(self.threads),
         }
     }
 
@@ -142,11 +182,14 @@ impl Settings {
             interface: Interface::Auto,
             chdir: None,
             script_name: String::new(),
+            mounts: Vec::new(),
+            lifespan: Lifespan::Auto,
             bind: Vec::new(),
             unix_socket_mode: 0,
             backlog: 0,
             connections_max: 0,
             concurrency: Concurrency::Auto,
+            event_loop: EventLoop::Auto,
             workers: 0,
             threads: 0,
             thread_stack_size: None,
@@ -158,6 +201,7 @@ impl Settings {
             cancel_on_disconnect: false,
             gc_threshold: 0,
             graceful_timeout_ms: 0,
+            lifespan_timeout_ms: 0,
             head_timeout_ms: 0,
             keep_alive_timeout_ms: 0,
             body_timeout_ms: None,
@@ -175,6 +219,13 @@ impl Settings {
             underscore_names: UnderscoreNames::Drop,
             hop_by_hop: HopByHop::Drop,
             server_header: None,
+            websocket_message_size_max: 0,
+            websocket_frame_size_max: None,
+            websocket_queue_size: 0,
+            websocket_ping_interval_ms: None,
+            websocket_ping_timeout_ms: 0,
+            websocket_close_timeout_ms: 0,
+            websocket_compression: false,
             access_log: None,
             access_log_format: AccessLogFormat::Common,
             log_level: LogLevel::Info,

@@ -1,10 +1,10 @@
 //! The one definition of every setting: flags, variables, file keys, Python keywords, help and docs/settings.md come from
 //! this table, and nothing else says what a setting is called, takes or defaults to.
 
-use super::kind::{Kind, NumberField, Range, assign};
+use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
-use super::{AppSpec, Bind, Settings, address};
+use super::{AppSpec, Bind, Mount, Settings, address, mount};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -33,6 +33,7 @@ pub(crate) enum Category {
     Times,
     Sizes,
     Http,
+    WebSockets,
     Logging,
     Configuration,
 }
@@ -57,6 +58,7 @@ impl Category {
             Self::Times => "Time limits",
             Self::Sizes => "Size limits",
             Self::Http => "HTTP",
+            Self::WebSockets => "WebSockets",
             Self::Logging => "Logging",
             Self::Configuration => "Settings files",
         }
@@ -109,11 +111,8 @@ macro_rules! number {
 macro_rules! number_or_none {
     ($field:ident) => {
         NumberField {
-            put: |s, number| {
-                s.$field = number;
-                true
-            },
-            get: |s| s.$field,
+            put: |s, number| assign_or_none(&mut s.$field, number),
+            get: |s| s.$field.and_then(|number| u64::try_from(number).ok()),
         }
     };
 }
@@ -150,7 +149,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Switch(|s| &mut s.factory),
         default: Some("false"),
         help: "Call the object without arguments to get the application.",
-        doc: "For modules that hold a function such as `create_app`. It is called once, when the worker starts.",
+        doc: "For modules that hold a function such as `create_app`. It is called once, when the worker starts. What --mount names is \
+              never a factory.",
         ..PLAIN
     },
     Setting {
@@ -160,7 +160,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Choice(|s| &mut s.interface),
         default: Some("auto"),
         help: "How the application is called.",
-        doc: "wsgi: by PEP 3333. auto: as the application's kind asks for; in this version that is wsgi.",
+        doc: "wsgi: by PEP 3333. asgi: by ASGI 3. auto: as its signature asks for: asgi for coroutine functions, for objects whose \
+              `__call__` is one, and for what takes three arguments; wsgi for what takes two. What --mount names is always told by its \
+              signature.",
         ..PLAIN
     },
     Setting {
@@ -191,6 +193,35 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Path under which the application is mounted (SCRIPT_NAME).",
         doc: "It is taken from the front of request paths, at the boundary of a segment, and goes into SCRIPT_NAME; the rest \
               goes into PATH_INFO. Write it as it looks once percent-decoded.",
+        ..PLAIN
+    },
+    Setting {
+        name: "mount",
+        category: Category::Application,
+        reach: Reach::Process,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "/PREFIX=MODULE[:ATTR]",
+            accepted: mount::ACCEPTED,
+            put: put_mounts,
+            get: |s| (!s.mounts.is_empty()).then(|| Value::List(s.mounts.iter().map(shown).collect())),
+        },
+        help: "Application for the paths below a prefix; can be given several times.",
+        doc: "It gets the requests whose paths begin with the prefix, at the boundary of a segment, and finds it in SCRIPT_NAME (WSGI) or \
+              root_path (ASGI), behind --script-name; where several match, the longest has it, and the main application has the rest. WSGI and \
+              ASGI go together: see docs/mounts.md. In the variable, mounts are separated by commas. What a higher source gives replaces the \
+              whole list of a lower one.",
+        ..PLAIN
+    },
+    Setting {
+        name: "lifespan",
+        category: Category::Application,
+        kind: Kind::Choice(|s| &mut s.lifespan),
+        default: Some("auto"),
+        help: "Whether an ASGI application is told of the server's start and end.",
+        doc: "auto: it is asked, and one that raises instead of answering is served without. on: one that raises keeps the server from \
+              starting, so that a mistake in start-up code is not taken for an application without any. off: it is not asked. An application \
+              that answers lifespan.startup.failed is never served.",
         ..PLAIN
     },
     Setting {
@@ -257,8 +288,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("auto"),
         help: "What requests run on.",
         doc: "threads: threads of the system. greenlets: gevent's, thousands of which wait at once; gevent patches the standard library \
-              before the application is imported (pip install 'tidegate[greenlets]'). auto: as the interface asks for; in this version \
-              that is threads. See docs/concurrency.md.",
+              before the application is imported (pip install 'tidegate[greenlets]'). asyncio: tasks of an event loop, for ASGI. auto: \
+              asyncio where an application is called by ASGI, threads where none is. See docs/concurrency.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "loop",
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.event_loop),
+        default: Some("auto"),
+        help: "Which event loop runs under --concurrency asyncio.",
+        doc: "asyncio: the standard library's. uvloop: uvloop's (pip install 'tidegate[uvloop]'). auto: uvloop where it is installed.",
         ..PLAIN
     },
     Setting {
@@ -319,7 +359,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
             field: number_or_none!(max_concurrency),
         },
         help: "Most requests that run at once in a worker.",
-        doc: "Without it, as many as there are threads, or 10,000 greenlets. It counts requests: connections that rest count for nothing.",
+        doc: "Without it, as many as there are threads, or 10,000 greenlets or tasks. It counts requests: connections that rest count for \
+              nothing.",
         ..PLAIN
     },
     Setting {
@@ -357,8 +398,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Running,
         kind: Kind::Switch(|s| &mut s.cancel_on_disconnect),
         default: Some("false"),
-        help: "Raise tidegate.ClientLeft in greenlets whose clients have left.",
-        doc: "At the next point where it waits; for greenlets only. Every application can look at environ['tidegate.cancelled'] instead.",
+        help: "Cancel requests whose clients have left.",
+        doc: "greenlets: tidegate.ClientLeft is raised at the next point where the request waits. asyncio: the request's task is cancelled. \
+              Threads cannot be cancelled. Without it, a WSGI application can look at environ['tidegate.cancelled'], and an ASGI application \
+              receives http.disconnect.",
         ..PLAIN
     },
     Setting {
@@ -388,6 +431,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("30s"),
         help: "How long requests in flight may take to finish after SIGTERM or SIGINT.",
         doc: "What is left then is cut. 0 cuts at once, as a second signal does.",
+        ..PLAIN
+    },
+    Setting {
+        name: "lifespan-timeout",
+        category: Category::Times,
+        kind: Kind::Duration {
+            range: Range(1, 24 * HOUR),
+            can_be_off: false,
+            field: number!(lifespan_timeout_ms),
+        },
+        default: Some("60s"),
+        help: "How long an ASGI application's start-up, and its shutdown, may take.",
+        doc: "A start-up that takes longer keeps the server from starting, since whoever waits for it should learn that it hangs. A shutdown has \
+              no more than what the requests have left of --graceful-timeout.",
         ..PLAIN
     },
     Setting {
@@ -577,6 +634,86 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "websocket-message-size-max",
+        category: Category::WebSockets,
+        kind: Kind::Size { range: Range(1, GIB), none: None, field: number!(websocket_message_size_max) },
+        default: Some("16MiB"),
+        help: "Largest message that is received, once decompressed.",
+        doc: "A larger one closes the connection with 1009. A message is handed over whole, so it is held in memory until it is complete.",
+        ..PLAIN
+    },
+    Setting {
+        name: "websocket-frame-size-max",
+        category: Category::WebSockets,
+        kind: Kind::Size {
+            range: Range(1, GIB),
+            none: None,
+            field: number_or_none!(websocket_frame_size_max),
+        },
+        help: "Largest frame that is received.",
+        doc: "A larger one closes the connection with 1009. Without it, as large as a message: how a peer cuts its messages is its own business.",
+        ..PLAIN
+    },
+    Setting {
+        name: "websocket-queue-size",
+        category: Category::WebSockets,
+        kind: Kind::Size { range: Range(KIB, GIB), none: None, field: number!(websocket_queue_size) },
+        default: Some("64KiB"),
+        help: "Most bytes of messages that wait for the application.",
+        doc: "Beyond it the connection is not read until the application has received some; the message that goes beyond it is taken whole. As \
+              much as --pipeline-size-max lets a client send ahead: hundreds of short messages, so that reading seldom pauses, and under 1 GiB \
+              for ten thousand connections whose applications have all stopped receiving.",
+        ..PLAIN
+    },
+    Setting {
+        name: "websocket-ping-interval",
+        category: Category::WebSockets,
+        kind: Kind::Duration {
+            range: Range(1, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(websocket_ping_interval_ms),
+        },
+        default: Some("20s"),
+        help: "How often a peer is asked whether it is there.",
+        doc: "A ping also keeps connections open in proxies and address translators, the usual ones of which forget those that are silent for 60 s.",
+        ..PLAIN
+    },
+    Setting {
+        name: "websocket-ping-timeout",
+        category: Category::WebSockets,
+        kind: Kind::Duration {
+            range: Range(1, HOUR),
+            can_be_off: false,
+            field: number!(websocket_ping_timeout_ms),
+        },
+        default: Some("20s"),
+        help: "How long a peer has to answer a ping.",
+        doc: "Then the connection is cut: a peer whose machine or network is gone says nothing.",
+        ..PLAIN
+    },
+    Setting {
+        name: "websocket-close-timeout",
+        category: Category::WebSockets,
+        kind: Kind::Duration {
+            range: Range(1, HOUR),
+            can_be_off: false,
+            field: number!(websocket_close_timeout_ms),
+        },
+        default: Some("10s"),
+        help: "How long a peer has to answer a close.",
+        doc: "Then the connection is cut (RFC 6455 section 7.1.1).",
+        ..PLAIN
+    },
+    Setting {
+        name: "websocket-compression",
+        category: Category::WebSockets,
+        kind: Kind::Switch(|s| &mut s.websocket_compression),
+        default: Some("true"),
+        help: "Compress messages for peers that offer it (permessage-deflate).",
+        doc: "RFC 7692, without context takeover: each message is compressed by itself, so that a connection at rest holds no compressor.",
+        ..PLAIN
+    },
+    Setting {
         name: "access-log",
         category: Category::Logging,
         kind: Kind::Special {
@@ -639,18 +776,38 @@ fn shown(value: &(impl ToString + ?Sized)) -> Value {
     Value::Text(value.to_string())
 }
 
-/// One address or several; at least one, and none twice, since the second would find the port taken.
-fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
+/// One value or several, each read by `parse`; the fault of one among several names it.
+fn several<T>(value: &Value, parse: fn(&str) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
     let typed = match value {
         Value::List(values) => values.as_slice(),
         single => std::slice::from_ref(single),
     };
-    let mut addresses: Vec<Bind> = Vec::with_capacity(typed.len());
-    for value in typed {
-        let address = Bind::parse(text(value)?).map_err(|fault| match typed {
+    let read = |value: &Value| {
+        parse(text(value)?).map_err(|fault| match typed {
             [_] => fault,
             _ => format!("{}: {fault}", value.excerpt()),
-        })?;
+        })
+    };
+    typed.iter().map(read).collect()
+}
+
+/// Any number of mounts; no prefix twice, since the second would never be called.
+fn put_mounts(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for mount in several(value, Mount::parse)? {
+        if let Some(other) = mounts.iter().find(|other| other.prefix == mount.prefix) {
+            return Err(format!("{other} and {mount} have the same prefix"));
+        }
+        mounts.push(mount);
+    }
+    settings.mounts = mounts;
+    Ok(())
+}
+
+/// One address or several; at least one, and none twice, since the second would find the port taken.
+fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
+    let mut addresses: Vec<Bind> = Vec::new();
+    for address in several(value, Bind::parse)? {
         // Each port 0 is another port.
         if addresses.contains(&address) && !matches!(address, Bind::Tcp { port: 0, .. }) {
             return Err(format!("{address} stands there twice"));

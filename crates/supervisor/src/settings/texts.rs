@@ -105,6 +105,13 @@ pub(super) fn mode(value: &Value) -> Result<u32, Fault> {
 pub(super) fn script_name(value: &Value) -> Result<String, Fault> {
     match text(value)? {
         "" => Ok(String::new()),
+        text => prefix(text),
+    }
+}
+
+/// A prefix of paths that is not empty.
+pub(super) fn prefix(text: &str) -> Result<String, Fault> {
+    match text {
         text if !text.starts_with('/') => Err("must begin with a slash".into()),
         text if text.ends_with('/') => Err("must not end with a slash".into()),
         // Its UTF-8 bytes are compared with paths that are percent-decoded, and go into a CGI variable as they are.

@@ -1,0 +1,319 @@
+//! The ASGI gateway (ASGI 3): one exchange, one call of the application, driven by one task.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidegate_engine::http::ws::{Upgrade, upgrade};
+use tidegate_engine::{Admitted, Exchange, Permit, Registration};
+
+use crate::error_log::ErrorLog;
+use crate::ffi::{Coroutine, Kind, Object, Step, send_none};
+use crate::gateway::asgi_http::{HttpCall, HttpCalls, is_about_departure};
+use crate::gateway::asgi_scope::Scopes;
+use crate::gateway::asgi_socket::{Left, SocketCall, SocketCalls};
+use crate::gateway::error_response::{answer_error, status_of};
+use crate::host::{AsyncioHost, TaskNumber};
+
+/// An application, and all that its calls share.
+pub(crate) struct Asgi {
+    application: Py<PyAny>,
+    scopes: Scopes,
+    calls: Arc<HttpCalls>,
+    socket_calls: Arc<SocketCalls>,
+    run: Kind<Run>,
+    cancelled_error: Py<PyAny>,
+    error_log: ErrorLog,
+}
+
+impl Asgi {
+    /// `root_path` is where the application is mounted; `state` what its lifespan has put there.
+    pub(crate) fn new(
+        py: Python<'_>,
+        application: Py<PyAny>,
+        root_path: &str,
+        state: Option<Py<PyDict>>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            application,
+            scopes: Scopes::new(py, root_path, state)?,
+            calls: HttpCalls::new(py)?,
+            socket_calls: SocketCalls::new(py)?,
+            run: Kind::coroutine(py)?,
+            cancelled_error: py.import("asyncio")?.getattr("CancelledError")?.unbind(),
+            error_log: ErrorLog::new(),
+        })
+    }
+
+    /// Tells the application's log of a failure outside of any request.
+    pub(crate) fn log_error(&self, py: Python<'_>, text: &str, error: &PyErr) {
+        self.error_log.say(py, text, Some(error));
+    }
+
+    /// What a task is to drive to answer a request; none when it is answered already.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        host: &Arc<AsyncioHost>,
+        number: TaskNumber,
+        admitted: Admitted,
+    ) -> PyResult<Option<Object<Run>>> {
+        let Admitted { exchange, permit } = admitted;
+        let (scope, call, permit) = match upgrade(exchange.head()) {
+            Upgrade::NotAsked => {
+                let scope = self.scopes.build(py, &exchange)?;
+                let call = self.calls.begin(py, exchange, host.pauses(py))?;
+                (scope, Call::Http(call), Some(permit))
+            }
+            Upgrade::Asked(handshake) => {
+                let scope = self.scopes.build_socket(py, &exchange, &handshake)?;
+                let call = self.socket_calls.begin(py, exchange, handshake, permit, host.pauses(py))?;
+                (scope, Call::Socket(call), None)
+            }
+            Upgrade::Refused(fault) => {
+                log::debug!("a request for a WebSocket is refused: {fault}");
+                exchange.refuse_upgrade(fault);
+                return Ok(None);
+            }
+        };
+        let run = Run {
+            gateway: self.clone(),
+            host: host.clone(),
+            number,
+            call,
+            stage: Mutex::new(Stage::New(scope.unbind())),
+            over: AtomicBool::new(false),
+            kept: Mutex::new((permit, None)),
+        };
+        self.run.object(py, run).map(Some)
+    }
+
+    fn end_http(&self, py: Python<'_>, call: &HttpCall, error: Option<&PyErr>) {
+        if !call.is_complete() {
+            return self.fail(py, call, error);
+        }
+        if let Some(error) = error.filter(|error| !self.is_cancellation(py, error)) {
+            let gone =
+                is_about_departure(py, error) && call.with_exchange(Exchange::has_left).unwrap_or(true);
+            if !gone {
+                self.error_log.say(py, "the application failed after its response", Some(error));
+            }
+        }
+        drop(call.take_exchange(py));
+    }
+
+    fn end_socket(&self, py: Python<'_>, call: &SocketCall, error: Option<&PyErr>) {
+        let closed = call.is_closed();
+        let left = call.end(py, error.is_some());
+        match (error, left) {
+            (Some(error), _) if self.is_cancellation(py, error) => {}
+            (Some(error), _) if closed && is_about_departure(py, error) => {}
+            (Some(error), _) => self.error_log.say(py, "the application failed on a WebSocket", Some(error)),
+            (None, Left::Unanswered) => {
+                let text = "the application has neither accepted nor closed a WebSocket [ASGI WebSocket]";
+                self.error_log.say(py, text, None);
+            }
+            (None, Left::Answered) => {}
+        }
+    }
+
+    /// Answers for an application that did not, as far as the client can still be told.
+    #[cold]
+    #[inline(never)]
+    fn fail(&self, py: Python<'_>, call: &HttpCall, error: Option<&PyErr>) {
+        let started = call.is_started();
+        let fault = call.body_fault();
+        let Some(mut exchange) = call.take_exchange(py) else { return };
+        let method = exchange.head().method();
+        let target = String::from_utf8_lossy(exchange.head().target());
+        let gone = exchange.is_lost() || exchange.has_left();
+        let status = match (error, &fault) {
+            (Some(error), _) if self.is_cancellation(py, error) => None,
+            (Some(error), _) if gone && is_about_departure(py, error) => None,
+            (None, _) if gone => None,
+            // The application only passes on what the client did.
+            (None, Some(fault)) => status_of(fault),
+            (Some(error), _) => {
+                let text = format!("the application failed on {method} {target:?}");
+                self.error_log.say(py, &text, Some(error));
+                Some((500, "Internal Server Error"))
+            }
+            (None, None) => {
+                let what =
+                    if started { "ended before its response was complete" } else { "sent no response" };
+                let text = format!("the application {what} on {method} {target:?} [ASGI HTTP]");
+                self.error_log.say(py, &text, None);
+                Some((500, "Internal Server Error"))
+            }
+        };
+        match status {
+            Some((status, reason)) if !started => answer_error(&mut exchange, status, reason),
+            _ => exchange.abort(),
+        }
+    }
+
+    fn is_cancellation(&self, py: Python<'_>, error: &PyErr) -> bool {
+        error.matches(py, self.cancelled_error.bind(py)).unwrap_or(false)
+    }
+}
+
+/// One call of the application, as the coroutine of its task.
+pub(crate) struct Run {
+    gateway: Arc<Asgi>,
+    host: Arc<AsyncioHost>,
+    number: TaskNumber,
+    call: Call,
+    stage: Mutex<Stage>,
+    over: AtomicBool,
+    /// What the request holds while it runs.
+    kept: Mutex<(Option<Permit>, Option<Registration>)>,
+}
+
+enum Call {
+    Http(Object<HttpCall>),
+    Socket(Object<SocketCall>),
+}
+
+enum Stage {
+    /// With its scope.
+    New(Py<PyDict>),
+    /// The application's coroutine.
+    Running(Py<PyAny>),
+    Over,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Nothing panics half-way through a change under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run {
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Keeps what watches for the client's departure, until the end.
+    pub(crate) fn keep(&self, registration: Option<Registration>) {
+        lock(&self.kept).1 = registration;
+    }
+
+    /// The application's coroutine, which is begun if it was not.
+    fn coroutine<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let stage = std::mem::replace(&mut *lock(&self.stage), Stage::Over);
+        let coroutine = match stage {
+            Stage::Over => return Ok(None),
+            Stage::Running(coroutine) => coroutine.into_bound(py),
+            Stage::New(scope) => {
+                let (receive, send) = match &self.call {
+                    Call::Http(call) => (self.gateway.calls.receive(py, call)?, call.as_any(py)),
+                    Call::Socket(call) => (self.gateway.socket_calls.receive(py, call)?, call.as_any(py)),
+                };
+                let application = self.gateway.application.bind(py);
+                let made = application.call1((scope, receive, send))?;
+                awaited(&made)?
+            }
+        };
+        *lock(&self.stage) = Stage::Running(coroutine.clone().unbind());
+        Ok(Some(coroutine))
+    }
+
+    fn go_on<'py>(
+        &self,
+        py: Python<'py>,
+        work: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
+    ) -> PyResult<Step<'py>> {
+        let step = match self.coroutine(py) {
+            Ok(Some(coroutine)) => work(&coroutine),
+            Ok(None) => return Ok(Step::Return(None)),
+            Err(error) => Err(error),
+        };
+        match step {
+            Ok(Step::Yield(pause)) => Ok(Step::Yield(pause)),
+            Ok(Step::Return(_)) => {
+                self.end(py, None);
+                Ok(Step::Return(None))
+            }
+            Err(error) => {
+                self.end(py, Some(&error));
+                let is_exception = error.is_instance_of::<PyException>(py);
+                // Cancellation, and what is meant to end the server, is for the task to see.
+                if is_exception { Ok(Step::Return(None)) } else { Err(error) }
+            }
+        }
+    }
+
+    fn end(&self, py: Python<'_>, error: Option<&PyErr>) {
+        self.over.store(true, Ordering::Release);
+        drop(std::mem::replace(&mut *lock(&self.stage), Stage::Over));
+        match &self.call {
+            Call::Http(call) => self.gateway.end_http(py, call, error),
+            Call::Socket(call) => self.gateway.end_socket(py, call, error),
+        }
+        let kept = std::mem::take(&mut *lock(&self.kept));
+        drop(kept);
+        drop(self.host.task_over(self.number));
+    }
+}
+
+/// What an `await` of `made` would drive.
+fn awaited<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = made.py();
+    let wrong = || {
+        let kind = made.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!(
+            "the application must give an awaitable when it is called with scope, receive and send, not {kind} \
+             [ASGI, Applications]"
+        ))
+    };
+    let is_coroutine = made.hasattr(intern!(py, "send"))? && made.hasattr(intern!(py, "cr_frame"))?;
+    if is_coroutine {
+        return Ok(made.clone());
+    }
+    match made.get_type().getattr_opt(intern!(py, "__await__"))? {
+        Some(method) => method.call1((made,)),
+        None => Err(wrong()),
+    }
+}
+
+impl Coroutine for Run {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Request";
+
+    fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>> {
+        this.go_on(py, send_none)
+    }
+
+    fn throw<'py>(this: &Object<Self>, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
+        let new = matches!(*lock(&this.stage), Stage::New(_));
+        if new {
+            // Cancelled before it has begun: the application is not called.
+            this.end(py, Some(&error));
+            return Err(error);
+        }
+        this.go_on(py, |coroutine| {
+            let throw = coroutine.call_method1(intern!(py, "throw"), (error.into_value(py),));
+            match throw {
+                Ok(pause) => Ok(Step::Yield(pause)),
+                Err(error) if error.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => {
+                    Ok(Step::Return(None))
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn close(this: &Object<Self>, py: Python<'_>) -> PyResult<()> {
+        let stage = std::mem::replace(&mut *lock(&this.stage), Stage::Over);
+        let outcome = match stage {
+            Stage::Running(coroutine) => coroutine.call_method0(py, intern!(py, "close")).map(drop),
+            Stage::New(_) | Stage::Over => Ok(()),
+        };
+        if !this.is_over() {
+            this.end(py, None);
+        }
+        outcome
+    }
+}

@@ -1,0 +1,165 @@
+//! What `send` and `receive` give to be awaited: complete at once when it can be.
+
+use std::ffi::CStr;
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidegate_engine::Watch;
+
+use crate::ffi::{Arguments, Callable, Coroutine, Kind, Object, Step};
+use crate::host::Pauses;
+
+create_exception!(
+    tidegate,
+    ClientDisconnected,
+    PyConnectionResetError,
+    "Raised by an ASGI application's send() when the client has left."
+);
+
+/// Bytes that may be on their way to the client when `send` completes at once.
+pub(crate) const UNSENT_MAX: u64 = 64 * 1024;
+
+pub(crate) fn gone() -> PyErr {
+    ClientDisconnected::new_err("the client has left [ASGI, Disconnect - send exception]")
+}
+
+/// One HTTP request or WebSocket, as its awaitables see it.
+pub(crate) trait Conversation: Send + Sync + Sized + 'static {
+    /// The client is behind: `send` is to wait.
+    fn is_full(&self) -> bool;
+    /// The next message, if there is one.
+    fn poll_receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>>;
+    /// Whether there is one, as far as that can be told without taking it.
+    fn is_readable(&self) -> bool;
+    /// A place to wait for the reactor; none when that has nothing to tell any more.
+    fn watch(&self) -> Option<Watch>;
+    /// What its tasks wait with.
+    fn pauses(&self) -> &Pauses;
+    /// The client has left.
+    fn is_gone(&self) -> bool;
+    /// What makes its awaitables.
+    fn receive_of(call: &Object<Self>) -> &Answers<Self>;
+}
+
+/// Makes awaitables.
+pub(crate) struct Answers<T: Conversation> {
+    receive: Kind<Receive<T>>,
+    answer: Kind<Answer<T>>,
+    /// An awaitable that is over, for all that need not wait.
+    done: Py<PyAny>,
+}
+
+impl<T: Conversation> Answers<T> {
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
+        let answer = Kind::<Answer<T>>::coroutine(py)?;
+        let done = answer.object(py, Answer(Mutex::new(What::Nothing)))?.into_any(py).unbind();
+        Ok(Self { receive: Kind::new(py)?, answer, done })
+    }
+
+    /// The `receive` of a call.
+    pub(crate) fn receive<'py>(&self, py: Python<'py>, call: &Object<T>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(self.receive.object(py, Receive(call.clone_ref(py)))?.into_any(py))
+    }
+
+    /// What `send` gives when its message is on its way.
+    pub(crate) fn sent<'py>(&self, py: Python<'py>, call: &Object<T>) -> PyResult<Bound<'py, PyAny>> {
+        if call.is_full() {
+            let answer = Answer(Mutex::new(What::Room(call.clone_ref(py))));
+            return Ok(self.answer.object(py, answer)?.into_any(py));
+        }
+        Ok(self.done.bind(py).clone())
+    }
+}
+
+/// `receive()`
+struct Receive<T>(Object<T>);
+
+impl<T: Conversation> Callable for Receive<T> {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Receive";
+    const NAME: &'static str = "receive";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=0;
+
+    fn call<'py>(receive: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        let answer = Answer(Mutex::new(What::Message(receive.0.clone_ref(py))));
+        Ok(T::receive_of(&receive.0).answer.object(py, answer)?.into_any(py))
+    }
+}
+
+/// What is awaited.
+struct Answer<T>(Mutex<What<T>>);
+
+enum What<T> {
+    Nothing,
+    /// Room for more.
+    Room(Object<T>),
+    Message(Object<T>),
+    /// Awaited to its end.
+    Over,
+}
+
+impl<T> Answer<T> {
+    fn what(&self) -> MutexGuard<'_, What<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        let mut what = self.what();
+        if !matches!(*what, What::Nothing) {
+            let former = std::mem::replace(&mut *what, What::Over);
+            // Dropped without the lock: it may be the last reference to what it refers to.
+            drop(what);
+            drop(former);
+        }
+    }
+}
+
+impl<T: Conversation> Coroutine for Answer<T> {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Answer";
+
+    fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>> {
+        let (call, receives) = match &*this.what() {
+            What::Nothing => return Ok(Step::Return(None)),
+            What::Over => {
+                return Err(PyRuntimeError::new_err("what send() or receive() gave is awaited once"));
+            }
+            What::Room(call) => (call.clone_ref(py), false),
+            What::Message(call) => (call.clone_ref(py), true),
+        };
+        let ready = move |call: &T| if receives { call.is_readable() } else { !call.is_full() };
+        if receives {
+            match call.poll_receive(py) {
+                Ok(None) => {}
+                Ok(Some(message)) => {
+                    this.end();
+                    return Ok(Step::Return(Some(message.into_any())));
+                }
+                Err(error) => {
+                    this.end();
+                    return Err(error);
+                }
+            }
+        } else if ready(&call) {
+            this.end();
+            return if call.is_gone() { Err(gone()) } else { Ok(Step::Return(None)) };
+        }
+        let (looked, watched) = (call.clone_ref(py), call.clone_ref(py));
+        let pause =
+            call.pauses().pause(py, Box::new(move || ready(&looked)), Box::new(move || watched.watch()))?;
+        Ok(Step::Yield(pause))
+    }
+
+    fn throw<'py>(this: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
+        this.end();
+        Err(error)
+    }
+
+    fn close(this: &Object<Self>, _py: Python<'_>) -> PyResult<()> {
+        this.end();
+        Ok(())
+    }
+}

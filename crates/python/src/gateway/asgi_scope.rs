@@ -1,0 +1,258 @@
+//! The connection scope of an HTTP request (ASGI, "HTTP Connection Scope").
+//!
+//! What is the same for every request stands in a template that is copied; what is the same for those of a connection is kept with
+//! it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
+use memchr::memchr;
+use percent_encoding::percent_decode;
+use pyo3::exceptions::PySystemError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use tidegate_engine::http::ws::Handshake;
+use tidegate_engine::http::{RequestHead, TargetForm, Version};
+use tidegate_engine::{Exchange, LocalAddress, Peer};
+
+/// The version of the HTTP specification that is spoken.
+const SPEC_VERSION: &str = "2.5";
+
+/// Field names whose bytes are kept, and the longest of them; peers choose names.
+const NAMES_MAX: usize = 1024;
+const NAME_SIZE_MAX: usize = 64;
+
+/// Makes scopes.
+pub(crate) struct Scopes {
+    template: Py<PyDict>,
+    socket_template: Py<PyDict>,
+    /// Given to every request as a copy, where the application has a lifespan.
+    state: Option<Py<PyDict>>,
+    names: Mutex<HashMap<Box<[u8]>, Py<PyBytes>, RandomState>>,
+    keys: Keys,
+}
+
+/// What is kept with a connection.
+struct Ends {
+    client: Py<PyAny>,
+    server: Py<PyAny>,
+}
+
+struct Keys {
+    http_version: Py<PyString>,
+    http10: Py<PyString>,
+    method: Py<PyString>,
+    post: Py<PyString>,
+    path: Py<PyString>,
+    raw_path: Py<PyString>,
+    query_string: Py<PyString>,
+    headers: Py<PyString>,
+    client: Py<PyString>,
+    server: Py<PyString>,
+    state: Py<PyString>,
+    extensions: Py<PyString>,
+    trailers: Py<PyString>,
+    subprotocols: Py<PyString>,
+}
+
+impl Keys {
+    fn new(py: Python<'_>) -> Self {
+        let key = |text| PyString::intern(py, text).unbind();
+        Self {
+            http_version: key("http_version"),
+            http10: key("1.0"),
+            method: key("method"),
+            post: key("POST"),
+            path: key("path"),
+            raw_path: key("raw_path"),
+            query_string: key("query_string"),
+            headers: key("headers"),
+            client: key("client"),
+            server: key("server"),
+            state: key("state"),
+            extensions: key("extensions"),
+            trailers: key("http.response.trailers"),
+            subprotocols: key("subprotocols"),
+        }
+    }
+}
+
+impl Scopes {
+    /// `root_path` is where the application is mounted: empty, or a path that begins and does not end with a slash.
+    pub(crate) fn new(py: Python<'_>, root_path: &str, state: Option<Py<PyDict>>) -> PyResult<Self> {
+        let keys = Keys::new(py);
+        let template = PyDict::new(py);
+        let set = |key: &str, value: Bound<'_, PyAny>| template.set_item(PyString::intern(py, key), value);
+        let versions = PyDict::new(py);
+        versions.set_item("version", "3.0")?;
+        versions.set_item("spec_version", SPEC_VERSION)?;
+        let text = |text: &str| PyString::intern(py, text).into_any();
+        set("type", text("http"))?;
+        set("asgi", versions.into_any())?;
+        set("http_version", text("1.1"))?;
+        set("scheme", text("http"))?;
+        set("root_path", PyString::new(py, root_path).into_any())?;
+        set("method", text("GET"))?;
+        set("query_string", PyBytes::new(py, b"").into_any())?;
+        // What every request sets: a copy has their places.
+        for key in [&keys.path, &keys.raw_path, &keys.headers, &keys.client, &keys.server, &keys.extensions] {
+            template.set_item(key, py.None())?;
+        }
+        if state.is_some() {
+            template.set_item(&keys.state, py.None())?;
+        }
+        let extensions = PyDict::new(py);
+        for name in ["http.response.early_hint", "http.response.pathsend", "http.response.zerocopysend"] {
+            extensions.set_item(PyString::intern(py, name), PyDict::new(py))?;
+        }
+        template.set_item(&keys.extensions, extensions)?;
+        let socket_template = template.copy()?;
+        socket_template.del_item(&keys.method)?;
+        for (key, value) in [("type", "websocket"), ("scheme", "ws")] {
+            socket_template.set_item(PyString::intern(py, key), PyString::intern(py, value))?;
+        }
+        let extensions = PyDict::new(py);
+        extensions.set_item(PyString::intern(py, "websocket.http.response"), PyDict::new(py))?;
+        socket_template.set_item(&keys.extensions, extensions)?;
+        socket_template.set_item(&keys.subprotocols, py.None())?;
+        Ok(Self {
+            template: template.unbind(),
+            socket_template: socket_template.unbind(),
+            state,
+            names: Mutex::default(),
+            keys,
+        })
+    }
+
+    /// The scope of one request.
+    pub(crate) fn build<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<Bound<'py, PyDict>> {
+        let keys = &self.keys;
+        let head = exchange.head();
+        let scope = self.template.bind(py).copy()?;
+        match head.method() {
+            "GET" => {}
+            "POST" => scope.set_item(&keys.method, &keys.post)?,
+            // Other methods keep the case they were sent in: they are case-sensitive (RFC 9110 section 9.1).
+            method => scope.set_item(&keys.method, method)?,
+        }
+        if head.version() == Version::Http10 {
+            scope.set_item(&keys.http_version, &keys.http10)?;
+        }
+        let extensions = self.describe(py, &scope, exchange)?;
+        if takes_trailers(head) {
+            extensions.set_item(&keys.trailers, PyDict::new(py))?;
+        }
+        Ok(scope)
+    }
+
+    /// The scope of a request for a WebSocket.
+    pub(crate) fn build_socket<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Exchange,
+        handshake: &Handshake,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.socket_template.bind(py).copy()?;
+        self.describe(py, &scope, exchange)?;
+        scope
+            .set_item(&self.keys.subprotocols, PyList::new(py, handshake.protocols().collect::<Vec<_>>())?)?;
+        Ok(scope)
+    }
+
+    /// Sets what is the same for both kinds. Gives the extensions, which are the scope's own: applications may add to them.
+    fn describe<'py>(
+        &self,
+        py: Python<'py>,
+        scope: &Bound<'py, PyDict>,
+        exchange: &Exchange,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let keys = &self.keys;
+        let head = exchange.head();
+        let raw_path = if head.target_form() == TargetForm::Asterisk { b"*" } else { head.path() };
+        scope.set_item(&keys.path, self.path(py, raw_path))?;
+        scope.set_item(&keys.raw_path, PyBytes::new(py, raw_path))?;
+        if !head.query().is_empty() {
+            scope.set_item(&keys.query_string, PyBytes::new(py, head.query()))?;
+        }
+        scope.set_item(&keys.headers, self.headers(py, head)?)?;
+        let ends = ends(py, exchange)?;
+        scope.set_item(&keys.client, &ends.client)?;
+        scope.set_item(&keys.server, &ends.server)?;
+        if let Some(state) = &self.state {
+            scope.set_item(&keys.state, state.bind(py).copy()?)?;
+        }
+        let extensions = match scope.get_item(&keys.extensions)? {
+            Some(extensions) => extensions.cast_into::<PyDict>()?.copy()?,
+            None => PyDict::new(py),
+        };
+        scope.set_item(&keys.extensions, &extensions)?;
+        Ok(extensions)
+    }
+
+    /// Percent-decoded, as UTF-8. What is not is replaced, as other servers do; `raw_path` has what was sent.
+    fn path<'py>(&self, py: Python<'py>, raw: &[u8]) -> Bound<'py, PyString> {
+        let decoded = if memchr(b'%', raw).is_some() { percent_decode(raw).into() } else { raw.into() };
+        let decoded: std::borrow::Cow<'_, [u8]> = decoded;
+        PyString::new(py, &String::from_utf8_lossy(&decoded))
+    }
+
+    fn headers<'py>(&self, py: Python<'py>, head: &RequestHead) -> PyResult<Bound<'py, PyList>> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let authority = match head.target_form() {
+            // RFC 9112 section 3.2.2: the target's authority replaces Host.
+            TargetForm::Absolute => head.authority(),
+            TargetForm::Origin | TargetForm::Asterisk => None,
+        };
+        let mut pairs = Vec::with_capacity(head.field_count());
+        for (name, value) in head.fields() {
+            let key = match names.get(name) {
+                Some(key) => key.bind(py).clone(),
+                None => {
+                    let key = PyBytes::new(py, &name.to_ascii_lowercase());
+                    if name.len() <= NAME_SIZE_MAX {
+                        if names.len() == NAMES_MAX {
+                            names.clear();
+                        }
+                        names.insert(name.into(), key.clone().unbind());
+                    }
+                    key
+                }
+            };
+            let value = match authority {
+                Some(authority) if name.eq_ignore_ascii_case(b"host") => authority,
+                _ => value,
+            };
+            pairs.push(PyTuple::new(py, [key, PyBytes::new(py, value)])?);
+        }
+        PyList::new(py, pairs)
+    }
+}
+
+/// Whether the client has said that it takes trailers (RFC 9110 section 6.5.1).
+pub(crate) fn takes_trailers(head: &RequestHead) -> bool {
+    head.version() == Version::Http11
+        && head.field("te").is_some_and(|value| {
+            value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        })
+}
+
+/// Client and server of the connection, made for its first request.
+fn ends<'a>(py: Python<'_>, exchange: &'a Exchange) -> PyResult<&'a Ends> {
+    if let Some(ends) = exchange.noted::<Ends>() {
+        return Ok(ends);
+    }
+    let client = match exchange.peer() {
+        Peer::Inet(address) => (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any(),
+        Peer::Unix => py.None().into_bound(py),
+    };
+    let server = match &**exchange.local() {
+        LocalAddress::Inet(address) => {
+            (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any()
+        }
+        LocalAddress::Unix(path) => (path.as_os_str(), py.None()).into_pyobject(py)?.into_any(),
+    };
+    let new = Ends { client: client.unbind(), server: server.unbind() };
+    // Nobody else keeps anything there.
+    exchange.note(|| new).ok_or_else(|| PySystemError::new_err("a connection's note is another's"))
+}

@@ -1,0 +1,271 @@
+//! One task for each request, on the loop of asyncio that watches the reactor's descriptor.
+//!
+//! ```text
+//!  loop ── descriptor is readable ──▶ turn ── an exchange ──▶ task, eager where Python can ── waits ──▶ loop
+//!                                      └─── a pause may end ──▶ the task that waits with it
+//! ```
+//! All of it happens on the loop's thread. The reactor's lock is never held while a task runs.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tidegate_engine::{Admitted, Departure, Handle, Lifecycle, Reactor, Registration};
+
+use crate::ffi::{Arguments, Callable, Kind, Object};
+use crate::gateway::Asgi;
+use crate::host::lock;
+use crate::host::pause::{Pauses, Woken};
+
+/// Requests begun in one turn before the loop's other work has its.
+const BEGUN_MAX: usize = 256;
+
+/// Names a request's task.
+pub(crate) type TaskNumber = u64;
+
+pub(crate) struct AsyncioHost {
+    reactor: Mutex<Reactor>,
+    handle: Handle,
+    event_loop: Py<PyAny>,
+    /// `asyncio.Task`, and what to call it with besides the coroutine, where tasks can be eager (Python 3.12).
+    eager: Option<(Py<PyAny>, Py<PyDict>)>,
+    cancel_on_disconnect: bool,
+    woken: Arc<Woken>,
+    /// Tasks whose clients have left, to be cancelled.
+    abandoned: Arc<Mutex<Vec<TaskNumber>>>,
+    /// Tasks that run requests.
+    running: Mutex<HashMap<TaskNumber, Py<PyAny>>>,
+    last_number: AtomicU64,
+    failure: Mutex<Option<PyErr>>,
+    cancelled: AtomicBool,
+    finished: AtomicBool,
+}
+
+/// Cancels the task of a request.
+struct Abandon {
+    number: TaskNumber,
+    abandoned: Arc<Mutex<Vec<TaskNumber>>>,
+}
+
+impl Wake for Abandon {
+    fn wake(self: Arc<Self>) {
+        lock(&self.abandoned).push(self.number);
+    }
+}
+
+impl AsyncioHost {
+    pub(crate) fn new(
+        py: Python<'_>,
+        reactor: Reactor,
+        event_loop: Bound<'_, PyAny>,
+        cancel_on_disconnect: bool,
+    ) -> PyResult<Arc<Self>> {
+        let handle = reactor.handle();
+        let eager = if py.version_info() >= (3, 12) {
+            let options = PyDict::new(py);
+            options.set_item("loop", &event_loop)?;
+            options.set_item("eager_start", true)?;
+            Some((py.import("asyncio")?.getattr("Task")?.unbind(), options.unbind()))
+        } else {
+            None
+        };
+        Ok(Arc::new(Self {
+            reactor: Mutex::new(reactor),
+            handle,
+            event_loop: event_loop.unbind(),
+            eager,
+            cancel_on_disconnect,
+            woken: Arc::default(),
+            abandoned: Arc::default(),
+            running: Mutex::default(),
+            last_number: AtomicU64::new(0),
+            failure: Mutex::new(None),
+            cancelled: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+        }))
+    }
+
+    /// What the awaitables of one request wait with.
+    pub(crate) fn pauses(&self, py: Python<'_>) -> Arc<Pauses> {
+        Pauses::new(self.woken.clone(), self.event_loop.clone_ref(py))
+    }
+
+    /// Serves until the server has ended.
+    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, gateway: Arc<Asgi>) -> PyResult<()> {
+        let event_loop = self.event_loop.bind(py);
+        let descriptor = lock(&self.reactor).descriptor();
+        let turn = Turn { host: self.clone(), gateway: gateway.clone(), process: std::process::id() };
+        let turn = Kind::new(py)?.object(py, turn)?;
+        event_loop.call_method1("add_reader", (descriptor, turn.as_any(py)))?;
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !self.finished.load(Ordering::Acquire) {
+            match event_loop.call_method0(intern!(py, "run_forever")) {
+                Ok(_) => {}
+                Err(error) if error.is_instance_of::<PyException>(py) => {
+                    gateway.log_error(py, "a signal handler failed", &error);
+                }
+                // The last means of a server that stops to end a call that computes; it found none.
+                Err(error)
+                    if error.is_instance_of::<PyKeyboardInterrupt>(py)
+                        && self.handle.lifecycle() == Lifecycle::Stopping => {}
+                Err(error) => outcome = Err(error),
+            }
+        }
+        self.handle.stop();
+        if outcome.is_err() {
+            // Nobody comes to see it any more: listeners and connections are closed here.
+            lock(&self.reactor).turn(Some(Duration::ZERO))?;
+        }
+        event_loop.call_method1("remove_reader", (descriptor,))?;
+        match lock(&self.failure).take() {
+            Some(failure) => Err(failure),
+            None => outcome,
+        }
+    }
+
+    /// The loop's callback. True when there is more to do at once.
+    fn turn(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Asgi>) -> PyResult<bool> {
+        if let Err(error) = lock(&self.reactor).poll(Some(Duration::ZERO)) {
+            *lock(&self.failure) = Some(error.into());
+            self.handle.stop();
+            self.end(py);
+            return Ok(false);
+        }
+        let mut begun = 0;
+        while begun < BEGUN_MAX {
+            let Some(admitted) = lock(&self.reactor).next_exchange() else { break };
+            begun += 1;
+            // One that the server no longer waits for is cut by being dropped.
+            if self.handle.lifecycle() != Lifecycle::Stopping {
+                self.begin(py, gateway, admitted)?;
+            }
+        }
+        for pauses in self.woken.take() {
+            pauses.resume(py)?;
+        }
+        self.cancel_abandoned(py, gateway);
+        if self.handle.lifecycle() != Lifecycle::Serving {
+            self.end_if_over(py, gateway);
+        }
+        Ok(begun == BEGUN_MAX)
+    }
+
+    /// Has a task run a request; an eager one goes at once as far as it does without waiting.
+    fn begin(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Asgi>, admitted: Admitted) -> PyResult<()> {
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed);
+        let departure = self.cancel_on_disconnect.then(|| admitted.exchange.departure());
+        let run = match gateway.begin(py, self, number, admitted) {
+            Ok(Some(run)) => run,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                gateway.log_error(py, "a request could not be begun", &error);
+                return Ok(());
+            }
+        };
+        let task = match &self.eager {
+            Some((task, options)) => task.bind(py).call((run.as_any(py),), Some(options.bind(py))),
+            None => self.event_loop.bind(py).call_method1(intern!(py, "create_task"), (run.as_any(py),)),
+        };
+        match task {
+            Ok(task) if !run.is_over() => {
+                lock(&self.running).insert(number, task.unbind());
+                if let Some(departure) = departure {
+                    run.keep(self.watch_for_departure(&departure, number));
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                gateway.log_error(py, "a task could not be started", &error);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn watch_for_departure(&self, departure: &Departure, number: TaskNumber) -> Option<Registration> {
+        let abandon = Arc::new(Abandon { number, abandoned: self.abandoned.clone() });
+        let registration = departure.wake_on_leaving(Waker::from(abandon.clone()));
+        if registration.is_none() {
+            abandon.wake();
+            self.handle.wake();
+        }
+        registration
+    }
+
+    /// A request's task is at its end.
+    pub(crate) fn task_over(&self, number: TaskNumber) -> Option<Py<PyAny>> {
+        if self.handle.lifecycle() != Lifecycle::Serving {
+            // The last one to end must be seen to.
+            self.handle.wake();
+        }
+        lock(&self.running).remove(&number)
+    }
+
+    fn cancel_abandoned(&self, py: Python<'_>, gateway: &Asgi) {
+        let abandoned = std::mem::take(&mut *lock(&self.abandoned));
+        for number in abandoned {
+            let task = lock(&self.running).get(&number).map(|task| task.clone_ref(py));
+            if let Some(task) = task {
+                cancel(py, gateway, &task);
+            }
+        }
+    }
+
+    /// Ends the server when nothing is left to serve.
+    fn end_if_over(&self, py: Python<'_>, gateway: &Asgi) {
+        // What still runs has nobody to answer: it is cancelled, once, so that it can clean up.
+        if self.handle.lifecycle() == Lifecycle::Stopping && !self.cancelled.swap(true, Ordering::AcqRel) {
+            let running: Vec<_> = lock(&self.running).values().map(|task| task.clone_ref(py)).collect();
+            running.iter().for_each(|task| cancel(py, gateway, task));
+        }
+        if lock(&self.reactor).is_finished() && lock(&self.running).is_empty() {
+            self.end(py);
+        }
+    }
+
+    fn end(&self, py: Python<'_>) {
+        if self.finished.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(error) = self.event_loop.call_method0(py, intern!(py, "stop")) {
+            lock(&self.failure).get_or_insert(error);
+        }
+    }
+}
+
+fn cancel(py: Python<'_>, gateway: &Asgi, task: &Py<PyAny>) {
+    if let Err(error) = task.call_method0(py, intern!(py, "cancel")) {
+        gateway.log_error(py, "a task could not be cancelled", &error);
+    }
+}
+
+/// The callback of the reactor's descriptor.
+struct Turn {
+    host: Arc<AsyncioHost>,
+    gateway: Arc<Asgi>,
+    /// The process that serves: what an application forks has the loop too, and the parent's connections.
+    process: u32,
+}
+
+impl Callable for Turn {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.LoopTurn";
+    const NAME: &'static str = "turn";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=0;
+
+    fn call<'py>(turn: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        if std::process::id() == turn.process && turn.host.turn(py, &turn.gateway)? {
+            let event_loop = turn.host.event_loop.bind(py);
+            event_loop.call_method1(intern!(py, "call_soon"), (turn.as_any(py),))?;
+        }
+        Ok(py.None().into_bound(py))
+    }
+}

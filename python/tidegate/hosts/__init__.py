@@ -1,0 +1,1 @@
+"""What of the hosts is naturally Python."""

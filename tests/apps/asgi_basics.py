@@ -1,0 +1,223 @@
+"""A plain ASGI application that shows what it is told and does what its paths say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+seen = contextvars.ContextVar("seen", default="nothing")
+
+
+async def answer(send: Send, body: bytes, status: int = 200) -> None:
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def show_scope(scope: Scope, receive: Receive, send: Send) -> None:
+    scope = {key: value for key, value in scope.items() if key != "state"}
+    await answer(send, repr(scope).encode())
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends each part of the body back as it comes."""
+    await send({"type": "http.response.start", "status": 200})
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+
+async def leave(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    print("waiting", flush=True)
+    message = await receive()
+    print("received", message["type"], flush=True)
+    try:
+        await answer(send, b"")
+    except OSError as error:
+        print("send:", type(error).__name__, flush=True)
+
+
+async def both(scope: Scope, receive: Receive, send: Send) -> None:
+    """A task waits for the departure while the response is sent; it ends with the response."""
+    await receive()
+    watcher = asyncio.create_task(receive())  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    await answer(send, b"both")
+    message = await watcher
+    print("watcher:", message["type"], flush=True)
+
+
+async def timeout(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    try:
+        await asyncio.wait_for(receive(), 0.01)
+    except asyncio.TimeoutError:
+        await answer(send, b"timed out")
+
+
+async def background(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, b"sent")
+    await asyncio.sleep(0.05)
+    print("background work is done", flush=True)
+
+
+async def context(scope: Scope, receive: Receive, send: Send) -> None:
+    before = seen.get()
+    seen.set("something")
+    await asyncio.sleep(0)
+    await answer(send, before.encode())
+
+
+async def flood(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends more than anybody takes; tells how much was let out when nobody takes any."""
+    await send({"type": "http.response.start", "status": 200})
+    sent = 0
+
+    async def tell() -> None:
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.2)
+        print("suspended at", sent, flush=True)
+
+    task = asyncio.create_task(tell())
+    try:
+        while sent < 1 << 30:
+            await send({"type": "http.response.body", "body": bytes(32 * 1024), "more_body": True})
+            sent += 32 * 1024
+    except OSError as error:
+        await task
+        print("send:", type(error).__name__, flush=True)
+
+
+async def long(scope: Scope, receive: Receive, send: Send) -> None:
+    print("long begins", flush=True)
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        print("cancelled", flush=True)
+        raise
+
+
+async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ValueError("on purpose")
+
+
+async def fail_midway(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"some", "more_body": True})
+    raise ValueError("on purpose")
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    pass
+
+
+async def hints(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
+    await answer(send, b"hinted")
+
+
+async def trailers(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "trailers": True})
+    await send({"type": "http.response.body", "body": b"body"})
+    await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"7")]})
+
+
+async def file(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.pathsend", "path": __file__})
+
+
+async def part_of_file(scope: Scope, receive: Receive, send: Send) -> None:
+    descriptor = os.open(__file__, os.O_RDONLY)
+    try:
+        await send({"type": "http.response.start", "status": 200})
+        part = {"type": "http.response.zerocopysend", "file": descriptor, "more_body": True}
+        await send({**part, "offset": 2, "count": 8})
+        await send({**part, "offset": 0, "count": 4, "more_body": False})
+    finally:
+        os.close(descriptor)
+
+
+START = {"type": "http.response.start", "status": 200}
+MISTAKES: dict[str, list[Any]] = {
+    "no-dict": ["http.response.start"],
+    "no-type": [{"status": 200}],
+    "type-no-str": [{"type": 1}],
+    "unknown": [{"type": "http.response.end"}],
+    "websocket": [{"type": "websocket.accept"}],
+    "no-status": [{"type": "http.response.start"}],
+    "status-str": [{"type": "http.response.start", "status": "200"}],
+    "status-low": [{"type": "http.response.start", "status": 100}],
+    "headers-str": [{**START, "headers": [("a", "b")]}],
+    "headers-flat": [{**START, "headers": [b"a", b"bcd"]}],
+    "headers-none": [{**START, "headers": 7}],
+    "header-name": [{**START, "headers": [(b"a b", b"c")]}],
+    "header-value": [{**START, "headers": [(b"a", b"b\r\nc: d")]}],
+    "length-twice": [{**START, "headers": [(b"content-length", b"1"), (b"content-length", b"1")]}],
+    "body-first": [{"type": "http.response.body"}],
+    "start-twice": [START, START],
+    "body-str": [START, {"type": "http.response.body", "body": "text"}],
+    "after-end": [START, {"type": "http.response.body"}, {"type": "http.response.body"}],
+    "trailers-unannounced": [START, {"type": "http.response.trailers", "headers": []}],
+    "too-long": [
+        {**START, "headers": [(b"content-length", b"1")]},
+        {"type": "http.response.body", "body": b"ab"},
+    ],
+}
+
+
+async def mistake(scope: Scope, receive: Receive, send: Send) -> None:
+    """Makes the mistake that the query names, and logs what it is told."""
+    try:
+        for message in MISTAKES[scope["query_string"].decode()]:
+            await send(message)
+    except Exception as error:
+        print(f"told: {type(error).__name__}: {error}", flush=True)
+        raise
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        raise RuntimeError("there is no lifespan here")
+    await globals()[scope["path"].strip("/").replace("-", "_")](scope, receive, send)
+
+
+async def with_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "lifespan":
+        count = scope["state"]["count"]
+        scope["state"]["count"] = "changed"
+        scope["state"]["shared"].append(scope["path"])
+        return await answer(send, f"{count} {len(scope['state']['shared'])}".encode())
+    await receive()
+    scope["state"].update(count=7, shared=[])
+    await send({"type": "lifespan.startup.complete"})
+    print("started", flush=True)
+    await receive()
+    print("shutting down", flush=True)
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def refuses_to_start(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+
+async def hangs(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never answers the event that the environment names."""
+    await receive()
+    if os.environ["HANGS_AT"] == "shutdown":
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await asyncio.sleep(60)
