@@ -165,7 +165,11 @@ impl Server {
         }
         let bodiless = self.to_head || status == 204 || status == 304;
         assert!(!bodiless || body.is_empty());
-        match self.connection.send_end(&tidegate_http::ResponseTrailers::NONE, &mut self.out).expect("in order") {
+        match self
+            .connection
+            .send_end(&tidegate_http::ResponseTrailers::NONE, &mut self.out)
+            .expect("in order")
+        {
             ResponseEnd::Complete => {
                 let expected = announced.map_or(total, |length| length.min(total));
                 assert_eq!(body.len(), if bodiless { 0 } else { expected });

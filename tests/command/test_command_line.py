@@ -289,3 +289,55 @@ def test_script_name_is_taken_off_the_path_on_a_segment_boundary():
         # Not below the mount point, although it begins alike.
         assert wire.ask("GET", "/apple").body == b"hello"
         server.wait_for_log("called /apple")
+
+
+SHAPES = """
+import functools
+
+async def coroutine(scope, receive, send): ...
+partial = functools.partial(functools.partial(coroutine), send=None)
+
+class Object:
+    async def __call__(self, scope, receive, send): ...
+
+instance = Object()
+
+def wrapped(scope, receive, send):
+    return coroutine(scope, receive, send)
+
+class Awaited:
+    def __init__(self, scope, receive, send): ...
+    def __await__(self): ...
+
+def function(environ, start_response): ...
+
+class Iterated:
+    def __init__(self, environ, start_response): ...
+    def __iter__(self): ...
+
+class Called:
+    def __call__(self, environ, start_response): ...
+
+called = Called()
+open_ended = lambda *arguments: None
+"""
+
+
+@pytest.mark.parametrize("name", ["coroutine", "partial", "instance", "wrapped", "Awaited"])
+def test_an_asgi_application_is_told_by_its_kind(project, name):
+    (project / "service.py").write_text(SHAPES)
+    with Server(f"service:{name}", cwd=project, options=["--lifespan", "off"]) as server:
+        assert "(asgi, asyncio" in server.log
+
+
+@pytest.mark.parametrize("name", ["function", "Iterated", "called", "open_ended"])
+def test_a_wsgi_application_is_told_by_its_kind(project, name):
+    (project / "service.py").write_text(SHAPES)
+    with Server(f"service:{name}", cwd=project) as server:
+        assert "(wsgi, threads" in server.log
+
+
+def test_several_applications_are_refused_in_this_version(project):
+    (project / "service.py").write_text(SHAPES)
+    line = one_line(run("--mount", "/a=service:function", "service:function", cwd=project))
+    assert line == "tidegate: mount: this version serves one application"

@@ -126,6 +126,7 @@ pub(crate) fn kind_of(application: &Bound<'_, PyAny>) -> PyResult<Kind> {
     let partial = py.import("functools")?.getattr("partial")?;
     let mut application = application.clone();
     // Of partials within partials the innermost function counts; it has an end, as each is made of one that was there.
+    let whole = application.clone();
     while application.is_instance(&partial)? {
         application = application.getattr("func")?;
     }
@@ -138,5 +139,26 @@ pub(crate) fn kind_of(application: &Bound<'_, PyAny>) -> PyResult<Kind> {
         || by_call.map(|call| is_coroutine(&call)).transpose()? == Some(true)
         // A class that is called with scope, receive and send, and whose instances are awaited.
         || is_class && application.hasattr("__await__")?;
+    let asgi = asgi || takes_three(&inspect, &whole).unwrap_or(false);
     Ok(if asgi { Kind::Asgi } else { Kind::Wsgi })
+}
+
+/// Whether it must be called with three arguments, as scope, receive and send are.
+fn takes_three(inspect: &Bound<'_, PyModule>, application: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let signature = inspect.call_method1("signature", (application,))?;
+    let parameter = inspect.getattr("Parameter")?;
+    let (empty, positional) = (
+        parameter.getattr("empty")?,
+        [parameter.getattr("POSITIONAL_ONLY")?, parameter.getattr("POSITIONAL_OR_KEYWORD")?],
+    );
+    let mut required = 0;
+    for parameter in signature.getattr("parameters")?.call_method0("values")?.try_iter()? {
+        let parameter = parameter?;
+        let kind = parameter.getattr("kind")?;
+        let counts = kind.eq(&positional[0])? || kind.eq(&positional[1])?;
+        if counts && parameter.getattr("default")?.is(&empty) {
+            required += 1;
+        }
+    }
+    Ok(required == 3)
 }

@@ -196,6 +196,11 @@ impl Run {
         self.over.load(Ordering::Acquire)
     }
 
+    /// Whether it is to be cancelled when its client leaves, where that is wanted: a WebSocket receives a message instead.
+    pub(crate) fn ends_with_its_client(&self) -> bool {
+        matches!(self.call, Call::Http(_))
+    }
+
     /// Keeps what watches for the client's departure, until the end.
     pub(crate) fn keep(&self, registration: Option<Registration>) {
         lock(&self.kept).1 = registration;

@@ -177,7 +177,7 @@ impl AsyncioHost {
         match task {
             Ok(task) if !run.is_over() => {
                 lock(&self.running).insert(number, task.unbind());
-                if let Some(departure) = departure {
+                if let Some(departure) = departure.filter(|_| run.ends_with_its_client()) {
                     run.keep(self.watch_for_departure(&departure, number));
                 }
             }

@@ -161,8 +161,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("auto"),
         help: "How the application is called.",
         doc: "wsgi: by PEP 3333. asgi: by ASGI 3. auto: as its signature asks for: asgi for coroutine functions, for objects whose \
-              `__call__` is one, and for what takes three arguments; wsgi for what takes two. What --mount names is always told by its \
-              signature.",
+              `__call__` is one, and for what takes three arguments; wsgi for all else.",
         ..PLAIN
     },
     Setting {
@@ -207,10 +206,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             get: |s| (!s.mounts.is_empty()).then(|| Value::List(s.mounts.iter().map(shown).collect())),
         },
         help: "Application for the paths below a prefix; can be given several times.",
-        doc: "It gets the requests whose paths begin with the prefix, at the boundary of a segment, and finds it in SCRIPT_NAME (WSGI) or \
-              root_path (ASGI), behind --script-name; where several match, the longest has it, and the main application has the rest. WSGI and \
-              ASGI go together: see docs/mounts.md. In the variable, mounts are separated by commas. What a higher source gives replaces the \
-              whole list of a lower one.",
+        doc: "This version serves one application and refuses to start with this setting.",
         ..PLAIN
     },
     Setting {
