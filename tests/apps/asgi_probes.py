@@ -216,8 +216,11 @@ async def hop_by_hop(scope: HTTPScope, receive: Receive, send: Send) -> None:
 
 @probe
 async def large(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """`size` bytes in one part, which is the last."""
     await start(send, BINARY)
+    tell(f"{named(scope)} sends")
     await part(send, b"\xa5" * int(query(scope)["size"]), more=False)
+    tell(f"{named(scope)} has sent")
 
 
 @probe
@@ -276,6 +279,15 @@ async def stops_in_the_middle(scope: HTTPScope, receive: Receive, send: Send) ->
 async def too_few_bytes(scope: HTTPScope, receive: Receive, send: Send) -> None:
     await start(send, [*TEXT, (b"content-length", b"10")])
     await part(send, b"half", more=False)
+
+
+@probe
+async def too_many_bytes(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    await start(send, [*TEXT, (b"content-length", b"4")])
+    try:
+        await part(send, b"right and more", more=False)
+    except Exception as error:
+        tell(f"{named(scope)} raised {type(error).__name__}: {error}")
 
 
 @probe
