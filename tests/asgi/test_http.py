@@ -306,7 +306,7 @@ def test_no_response_is_a_500_and_the_log_says_why(server, wire):
         assert other.ask("GET", "/hello").body == HELLO
 
 
-@pytest.mark.parametrize("path", ["raises", "raises_after_start", "only_starts", "exits"])
+@pytest.mark.parametrize("path", ["raises", "raises_after_start", "only_starts"])
 def test_a_failure_before_the_first_byte_gives_a_500(server, path):
     since = len(server.log)
     with server.connect() as wire:
@@ -317,10 +317,18 @@ def test_a_failure_before_the_first_byte_gives_a_500(server, path):
         server.wait_for_log(r"Traceback \(most recent call last\)", since=since)
         server.wait_for_log(f"in {path}\n", since=since)
         server.wait_for_log("RuntimeError: probe: failed", since=since)
-    if path == "exits":
-        server.wait_for_log("SystemExit", since=since)
     with server.connect() as wire:
         assert wire.ask("GET", "/hello").body == HELLO
+
+
+def test_an_application_that_exits_does_not_take_the_server_with_it(loop):
+    # As with WSGI: one request's code does not decide for all the others.
+    with Server(APP, options=["--loop", loop]) as server:
+        with server.connect() as wire:
+            assert wire.ask("GET", "/exits").status == 500
+        with server.connect() as wire:
+            assert wire.ask("GET", "/hello").body == HELLO
+        server.wait_for_log("SystemExit")
 
 
 @pytest.mark.parametrize("path", ["raises_in_the_middle", "stops_in_the_middle", "too_few_bytes"])
