@@ -77,9 +77,10 @@ def foreign_command() -> str | None:
 class Server:
     """A running server. Ready once entered: its banner has been read, so it accepts connections.
 
-    `app` is `MODULE:ATTR`, importable from `tests` or from `cwd`. `binds` are passed as `--bind`; port 0 lets
-    the system choose, so that any number of servers run beside one another. `options` are further flags;
-    being Tidegate's own, they are left out when TIDEGATE_TEST_COMMAND names another server.
+    `app` is `MODULE:ATTR`, importable from `tests` or from `cwd`; empty, there is none but what `options`
+    mount. `binds` are passed as `--bind`; port 0 lets the system choose, so that any number of servers run
+    beside one another. `options` are further flags; being Tidegate's own, they are left out when
+    TIDEGATE_TEST_COMMAND names another server.
     """
 
     running: ClassVar[list[Server]] = []
@@ -236,7 +237,7 @@ class Server:
 
     def _own_command(self) -> list[str]:
         binds = [argument for bind in self.binds for argument in ("--bind", bind)]
-        return [sys.executable, "-m", "tidegate", *binds, *self.options, self.app]
+        return [sys.executable, "-m", "tidegate", *binds, *self.options, *filter(None, [self.app])]
 
     def _spawn(self, command: list[str]) -> None:
         self._process = subprocess.Popen(

@@ -12,6 +12,8 @@ SECRET_KEY = "for tests only"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", "tide.example"]
 ROOT_URLCONF = "apps.django_site.urls"
 WSGI_APPLICATION = "apps.django_site.wsgi.application"
+ASGI_APPLICATION = "apps.django_site.asgi.application"
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 USE_TZ = True
 
 INSTALLED_APPS = [

@@ -13,5 +13,7 @@ urlpatterns = [
     path("stream/<int:count>/", views.stream),
     path("sessions/", views.visits),
     path("broken/", views.broken),
+    path("async/", views.on_the_loop),
+    path("async-stream/<int:count>/", views.stream_on_the_loop),
     path("admin/", admin.site.urls),
 ]

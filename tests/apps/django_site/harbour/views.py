@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
@@ -73,6 +75,25 @@ def stream(request: HttpRequest, count: int) -> StreamingHttpResponse:
     def rows() -> Iterator[str]:
         for number in range(count):
             yield f"{number},{Reading.objects.first()}\n" if number == 0 else f"{number}\n"
+
+    return StreamingHttpResponse(rows(), content_type="text/csv")
+
+
+async def on_the_loop(request: HttpRequest) -> JsonResponse:
+    """Waits in the loop, and in the database in a thread."""
+    await asyncio.sleep(0.01)
+    first = await Reading.objects.afirst()
+    return JsonResponse({"first": str(first), "kind": type(request).__name__})
+
+
+async def stream_on_the_loop(request: HttpRequest, count: int) -> StreamingHttpResponse:
+    async def rows() -> AsyncIterator[str]:
+        try:
+            for number in range(count):
+                yield f"{number}\n"
+                await asyncio.sleep(0)
+        finally:
+            sys.stderr.write("probe: django stream closed\n")
 
     return StreamingHttpResponse(rows(), content_type="text/csv")
 

@@ -1,0 +1,1 @@
+"""ASGI: the specification over raw sockets, and real applications with real clients."""
