@@ -5,11 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
+# Tasks that start at once came with CPython 3.12, and every asynchronous server gains from them.
+ASYNC_PYTHON ?= $(shell tools/newest-python)
+ASYNC_VENV = .venv-$(shell $(ASYNC_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model sanitize test-python test-pythons lint bench demo-concurrency soak conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model sanitize test-python test-pythons lint bench bench-asgi demo-concurrency soak conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -58,7 +61,12 @@ lint: build $(VENV)/.tests-installed ## formatting, lints, types, stubs and boun
 	$(BIN)/python -m mypy.stubtest tidegate._tidegate --ignore-disjoint-bases
 
 bench: build ## measure against the limit and the peers (see bench/README.md)
-	$(PYTHON) bench/run.py
+	$(PYTHON) bench/run.py --interface wsgi $(BENCH)
+	$(MAKE) --no-print-directory bench-asgi
+
+bench-asgi: ## its asynchronous half, with the newest CPython up to 3.13 that is found
+	$(MAKE) --no-print-directory build PYTHON=$(ASYNC_PYTHON) VENV=$(ASYNC_VENV)
+	VENV=$(ASYNC_VENV) $(ASYNC_PYTHON) bench/run.py --interface asgi $(BENCH)
 
 demo-concurrency: build ## the same code and 5,000 clients under each way to wait, as a table
 	$(BIN)/python tools/demo_concurrency.py

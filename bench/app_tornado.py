@@ -1,4 +1,4 @@
-"""The applications that wait, as Tornado wants them: `python app_tornado.py PORT NAME`."""
+"""The applications that wait, and the echo, as Tornado wants them: `python app_tornado.py PORT NAME`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 from tornado.httpclient import AsyncHTTPClient
 from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler
 
 HELLO = b"Hello, World!"
 
@@ -33,14 +34,22 @@ class Call(RequestHandler):
         self.finish(answer.body)
 
 
+class Echo(WebSocketHandler):
+    """Send each message back as it came."""
+
+    async def on_message(self, message: str | bytes) -> None:
+        """Wait until it is written, as its documentation advises for flow control."""
+        await self.write_message(message, binary=isinstance(message, bytes))
+
+
 async def main() -> None:
     """Serve until killed."""
     port, name = int(sys.argv[1]), sys.argv[2]
     if name == "call":
         AsyncHTTPClient.configure(None, max_clients=int(os.environ["BENCH_BACKEND_POOL"]))
-    handler = {"sleep": Sleep, "call": Call}[name]
+    route = {"sleep": (r"/(\d+)", Sleep), "call": (r"/(\d+)", Call), "echo": (r"/", Echo)}[name]
     # Its access log is silent unless logging is set up, but is formatted all the same.
-    application = Application([(r"/(\d+)", handler)], log_function=lambda handler: None)
+    application = Application([route], log_function=lambda handler: None)
     application.listen(port, "127.0.0.1", backlog=4096)
     await asyncio.Event().wait()
 

@@ -8,7 +8,8 @@ import re
 import shutil
 import socket
 import subprocess
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import overload
@@ -21,8 +22,11 @@ WRK = shutil.which("wrk")
 # The last part of an overload is long enough to see a server come back, however short the windows are.
 RECOVERY_SECONDS = 3
 
-# What `crowd` waits for its last answers, and a few seconds to spare.
+# What `crowd` and `socketeer` wait for their last answers, and a few seconds to spare.
 PATIENCE = 30
+
+# Before WebSockets rest, so many have been there: what the first ones take for good is not charged to those.
+WARMING_SOCKETS = 200
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Count:
 
 def verify(load: Load, port: int, *, of_limit: bool) -> None:
     """Send one request and raise unless the answer is right; of the limit's, only the size matters."""
+    if load.client == "socketeer":
+        with Sockets(replace(load, connections=1), port, 0) as sockets:
+            if sockets.exchange().requests != 1:
+                raise ServerFailed("no echo came back")
+        return
     with socket.create_connection(("127.0.0.1", port), 10) as peer:
         peer.sendall(load.request())
         response = http.client.HTTPResponse(peer, method=load.method)
@@ -57,6 +66,12 @@ def warm_up(load: Load, port: int) -> None:
     """Let a server reach its stride before the window; a closed loop of `crowd` does so by itself."""
     if load.kind == "overload":
         _run([*_crowd(load, port, 1)[:4], f"{CAPACITY // 2}:1", load.path], load.core, 1)
+    elif load.client == "socketeer":
+        some = min(load.connections, WARMING_SOCKETS) if load.once else load.connections
+        with Sockets(replace(load, connections=some), port, 1) as sockets:
+            sockets.exchange()
+        # By this one's echo the server has seen the others go.
+        verify(load, port, of_limit=False)
     elif load.rates or load.client != "crowd":
         run_client(load, port, 1)
         if load.kind == "wait":
@@ -76,10 +91,14 @@ def run_client(load: Load, port: int, seconds: float) -> Count:
     command.append("--latency")
     for name, value in load.fields.items():
         command += ["-H", f"{name}: {value}"]
-    if load.script:
-        command += ["-s", str(BENCH / load.script)]
-    command.append(f"http://127.0.0.1:{port}{load.path}")
-    return _count_of_wrk(_run(command, load.core, seconds))
+    url = f"http://127.0.0.1:{port}{load.path}"
+    if not load.body:
+        return _count_of_wrk(_run([*command, url], load.core, seconds))
+    with tempfile.NamedTemporaryFile(prefix="tidegate-bench-") as body:
+        body.write(load.body)
+        body.flush()
+        command += ["-s", str(BENCH / "post.lua"), url, "--", body.name]
+        return _count_of_wrk(_run(command, load.core, seconds))
 
 
 def _run(command: list[str], core: int, seconds: float) -> str:
@@ -165,3 +184,56 @@ def _count_of_crowd(load: Load, seen: dict[str, Any]) -> Count:
         + sum(answer["count"] for status, answer in answers if status not in expected),
         figures=figures,
     )
+
+
+class Sockets:
+    """WebSockets that `socketeer` holds open while a with block lasts."""
+
+    def __init__(self, load: Load, port: int, seconds: float) -> None:
+        kind = "text" if load.text else "binary"
+        figures = (port, load.connections, seconds, load.message_size)
+        self._load = load
+        self._seconds = seconds
+        self._command = [str(BENCH / "target" / "release" / "socketeer"), *map(str, figures), kind]
+        # How long it took until each had had its first echo.
+        self.opening_s = 0.0
+        self._process: subprocess.Popen[str]
+
+    def __enter__(self) -> Sockets:
+        with on_core(self._load.core):
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        assert self._process.stdout is not None
+        # It gives up by itself when a server does not open them.
+        self.opening_s = _seen(self._process.stdout.readline())["opening_s"]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        # Its own end of a with block closes the pipes and waits.
+        with self._process:
+            self._process.kill()
+
+    def exchange(self) -> Count:
+        """Let messages go to and fro for the time that was given, or one on each, and close them."""
+        try:
+            # The end of its input is what it waits for.
+            seen = _seen(self._process.communicate(timeout=self._seconds + PATIENCE)[0])
+        except subprocess.TimeoutExpired as error:
+            raise ServerFailed("the load generator did not come to its end") from error
+        if seen["wrong"]:
+            raise ServerFailed(f"{seen['wrong']} echoes were not what had been sent")
+        return Count(
+            requests=seen["messages"],
+            requests_per_s=seen["in_time"] / seen["seconds"],
+            p50_us=seen["p50_us"],
+            p99_us=seen["p99_us"],
+            errors=seen["refused"] + seen["gone"] + seen["unanswered"],
+        )
+
+
+def _seen(line: str) -> dict[str, Any]:
+    if not line:
+        raise ServerFailed("the load generator failed; what it said is above")
+    found: dict[str, Any] = json.loads(line)
+    return found

@@ -1,4 +1,4 @@
-// The applications of apps.py for Node.js's own `http` module: `node hello.js PORT NAME`.
+// The applications of apps.py and app_asgi.py for Node.js's own `http` module: `node hello.js PORT NAME`.
 'use strict';
 
 const http = require('node:http');
@@ -7,8 +7,8 @@ const HELLO = Buffer.from('Hello, World!');
 const LARGE = Buffer.alloc(64 * 1024, 'x');
 const BLOCK = Buffer.alloc(1024, 'x');
 
-function whole(body) {
-  const fields = { 'Content-Type': 'text/plain', 'Content-Length': body.length };
+function whole(body, type = 'text/plain') {
+  const fields = { 'Content-Type': type, 'Content-Length': body.length };
   return (request, response) => {
     response.writeHead(200, fields);
     response.end(body);
@@ -25,6 +25,15 @@ function upload(request, response) {
   let received = 0;
   request.on('data', (block) => { received += block.length; });
   request.on('end', () => whole(Buffer.from(String(received)))(request, response));
+}
+
+function echoJson(request, response) {
+  const parts = [];
+  request.on('data', (part) => { parts.push(part); });
+  request.on('end', () => {
+    const body = Buffer.from(JSON.stringify(JSON.parse(Buffer.concat(parts))));
+    whole(body, 'application/json')(request, response);
+  });
 }
 
 const answerHello = whole(HELLO);
@@ -46,7 +55,9 @@ function call(request, response) {
   });
 }
 
-const handlers = { hello: answerHello, large: whole(LARGE), blocks, generator: blocks, upload, sleep, call };
+const handlers = {
+  hello: answerHello, large: whole(LARGE), blocks, generator: blocks, upload, sleep, call, echo_json: echoJson,
+};
 const [port, name] = process.argv.slice(2);
 // Thousands of clients may come at once; its default of 511 drops the others' first packet.
 http.createServer(handlers[name]).listen({ port: Number(port), host: '127.0.0.1', backlog: 4096 });

@@ -1,7 +1,7 @@
 """Start a server whose settings no command line reaches: `launch.py SERVER PORT MODULE:ATTR`.
 
-All of these leave Nagle's algorithm on unless told, which makes a response of several writes wait 40 ms for
-the client's delayed acknowledgement; the servers they are compared with turn it off.
+All of these but Hypercorn leave Nagle's algorithm on unless told, which makes a response of several writes
+wait 40 ms for the client's delayed acknowledgement; the servers they are compared with turn it off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import sys
 def main() -> None:
     """Run the named server in the foreground until it is killed."""
     server, port, target = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    if server == "hypercorn":
+        run_hypercorn(port, target)
+        return
     module, _, attribute = target.partition(":")
     app = getattr(importlib.import_module(module), attribute)
     if server == "bjoern":
@@ -29,6 +32,19 @@ def main() -> None:
         instance.run()
     else:
         sys.exit(f"launch.py: no server called {server}")
+
+
+def run_hypercorn(port: int, target: str) -> None:
+    """Run Hypercorn, whose worker imports the application itself."""
+    config = importlib.import_module("hypercorn.config").Config()
+    config.application_path = target
+    config.bind = [f"127.0.0.1:{port}"]
+    config.worker_class = "uvloop"
+    config.backlog = 4096
+    config.loglevel = "CRITICAL"
+    # By default it closes a connection after a thousand requests.
+    config.keep_alive_max_requests = sys.maxsize
+    importlib.import_module("hypercorn.run").run(config)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from peers import Work
+from peers import Interface, Work
 from processes import LOAD_CPU, SERVER_CPU
 
 # "hello" is for nearly every server; "work" for those measured by the cost of a request; "wait" for those
 # that can have many requests at once; "overload" for those that can be told how many.
-Kind = Literal["hello", "work", "wait", "overload"]
+Kind = Literal["hello", "work", "wait", "overload", "websocket"]
 
 # "wrk" counts requests of many connections; "latency" times each request of one; "crowd" has mixes and rates,
-# and leaves out the time in which thousands of connections are made.
-Client = Literal["wrk", "latency", "crowd"]
+# and leaves out the time in which thousands of connections are made; "socketeer" has WebSockets.
+Client = Literal["wrk", "latency", "crowd", "socketeer"]
 
 # What a browser sends for a page: with Host, twenty fields.
 BROWSER_FIELDS = {
@@ -49,13 +50,14 @@ class Load:
     app: str
     kind: Kind = "work"
     connections: int = 64
+    # Of which servers; those that run applications of their own take part in both.
+    interface: Interface = "wsgi"
     client: Client = "wrk"
     # The core that the client runs on.
     core: int = LOAD_CPU
     fields: dict[str, str] = field(default_factory=dict)
     method: str = "GET"
     body: bytes = b""
-    script: str = ""
     answer: bytes = b"Hello, World!"
     framework: bool = False
     path: str = "/"
@@ -65,6 +67,9 @@ class Load:
     # `once`, one request from each connection.
     rates: tuple[int, ...] = ()
     once: bool = False
+    # For "socketeer": the size of a message, and whether it is text. With `once` the connections rest.
+    message_size: int = 32
+    text: bool = True
     # How many requests the server has at once; a peer says how many make sense.
     at_once: int = 64
     threads: int = 1000
@@ -92,6 +97,7 @@ class Load:
             connections=self.connections,
             threads=200 if self.kind in ("hello", "work") else self.threads,
             limited=self.kind == "overload",
+            websocket=self.kind == "websocket",
         )
 
 
@@ -133,6 +139,27 @@ def held(connections: int) -> Load:
     )
 
 
+def asgi(name: str, title: str, app: str, connections: int = 64, **more: Any) -> Load:
+    """A load for the asynchronous half; the same clients, other servers."""
+    return Load(name, title, app, connections=connections, interface="asgi", **more)
+
+
+def sockets(size: str, connections: int, message_size: int, *, text: bool) -> Load:
+    """On each WebSocket a message goes out when the echo of the one before has come."""
+    what = f"{message_size // 1024} KiB" if message_size >= 1024 else f"{message_size} bytes"
+    return asgi(
+        f"ws-echo-{size}-{connections}",
+        f"echo of {what}, {connections:,} WebSockets",
+        "app_asgi:echo",
+        connections,
+        kind="websocket",
+        client="socketeer",
+        at_once=connections,
+        message_size=message_size,
+        text=text,
+    )
+
+
 # The slowest server has to take all of them before it may answer the first.
 HELD_MS = 5000
 
@@ -141,6 +168,26 @@ SLOTS = 100
 SERVICE_MS = 50
 CAPACITY = SLOTS * 1000 // SERVICE_MS
 
+
+# What a shop's program might send: a list of objects, values of each kind, and a kibibyte in all.
+JSON_BODY = json.dumps(
+    {
+        "order": 2041,
+        "paid": True,
+        "coupon": None,
+        "note": "Please leave it with the neighbours when nobody is in, and ring the bell once again.",
+        "items": [
+            {
+                "id": number,
+                "name": f"Lamp, model {number}",
+                "price_cents": 1990 + number,
+                "tags": ["lamp", "new"],
+            }
+            for number in range(12)
+        ],
+    },
+    separators=(",", ":"),
+).encode()
 
 LOADS = (
     Load("hello", "hello, 64 connections", "apps:hello", "hello"),
@@ -170,7 +217,6 @@ LOADS = (
         connections=16,
         method="POST",
         body=b"x" * (1024 * 1024),
-        script="upload.lua",
         answer=b"1048576",
     ),
     *(sleepers(connections) for connections in (100, 1000, 4000, 8000)),
@@ -212,6 +258,51 @@ LOADS = (
         rates=(CAPACITY // 2, CAPACITY, 2 * CAPACITY, CAPACITY // 2),
         threads=SLOTS,
         at_once=SLOTS,
+    ),
+    asgi("asgi-hello-64", "ASGI hello, 64 connections", "app_asgi:hello"),
+    asgi("asgi-hello-1000", "ASGI hello, 1,000 connections", "app_asgi:hello", 1000),
+    asgi("asgi-hello-1", "ASGI hello, 1 connection, two cores", "app_asgi:hello", 1, client="latency"),
+    asgi(
+        "asgi-hello-1-core",
+        "ASGI hello, 1 connection, one core",
+        "app_asgi:hello",
+        1,
+        client="latency",
+        core=SERVER_CPU,
+    ),
+    asgi(
+        "asgi-echo-json",
+        "1 KiB of JSON, parsed and answered, 64 connections",
+        "app_asgi:echo_json",
+        method="POST",
+        fields={"Content-Type": "application/json"},
+        body=JSON_BODY,
+        answer=JSON_BODY,
+    ),
+    asgi("starlette-hello", "Starlette hello, 64 connections", "app_starlette:app", framework=True),
+    asgi("fastapi-hello", "FastAPI hello, 64 connections", "app_fastapi:app", framework=True),
+    asgi(
+        "asgi-sleep",
+        "100 ms sleepers, asynchronous, 8,000 connections",
+        "app_asgi:sleep",
+        8000,
+        kind="wait",
+        client="crowd",
+        path="/100",
+        mix=(("/100", 1),),
+        at_once=8000,
+    ),
+    *(sockets("small", connections, 32, text=True) for connections in (64, 1000)),
+    *(sockets("large", connections, 64 * 1024, text=False) for connections in (64, 1000)),
+    asgi(
+        "ws-idle",
+        "10,000 WebSockets at rest",
+        "app_asgi:echo",
+        10_000,
+        kind="websocket",
+        client="socketeer",
+        once=True,
+        at_once=10_000,
     ),
 )
 BY_NAME = {load.name: load for load in LOADS}

@@ -178,11 +178,12 @@ def measure(peer: peers.Peer, *, quick: bool) -> dict[str, float]:
 def main() -> int:
     """Measure the servers named on the command line and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--servers", default="tidegate", help="some of " + ",".join(peers.BY_NAME))
+    known = [peer.name for peer in peers.PEERS if peer.interface == "wsgi"]
+    parser.add_argument("--servers", default="tidegate", help="some of " + ",".join(known))
     parser.add_argument("--quick", action="store_true", help="a fiftieth of everything: does it run?")
     arguments = parser.parse_args()
     names = arguments.servers.split(",")
-    if unknown := [name for name in names if name not in peers.BY_NAME or not peers.BY_NAME[name].wsgi]:
+    if unknown := [name for name in names if name not in known]:
         parser.error(f"no WSGI server of the table: {', '.join(unknown)}")
     chosen = [peers.BY_NAME[name] for name in names]
     left_out = peers.install(chosen)

@@ -6,6 +6,7 @@ its own documentation recommends for speed. What a setting is for stands beside 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,16 +14,22 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
-TIDEGATE_PYTHON = ROOT / ".venv" / "bin" / "python"
+# Which build of tidegate is measured, by the Makefile's name for it; all servers run on its interpreter.
+TIDEGATE_BIN = ROOT / os.environ.get("VENV", ".venv") / "bin"
+TIDEGATE_PYTHON = TIDEGATE_BIN / "python"
+TIDEGATE = TIDEGATE_BIN / "tidegate"
 
 # What a command is made from: the port, and what is to be served there.
 Command = Callable[[int, "Work"], list[str]]
 # What of it depends on the work.
 Options = Callable[["Work"], tuple[str, ...]]
+
+# Which applications a server runs; "own" is for those that are no application servers.
+Interface = Literal["wsgi", "asgi", "own"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Work:
     # Whether no more requests than that may run, with threads or without; a few more may wait, and what is
     # over is to be refused at once.
     limited: bool = False
+    # Whether clients open WebSockets.
+    websocket: bool = False
 
 
 # In a load that is limited: how many wait for each that runs, and how long they may.
@@ -55,14 +64,14 @@ class Peer:
 
     name: str
     command: Command
-    # What pip installs, pinned, so that a run can be repeated.
+    # What pip installs, pinned, so that a run can be repeated, and what npm does.
     requirements: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     # A file that must exist once everything is installed.
     needs: Path | None = None
     # How to get it, when pip is not the way.
     remedy: str = ""
-    # Whether it runs Python applications.
-    wsgi: bool = True
+    interface: Interface = "wsgi"
     # The kinds of loads that it takes: `loads.Kind` says what each is.
     kinds: tuple[str, ...] = ("hello", "work")
     # With more requests at once than this it makes no sense.
@@ -84,8 +93,10 @@ VENV = BENCH / ".peers" / python_version()
 BIN = VENV / "bin"
 SITE = VENV / "lib" / f"python{python_version()}" / "site-packages"
 NODE = shutil.which("node")
+NODE_MODULES = BENCH / ".peers" / "node" / "node_modules"
 
 FRAMEWORKS = ("flask==3.1.3", "django==5.2.19", "urllib3==2.8.0")
+ASGI_FRAMEWORKS = ("starlette==1.10.0", "fastapi==0.165.0")
 
 
 def _limit(port: int, work: Work) -> list[str]:
@@ -104,7 +115,7 @@ BACKLOG = ("--backlog", "4096")
 def _tidegate(*options: str) -> Command:
     return lambda port, work: [
         *(
-            str(ROOT / ".venv" / "bin" / "tidegate"),
+            str(TIDEGATE),
             "--bind",
             f"127.0.0.1:{port}",
             *BACKLOG,
@@ -131,6 +142,15 @@ def _tidegate_threads(port: int, work: Work) -> list[str]:
 
 def _tidegate_greenlets(port: int, work: Work) -> list[str]:
     return _tidegate("--concurrency", "greenlets", *(_admission(work) if work.limited else ()))(port, work)
+
+
+def _tidegate_asyncio(loop: str) -> Command:
+    def command(port: int, work: Work) -> list[str]:
+        # A WebSocket is a request for as long as it is open, and by default 10,000 may run.
+        many = ("--max-concurrency", "20000") if work.connections >= 10_000 else ()
+        return _tidegate("--concurrency", "asyncio", "--loop", loop, *many)(port, work)
+
+    return command
 
 
 def _gunicorn(*options: str) -> Command:
@@ -163,11 +183,12 @@ def _gunicorn_gthread(port: int, work: Work) -> list[str]:
     return _gunicorn(*options, *BACKLOG)(port, work)
 
 
-def _granian(options: Options) -> Command:
-    # HTTP/1 only and no WebSockets spare it the upgrade paths.
+def _granian(interface: str, options: Options) -> Command:
+    # HTTP/1 only, and no WebSockets where there are none, spare it the upgrade paths.
     return lambda port, work: [
-        *(str(BIN / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--http", "1", "--no-ws", "--no-log", *options(work), work.app),
+        *(str(BIN / "granian"), "--interface", interface, "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--http", "1", "--ws" if work.websocket else "--no-ws", "--no-log"),
+        *(*options(work), work.app),
     ]
 
 
@@ -199,6 +220,32 @@ def _uwsgi_gevent(work: Work) -> tuple[str, ...]:
     return ("--gevent", str(greenlets), "--gevent-monkey-patch")
 
 
+def _uvicorn(port: int, work: Work) -> list[str]:
+    # What it takes by itself when it is installed with its "standard" extra, said, so that none falls back.
+    return [
+        *(str(BIN / "uvicorn"), "--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop"),
+        *("--http", "httptools", "--ws", "websockets-sansio", "--no-access-log", "--log-level", "critical"),
+        *(*BACKLOG, work.app),
+    ]
+
+
+def _h2corn(port: int, work: Work) -> list[str]:
+    return [
+        *(str(BIN / "h2corn"), "--bind", f"127.0.0.1:{port}", "--loop", "uvloop", "--no-access-log"),
+        *(*BACKLOG, work.app),
+    ]
+
+
+def _daphne(port: int, work: Work) -> list[str]:
+    # An endpoint of Twisted's is the only way to tell it a backlog; its own is 50.
+    endpoint = f"tcp:{port}:interface=127.0.0.1:backlog=4096"
+    return [str(BIN / "daphne"), "--endpoint", endpoint, "--verbosity", "0", work.app]
+
+
+def _node(program: str) -> Command:
+    return lambda port, work: [str(NODE), str(BENCH / program), str(port), work.app.partition(":")[2]]
+
+
 def _asynchronous(program: str) -> Command:
     return lambda port, work: [
         *(str(BIN / "python"), str(BENCH / program), str(port), work.app.partition(":")[2])
@@ -207,10 +254,16 @@ def _asynchronous(program: str) -> Command:
 
 GUNICORN = ("gunicorn==27.0.1", "gunicorn_h1c==0.6.10")
 GEVENT = ("gevent==26.9.0",)
+GRANIAN = ("granian==2.8.7",)
+UVLOOP = ("uvloop==0.23.0",)
+FASTPYSGI = ("fastpysgi==0.6",)
+TWISTED = ("twisted==26.10.0",)
 
 # A pool of threads is for loads that wait, and no more than as many threads as are reasonable.
 POOL: Mapping[str, Any] = {"kinds": ("wait", "overload"), "at_once_max": 1000}
 
+# Any number of requests and of WebSockets at once.
+ASGI: Mapping[str, Any] = {"interface": "asgi", "kinds": ("work", "wait", "websocket")}
 
 PEERS = (
     Peer(
@@ -218,7 +271,7 @@ PEERS = (
         _limit,
         needs=BENCH / "target" / "release" / "limit",
         remedy="install Rust; the program is built from bench/limit",
-        wsgi=False,
+        interface="own",
         note="epoll, one read, one write, no parsing, no Python",
     ),
     Peer(
@@ -226,13 +279,13 @@ PEERS = (
         # One thread, which runs the application inline: what the other hosts are held against.
         # The upload of memory.py is larger than it takes by default.
         _tidegate("--threads", "1", "--body-size-max", "unlimited"),
-        needs=ROOT / ".venv" / "bin" / "tidegate",
+        needs=TIDEGATE,
         remedy="make build",
     ),
     Peer(
         "tidegate-threads",
         _tidegate_threads,
-        needs=ROOT / ".venv" / "bin" / "tidegate",
+        needs=TIDEGATE,
         remedy="make build",
         kinds=("hello", "wait", "overload"),
         at_once_max=1000,
@@ -244,9 +297,27 @@ PEERS = (
         _tidegate_greenlets,
         # Not in its own environment: that of the peers is on every server's path.
         requirements=GEVENT,
-        needs=ROOT / ".venv" / "bin" / "tidegate",
+        needs=TIDEGATE,
         remedy="make build",
         kinds=("hello", "wait", "overload"),
+    ),
+    Peer(
+        "tidegate-asyncio",
+        _tidegate_asyncio("asyncio"),
+        needs=TIDEGATE,
+        remedy="make build",
+        note="its ASGI gateway on the standard library's event loop",
+        **ASGI,
+    ),
+    Peer(
+        "tidegate-uvloop",
+        _tidegate_asyncio("uvloop"),
+        # In the peers' environment, as gevent is.
+        requirements=UVLOOP,
+        needs=TIDEGATE,
+        remedy="make build",
+        note="its ASGI gateway on uvloop, which the other ASGI servers have too, unless said otherwise",
+        **ASGI,
     ),
     Peer(
         "bjoern",
@@ -255,7 +326,7 @@ PEERS = (
         needs=SITE / "bjoern.py",
         remedy="its build needs libev's headers (Debian: apt-get install libev-dev) and a C compiler",
     ),
-    Peer("fastpysgi", _launched("fastpysgi"), requirements=("fastpysgi==0.6",), needs=SITE / "fastpysgi.py"),
+    Peer("fastpysgi", _launched("fastpysgi"), requirements=FASTPYSGI, needs=SITE / "fastpysgi.py"),
     Peer(
         "fastwsgi",
         _launched("fastwsgi"),
@@ -266,14 +337,14 @@ PEERS = (
     Peer(
         "granian",
         # One blocking thread is what its documentation advises for applications that do not wait.
-        _granian(lambda work: ("--blocking-threads", "1")),
-        requirements=("granian==2.8.7",),
+        _granian("wsgi", lambda work: ("--blocking-threads", "1")),
+        requirements=GRANIAN,
         needs=BIN / "granian",
     ),
     Peer(
         "granian-threads",
-        _granian(lambda work: ("--blocking-threads", str(work.threads), "--backlog", "4096")),
-        requirements=("granian==2.8.7",),
+        _granian("wsgi", lambda work: ("--blocking-threads", str(work.threads), *BACKLOG)),
+        requirements=GRANIAN,
         needs=BIN / "granian",
         **POOL,
     ),
@@ -341,29 +412,80 @@ PEERS = (
         needs=BIN / "cheroot",
     ),
     Peer(
+        "uvicorn",
+        _uvicorn,
+        requirements=("uvicorn==0.54.0", "httptools==0.9.0", "websockets==17.4", *UVLOOP),
+        needs=BIN / "uvicorn",
+        **ASGI,
+    ),
+    Peer(
+        "granian-asgi",
+        # More requests at once than its backlog are held back unless told.
+        _granian("asgi", lambda work: ("--loop", "uvloop", *BACKLOG, "--backpressure", "20000")),
+        requirements=(*GRANIAN, *UVLOOP),
+        needs=BIN / "granian",
+        **ASGI,
+    ),
+    Peer("h2corn", _h2corn, requirements=("h2corn==2.0.0", *UVLOOP), needs=BIN / "h2corn", **ASGI),
+    Peer(
+        "hypercorn",
+        _launched("hypercorn"),
+        requirements=("hypercorn==0.18.0", "wsproto==1.3.2", *UVLOOP),
+        needs=SITE / "hypercorn",
+        **ASGI,
+    ),
+    Peer(
+        "fastpysgi-asgi",
+        _launched("fastpysgi"),
+        requirements=FASTPYSGI,
+        needs=SITE / "fastpysgi.py",
+        interface="asgi",
+        kinds=("work", "wait"),
+        note="its own loop on libuv, beside one of asyncio's; it has no WebSockets",
+    ),
+    Peer(
+        "daphne",
+        _daphne,
+        requirements=("daphne==4.2.3", *TWISTED),
+        needs=BIN / "daphne",
+        note="Twisted on asyncio's loop; it takes no other",
+        **ASGI,
+    ),
+    Peer(
         "node",
-        lambda port, work: [str(NODE), str(BENCH / "hello.js"), str(port), work.app.partition(":")[2]],
+        _node("hello.js"),
         needs=Path(NODE) if NODE else BENCH / "node-is-not-installed",
         remedy="install Node.js",
-        wsgi=False,
+        interface="own",
         kinds=("hello", "work", "wait"),
         note="no Python: its own http module",
+    ),
+    Peer(
+        "node-ws",
+        _node("echo.js"),
+        # The second does the masking in C, and is what the first one's documentation advises for speed.
+        packages=("ws@8.23.0", "bufferutil@4.1.0"),
+        needs=NODE_MODULES / "ws",
+        remedy="install Node.js and npm",
+        interface="own",
+        kinds=("websocket",),
+        note="no Python: the package ws with bufferutil",
     ),
     Peer(
         "tornado",
         _asynchronous("app_tornado.py"),
         requirements=("tornado==6.6.1",),
         needs=SITE / "tornado",
-        wsgi=False,
-        kinds=("wait",),
-        note="its own coroutines; its own client, which has no keep-alive",
+        interface="own",
+        kinds=("wait", "websocket"),
+        note="its own coroutines, on asyncio's loop; its own client, which has no keep-alive",
     ),
     Peer(
         "twisted",
         _asynchronous("app_twisted.py"),
-        requirements=("twisted==26.10.0",),
+        requirements=TWISTED,
         needs=SITE / "twisted",
-        wsgi=False,
+        interface="own",
         kinds=("wait",),
         note="its own deferreds, its own client",
     ),
@@ -379,6 +501,7 @@ def environ(**more: str) -> Mapping[str, str]:
         "PYTHONPATH": f"{BENCH}{os.pathsep}{SITE}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
+        "NODE_PATH": str(NODE_MODULES),
         **more,
     }
 
@@ -397,7 +520,12 @@ def versions() -> dict[str, str]:
     if NODE:
         version = subprocess.run([NODE, "--version"], check=False, capture_output=True, text=True)
         found["node"] = version.stdout.strip().lstrip("v")
-    return found
+    return {**found, **_npm_versions()}
+
+
+def _npm_versions() -> dict[str, str]:
+    descriptions = [json.loads(path.read_text()) for path in NODE_MODULES.glob("*/package.json")]
+    return {description["name"]: description["version"] for description in descriptions}
 
 
 def build_programs(*packages: str) -> None:
@@ -413,24 +541,28 @@ def install(chosen: list[Peer]) -> dict[str, str]:
     if not (BIN / "python").exists():
         base = TIDEGATE_PYTHON if TIDEGATE_PYTHON.exists() else Path(sys.executable)
         subprocess.run([base, "-m", "venv", VENV], check=True)
-    left_out: dict[str, str] = {}
-    for requirements in (FRAMEWORKS, *(peer.requirements for peer in chosen)):
-        installed = versions()
-        missing = [item for item in requirements if installed.get(item.split("==")[0]) != item.split("==")[1]]
-        # One pip run for each peer, so that one that does not build leaves the others be.
-        if missing:
-            print(f"installing {' '.join(missing)}", file=sys.stderr)
-            pip = [
-                str(BIN / "python"),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                *missing,
-            ]
-            subprocess.run(pip, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for peer in chosen:
-        if peer.needs is not None and not peer.needs.exists():
-            left_out[peer.name] = peer.remedy or f"pip could not install {' '.join(peer.requirements)}"
-    return left_out
+    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # One run for each peer, so that one that does not build leaves the others be.
+    for requirements in (FRAMEWORKS, ASGI_FRAMEWORKS, *(peer.requirements for peer in chosen)):
+        _install_missing(pip, requirements, "==")
+    if npm := shutil.which("npm"):
+        NODE_MODULES.parent.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--prefix", str(NODE_MODULES.parent), "--no-audit", "--no-fund"]
+        for packages in (peer.packages for peer in chosen):
+            _install_missing(command, packages, "@")
+    return {
+        peer.name: peer.remedy or f"pip could not install {' '.join(peer.requirements)}"
+        for peer in chosen
+        if peer.needs is not None and not peer.needs.exists()
+    }
+
+
+def _install_missing(command: list[str], pinned: tuple[str, ...], sign: str) -> None:
+    """Run an installer with those of NAME SIGN VERSION that are not there."""
+    installed = versions()
+    wanted = [item.split(sign) for item in pinned]
+    if missing := [sign.join((name, version)) for name, version in wanted if installed.get(name) != version]:
+        print(f"installing {' '.join(missing)}", file=sys.stderr)
+        subprocess.run(
+            [*command, *missing], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )

@@ -7,7 +7,7 @@ import platform
 import re
 import statistics
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,9 @@ def describe_machine() -> dict[str, str]:
         "commit": _first_line(["git", "-C", str(peers.ROOT), "rev-parse", "--short", "HEAD"])
         or "not committed",
     }
-    requirements = [*peers.FRAMEWORKS, *(item for peer in peers.PEERS for item in peer.requirements)]
-    named = {item.split("==")[0] for item in requirements} | {"node"}
+    pinned = [*peers.FRAMEWORKS, *peers.ASGI_FRAMEWORKS]
+    pinned += [item for peer in peers.PEERS for item in (*peer.requirements, *peer.packages)]
+    named = {re.split("==|@", item)[0] for item in pinned} | {"node"}
     installed = peers.versions()
     described["versions"] = ", ".join(
         f"{name} {installed[name]}" for name in sorted(named & installed.keys())
@@ -126,32 +127,44 @@ def _first_line(command: list[str]) -> str:
 
 def tables(run: Run) -> list[str]:
     """Return the tables of what was measured, as Markdown that reads as text too."""
-    parts = [_cost_table(run), _waiting_table(run), _overload_table(run)]
+    parts = [_cost_table(run, "wsgi"), _waiting_table(run, "wsgi"), _overload_table(run)]
+    parts += [_cost_table(run, "asgi"), _waiting_table(run, "asgi"), _sockets_table(run)]
     return [part for part in parts if part]
 
 
-def _measured(run: Run, *kinds: str) -> Iterator[tuple[loads.Load, peers.Peer, Median]]:
+def _measured(
+    run: Run, interface: peers.Interface, *kinds: loads.Kind
+) -> Iterator[tuple[loads.Load, peers.Peer, Median]]:
     """Go through what was measured under loads of these kinds, in each load by cost."""
     for load in loads.LOADS:
-        if load.kind in kinds:
+        if load.interface == interface and load.kind in kinds:
             found = [(peer, median) for peer in peers.PEERS if (median := run.median(peer.name, load.name))]
             for peer, median in sorted(found, key=lambda pair: pair[1].cpu_us):
                 yield load, peer, median
 
 
-def _cost_table(run: Run) -> str:
+# What "tidegate is" speaks of. The other ASGI servers run on uvloop, so that this is like against like.
+OURS: dict[peers.Interface, str] = {"wsgi": "tidegate", "asgi": "tidegate-uvloop"}
+
+
+def _tidegate_is(run: Run, load: loads.Load, theirs: Median) -> str:
+    ours = run.median(OURS[load.interface], load.name)
+    return f"{ours.cpu_us / theirs.cpu_us:.2f}" if ours else ""
+
+
+def _cost_table(run: Run, interface: peers.Interface) -> str:
     head = ["load", "server", "CPU us/request", "of the limit", "tidegate is", "requests/s", "p50"]
     head += ["PSS MiB", "spread"]
     rows = []
-    for load, peer, median in _measured(run, "hello", "work"):
-        limit, ours = run.median("limit", load.name), run.median("tidegate", load.name)
+    for load, peer, median in _measured(run, interface, "hello", "work"):
+        limit = run.median("limit", load.name)
         rows.append(
             [
                 load.title,
                 _name(peer),
                 f"{median.cpu_us:.1f}",
                 f"{median.cpu_us / limit.cpu_us:.2f}" if limit else "",
-                f"{ours.cpu_us / median.cpu_us:.2f}" if ours else "",
+                _tidegate_is(run, load, median),
                 f"{median.requests_per_s:,.0f}",
                 _time(median.p50_us),
                 f"{median.pss_mib:.1f}",
@@ -161,7 +174,7 @@ def _cost_table(run: Run) -> str:
     return _markdown(head, rows)
 
 
-def _waiting_table(run: Run) -> str:
+def _waiting_table(run: Run, interface: peers.Interface) -> str:
     head = [
         "load",
         "server",
@@ -185,7 +198,7 @@ def _waiting_table(run: Run) -> str:
             _figure(median, "waiting_kib", ".1f"),
             _spread(median),
         ]
-        for load, peer, median in _measured(run, "wait")
+        for load, peer, median in _measured(run, interface, "wait")
     ]
     return _markdown(head, rows)
 
@@ -206,7 +219,28 @@ def _overload_table(run: Run) -> str:
             f"{median.cpu_us:.1f}",
             _spread(median),
         ]
-        for load, peer, median in _measured(run, "overload")
+        for load, peer, median in _measured(run, "wsgi", "overload")
+    ]
+    return _markdown(head, rows)
+
+
+def _sockets_table(run: Run) -> str:
+    head = ["load", "server", "CPU us/message", "tidegate is", "messages/s", "p50", "p99", "PSS MiB"]
+    head += ["KiB/waiting", "spread"]
+    rows = [
+        [
+            load.title,
+            _name(peer),
+            f"{median.cpu_us:.1f}",
+            _tidegate_is(run, load, median),
+            f"{median.requests_per_s:,.0f}",
+            _time(median.p50_us),
+            _time(median.p99_us),
+            f"{median.pss_mib:.1f}",
+            _figure(median, "waiting_kib", ".1f"),
+            _spread(median),
+        ]
+        for load, peer, median in _measured(run, "asgi", "websocket")
     ]
     return _markdown(head, rows)
 
@@ -283,9 +317,14 @@ class Verdict:
         return self.measured >= self.target if self.at_least else self.measured <= self.target
 
 
-def verdicts(run: Run) -> list[Verdict]:
-    """Hold the run against what must be reached."""
-    return [*_verdicts_of_cost(run), *_verdicts_of_waiting(run), *_verdicts_of_overload(run)]
+def verdicts(run: Run, interfaces: Collection[str]) -> list[Verdict]:
+    """Hold the run against what must be reached with applications of these interfaces."""
+    found = []
+    if "wsgi" in interfaces:
+        found += [*_verdicts_of_cost(run), *_verdicts_of_waiting(run), *_verdicts_of_overload(run)]
+    if "asgi" in interfaces:
+        found += _verdicts_of_asgi(run)
+    return found
 
 
 def _ratio(run: Run, load: str, ours: str, theirs: str, what: str) -> float | None:
@@ -392,7 +431,70 @@ def _verdicts_of_overload(run: Run) -> list[Verdict]:
     return found
 
 
-def verdict_table(run: Run) -> str:
+def _verdicts_of_asgi(run: Run) -> list[Verdict]:
+    ours = OURS["asgi"]
+    asynchronous, synchronous = run.median(ours, "asgi-hello-64"), run.median("tidegate", "hello")
+    resting = run.median(ours, "ws-idle")
+
+    def cpu_ratio(other: str) -> float | None:
+        return _ratio(run, "asgi-hello-64", ours, other, "cpu_us")
+
+    def latency_ratio(load: str) -> float | None:
+        return _ratio(run, load, ours, "granian-asgi", "p50_us")
+
+    def messages(other: str) -> float | None:
+        return _ratio(run, "ws-echo-small-64", ours, other, "requests_per_s")
+
+    # Of the cheaper one, for which both have to be known.
+    of_each = [ratio for other in ("h2corn", "granian-asgi") if (ratio := cpu_ratio(other)) is not None]
+    of_best = max(of_each) if len(of_each) == 2 else None
+    of_own = asynchronous.cpu_us / synchronous.cpu_us if asynchronous and synchronous else None
+    return [
+        Verdict(
+            "ASGI hello, 64 connections: CPU per request, of the less of h2corn's and Granian's",
+            of_best,
+            0.55,
+        ),
+        Verdict("ASGI hello, 64 connections: CPU per request, of uvicorn's", cpu_ratio("uvicorn"), 0.40),
+        Verdict("ASGI hello, 64 connections: CPU per request, of WSGI's, --threads 1", of_own, 2.0),
+        Verdict(
+            "ASGI hello, 1 connection, two cores: median latency, of Granian's",
+            latency_ratio("asgi-hello-1"),
+            0.6,
+        ),
+        Verdict(
+            "ASGI hello, 1 connection, one core: median latency, of Granian's",
+            latency_ratio("asgi-hello-1-core"),
+            0.6,
+        ),
+        Verdict(
+            "ASGI, 8,000 sleepers: requests/s, of Node.js's",
+            _ratio(run, "asgi-sleep", ours, "node", "requests_per_s"),
+            1.3,
+            at_least=True,
+        ),
+        Verdict(
+            "echo of 32 bytes, 64 WebSockets: messages/s, of uvicorn's",
+            messages("uvicorn"),
+            2.0,
+            at_least=True,
+        ),
+        Verdict(
+            "echo of 32 bytes, 64 WebSockets: messages/s, of Granian's",
+            messages("granian-asgi"),
+            1.3,
+            at_least=True,
+        ),
+        Verdict(
+            "10,000 WebSockets at rest: memory each",
+            resting.figures.get("waiting_kib") if resting else None,
+            12,
+            " KiB",
+        ),
+    ]
+
+
+def verdict_table(verdicts: Iterable[Verdict]) -> str:
     """Return the verdicts as Markdown."""
     head = ["| must reach | measured | target | verdict |", "|---|---:|---:|---|"]
-    return "\n".join(head + [verdict.text() for verdict in verdicts(run)])
+    return "\n".join(head + [verdict.text() for verdict in verdicts])

@@ -7,7 +7,9 @@ import contextlib
 import datetime
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import clients
@@ -19,6 +21,7 @@ from processes import (
     LOAD_CPU,
     PINNED,
     MemoryWatch,
+    Server,
     ServerFailed,
     free_port,
     on_core,
@@ -26,12 +29,22 @@ from processes import (
     running,
 )
 
-# What must be reached is about these.
-CHECK_SERVERS = (
-    "limit,tidegate,tidegate-threads,tidegate-greenlets,bjoern,fastpysgi,granian,granian-threads,"
-    "gunicorn-gevent,node"
-)
-CHECK_LOADS = "hello,hello-1,hello-1-core,sleep-1000,sleep-8000,mix,overload"
+INTERFACES = ("wsgi", "asgi")
+
+# What must be reached is about these, by the interface of the applications.
+CHECK_SERVERS = {
+    "wsgi": "limit,tidegate,tidegate-threads,tidegate-greenlets,bjoern,fastpysgi,granian,granian-threads,"
+    "gunicorn-gevent,node",
+    "asgi": "limit,tidegate,tidegate-asyncio,tidegate-uvloop,uvicorn,granian-asgi,h2corn,node",
+}
+CHECK_LOADS = {
+    "wsgi": "hello,hello-1,hello-1-core,sleep-1000,sleep-8000,mix,overload",
+    # The first is what an asynchronous request is held against: the same answer without an event loop.
+    "asgi": "hello,asgi-hello-64,asgi-hello-1,asgi-hello-1-core,asgi-sleep,ws-echo-small-64,ws-idle",
+}
+
+# How long after the last connection, and after the last one left, memory is looked at.
+SETTLING_SECONDS = 0.5
 
 # Descriptors beside those of a load's connections: libraries, logs, pipes, a second socket for each of a few.
 SPARE_FILES = 1000
@@ -42,6 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     known_servers, known_loads = ",".join(peers.BY_NAME), ",".join(loads.BY_NAME)
     add = parser.add_argument
+    add("--interface", choices=INTERFACES, help="only that half of the servers and loads (default: both)")
     add("--servers", help=f"some of {known_servers} (default: all)")
     add("--loads", help=f"some of {known_loads} (default: all)")
     add("--rounds", type=int, default=3, help="how often each pair is measured (default: %(default)s)")
@@ -55,10 +69,10 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.seconds = 1, 1
-    if arguments.check:
-        known_servers, known_loads = CHECK_SERVERS, CHECK_LOADS
-    arguments.servers = (arguments.servers or known_servers).split(",")
-    arguments.loads = (arguments.loads or known_loads).split(",")
+    arguments.interfaces = (arguments.interface,) if arguments.interface else INTERFACES
+    servers, chosen_loads = of_interfaces(arguments.interfaces, check=arguments.check)
+    arguments.servers = arguments.servers.split(",") if arguments.servers else servers
+    arguments.loads = arguments.loads.split(",") if arguments.loads else chosen_loads
     if min(arguments.rounds, arguments.seconds) < 1:
         parser.error("--rounds and --seconds: at least 1")
     for given, known in ((arguments.servers, peers.BY_NAME), (arguments.loads, loads.BY_NAME)):
@@ -67,9 +81,23 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def of_interfaces(interfaces: Sequence[str], *, check: bool) -> tuple[list[str], list[str]]:
+    """Return the servers and loads of some interfaces: all of them, or those that are to reach something."""
+    if check:
+        servers = [name for each in interfaces for name in CHECK_SERVERS[each].split(",")]
+        chosen = [name for each in interfaces for name in CHECK_LOADS[each].split(",")]
+    else:
+        servers = [peer.name for peer in peers.PEERS if peer.interface in (*interfaces, "own")]
+        chosen = [load.name for load in loads.LOADS if load.interface in interfaces]
+    # Each once, in this order.
+    return list(dict.fromkeys(servers)), list(dict.fromkeys(chosen))
+
+
 def serves(peer: peers.Peer, load: loads.Load) -> bool:
     """Whether the pair makes sense: Node.js has no Flask to serve; the limit is the floor of every load."""
-    if load.kind not in peer.kinds or (load.framework and not peer.wsgi and peer.name != "limit"):
+    if load.kind not in peer.kinds or peer.interface not in (load.interface, "own"):
+        return False
+    if load.framework and peer.interface == "own" and peer.name != "limit":
         return False
     return load.at_once <= peer.at_once_max or (peer.queues and not load.once)
 
@@ -97,36 +125,78 @@ def measure(peer: peers.Peer, load: loads.Load, seconds: int, round_number: int)
         running(peer.command(port, load.work()), port, peers.environ(**known), peers.BENCH) as server,
     ):
         clients.verify(load, port, of_limit=peer.name == "limit")
-        at_rest = server.pss_bytes()
         clients.warm_up(load, port)
-        before = server.cpu_seconds()
-        if load.kind in ("wait", "overload"):
-            # What waiting takes is gone when the waiting is over.
-            with MemoryWatch(server) as watch:
-                count = clients.run_client(load, port, seconds)
-            pss = watch.highest
+        if load.kind == "websocket":
+            window = measure_resting_sockets if load.once else measure_sockets
         else:
-            count = clients.run_client(load, port, seconds)
-            pss = server.pss_bytes()
-        used = server.cpu_seconds() - before
-        if not count.requests:
+            window = measure_requests
+        seen = window(server, load, seconds)
+        if not seen.count.requests:
             raise ServerFailed("no request was answered")
         # Once more: a server that broke under the load has no figure.
         clients.verify(load, port, of_limit=peer.name == "limit")
-    figures = {"waiting_kib": (pss - at_rest) / load.connections / 1024} if load.once else {}
+    count = seen.count
+    waiting = {"waiting_kib": (seen.pss - seen.pss_before) / load.connections / 1024} if load.once else {}
     return report.Sample(
         server=peer.name,
         load=load.name,
         round=round_number,
         requests=count.requests,
-        cpu_us=used / count.requests * 1e6,
+        cpu_us=seen.cpu_s / count.requests * 1e6,
         requests_per_s=count.requests_per_s,
         p50_us=count.p50_us,
         p99_us=count.p99_us,
-        pss_mib=pss / 2**20,
+        pss_mib=seen.pss / 2**20,
         errors=count.errors,
-        figures={**count.figures, **figures},
+        figures={**count.figures, **waiting},
     )
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the client saw in a window, and what the server took for it."""
+
+    count: clients.Count
+    cpu_s: float
+    pss_before: int
+    pss: int
+
+
+def measure_requests(server: Server, load: loads.Load, seconds: int) -> Window:
+    """Run the client for one window."""
+    pss_before, before = server.pss_bytes(), server.cpu_seconds()
+    if load.kind in ("wait", "overload"):
+        # What waiting takes is gone when the waiting is over.
+        with MemoryWatch(server) as watch:
+            count = clients.run_client(load, server.port, seconds)
+        pss = watch.highest
+    else:
+        count = clients.run_client(load, server.port, seconds)
+        pss = server.pss_bytes()
+    return Window(count, server.cpu_seconds() - before, pss_before, pss)
+
+
+def measure_sockets(server: Server, load: loads.Load, seconds: int) -> Window:
+    """Let messages go to and fro on WebSockets that are open: opening them is not in the window."""
+    pss_before = server.pss_bytes()
+    with clients.Sockets(load, server.port, seconds) as sockets:
+        before = server.cpu_seconds()
+        with MemoryWatch(server) as watch:
+            count = sockets.exchange()
+        return Window(count, server.cpu_seconds() - before, pss_before, watch.highest)
+
+
+def measure_resting_sockets(server: Server, load: loads.Load, seconds: int) -> Window:
+    """Open WebSockets, look at the server while they rest, and see that they are still there."""
+    time.sleep(SETTLING_SECONDS)
+    pss_before, before = server.pss_bytes(), server.cpu_seconds()
+    with clients.Sockets(load, server.port, 0) as sockets:
+        time.sleep(SETTLING_SECONDS)
+        cpu_s, pss = server.cpu_seconds() - before, server.pss_bytes()
+        count = sockets.exchange()
+    # What there is of a rate and of costs is the opening's.
+    count = replace(count, requests_per_s=load.connections / sockets.opening_s)
+    return Window(count, cpu_s, pss_before, pss)
 
 
 def measure_all(arguments: argparse.Namespace, run: report.Run) -> None:
@@ -149,7 +219,7 @@ def measure_all(arguments: argparse.Namespace, run: report.Run) -> None:
                     continue
                 run.samples.append(sample)
                 print(
-                    f"round {round_number + 1}/{arguments.rounds} {name:12} {peer.name:18}"
+                    f"round {round_number + 1}/{arguments.rounds} {name:18} {peer.name:18}"
                     f" {sample.cpu_us:8.1f} us {sample.requests_per_s:9,.0f}/s p50 {sample.p50_us:9.1f} us"
                     f" p99 {sample.p99_us:9.1f} us" + (f" {sample.errors} errors" if sample.errors else ""),
                     file=sys.stderr,
@@ -174,19 +244,21 @@ def main() -> int:
         run = report.Run(machine, [], left_out, {})
         with on_core(LOAD_CPU):
             measure_all(arguments, run)
-            if arguments.check and not arguments.no_memory and "tidegate" not in left_out:
+            memory_wanted = arguments.check and not arguments.no_memory and "wsgi" in arguments.interfaces
+            if memory_wanted and "tidegate" not in left_out:
                 run.memory = memory.measure(peers.BY_NAME["tidegate"], quick=arguments.quick)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(run.to_json(), indent=1) + "\n")
 
+    verdicts = report.verdicts(run, arguments.interfaces) if arguments.check else []
     text = "\n\n".join([*report.tables(run), report.notes(run)]) + "\n"
     if arguments.check:
-        text += f"\n{report.verdict_table(run)}\n"
+        text += f"\n{report.verdict_table(verdicts)}\n"
     print(text)
     if arguments.markdown:
         arguments.markdown.write_text(text)
-    return 1 if arguments.check and not all(verdict.reached() for verdict in report.verdicts(run)) else 0
+    return 0 if all(verdict.reached() for verdict in verdicts) else 1
 
 
 if __name__ == "__main__":
