@@ -127,7 +127,7 @@ fn a_refusal_is_a_whole_response_and_426_says_what_is_spoken() {
     assert_eq!(
         String::from_utf8_lossy(&out),
         "HTTP/1.1 426 Upgrade Required\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: tidegate\r\n\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 86\r\nSec-WebSocket-Version: 13\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 92\r\nSec-WebSocket-Version: 13\r\n\
          Upgrade: websocket\r\nConnection: Upgrade, close\r\n\r\n\
          426 Upgrade Required: the one version of WebSocket spoken here is 13 (RFC 6455 section 4.4)\n"
     );
@@ -245,11 +245,7 @@ fn compression_is_agreed_on_without_anything_kept_between_messages() {
         // Of what cannot be taken, the next offer is.
         ("permessage-deflate; server_max_window_bits=8, permessage-deflate", ""),
         ("x-webkit-deflate-frame, permessage-deflate; client_max_window_bits", ""),
-        (
-            "foo; a=\"b\"; b, permessage-deflate", "", "b")
-                .as_str(),
-            "",
-        ),
+        ("foo; a=\"b\"; b, permessage-deflate", ""),
         (",, permessage-deflate; mux=1 ,, permessage-deflate ,", ""),
         ("permessage-deflate; server_max_window_bits=11, permessage-deflate", "; server_max_window_bits=11"),
     ] {
