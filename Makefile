@@ -12,7 +12,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model sanitize test-python test-pythons lint bench bench-asgi demo-concurrency soak conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi demo-concurrency soak conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,6 +49,9 @@ test-python: build $(VENV)/.tests-installed # what one interpreter must pass: se
 
 test-pythons: ## build and test with every CPython from 3.10 on that is found
 	tools/test-pythons $(PYTHONS)
+
+test-autobahn: build ## the Autobahn test suite for WebSockets, which needs a Python 2.7; AUTOBAHN=--write writes its table down
+	$(BIN)/python tools/autobahn.py $(AUTOBAHN)
 
 lint: build $(VENV)/.tests-installed ## formatting, lints, types, stubs and boundaries, warnings as errors
 	cargo fmt --all --check

@@ -15,6 +15,9 @@ from conformance.model import Check, Level
 NOTE_MAX = 160
 NOTES_PER_CHECK = 3
 
+# What tools/autobahn.py puts behind the page begins with this line.
+APPENDED = "## WebSocket: the Autobahn test suite"
+
 INTRODUCTION = """\
 # WSGI and HTTP conformance
 
@@ -97,6 +100,12 @@ def document(rows: Sequence[Row], checks: Sequence[Check]) -> str:
         *(seen_of(row, checks) for row in rows),
     ]
     return "\n".join(parts)
+
+
+def appended(page: str) -> str:
+    """Return what others have put behind an earlier page, and is to stay there."""
+    _, heading, rest = page.partition(f"\n{APPENDED}\n")
+    return heading + rest
 
 
 def table(head: Sequence[str], align: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

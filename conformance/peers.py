@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from conformance.document import Row, document
+from conformance.document import Row, appended, document
 from conformance.model import UsageError, Variant
 from conformance.report import summary, write_json
 from conformance.runner import Options, run_suite, select_checks, show_progress
@@ -191,7 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except UsageError as problem:
                 print(f"\n  left out: {problem}", file=sys.stderr)
     DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text(document(rows(everyone), select_checks(None)), encoding="utf-8")
+    page = document(rows(everyone), select_checks(None))
+    earlier = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
+    DOCUMENT.write_text(page + appended(earlier), encoding="utf-8")
     print(f"wrote {DOCUMENT.relative_to(ROOT)}", file=sys.stderr)
     return 0
 

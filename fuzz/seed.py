@@ -1,4 +1,5 @@
-"""Writes the first corpus of every fuzz target, from the inputs of tests/corpus/http1.tsv.
+"""Writes the first corpus of every fuzz target: for HTTP from the inputs of tests/corpus/http1.tsv, for
+WebSockets from frames and handshakes made here.
 
 Each target takes four bytes that decide how the rest is cut and answered; the seeds have a few of those.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +39,83 @@ def inputs() -> list[bytes]:
     return [unescape(line.split(b"\t")[2]) for line in lines if line and not line.startswith(b"#")]
 
 
+def frame(first: int, payload: bytes, key: bytes = b"\x37\xfa\x21\x3d") -> bytes:
+    """Return a masked frame."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 1 << 16:
+        length = bytes([0x80 | 126]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([0x80 | 127]) + size.to_bytes(8, "big")
+    masked = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+    return bytes([first]) + length + key + masked
+
+
+def compressed(data: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
+    """Return what a message is compressed to."""
+    compressor = zlib.compressobj(wbits=-15)
+    out = compressor.compress(data) + compressor.flush(flush)
+    return out[:-4] if flush == zlib.Z_SYNC_FLUSH else out + b"\0"
+
+
+def conversations() -> list[bytes]:
+    """Return what clients of WebSockets send, right and wrong."""
+    text = "h\u00e9llo \u20ac \U0001f418".encode()
+    json = b'{"id": 1, "name": "somebody"}, ' * 20
+    whole = [frame(0x81, b"Hello"), frame(0x82, bytes(range(200))), frame(0x81, text), frame(0x81, json)]
+    fragments = [
+        frame(0x01, text[:3]) + frame(0x89, b"ping") + frame(0x00, text[3:9]) + frame(0x80, text[9:])
+    ]
+    control = [frame(0x89, b"x" * 125), frame(0x8A, b""), frame(0x88, b""), frame(0x88, b"\x03\xe8why")]
+    packed = [
+        frame(0xC1, compressed(json)),
+        frame(0xC2, compressed(b"")),
+        frame(0xC1, compressed(json, zlib.Z_FINISH)),
+    ]
+    packed += [frame(0x41, compressed(json)[:9]) + frame(0x80, compressed(json)[9:])]
+    wrong = [
+        frame(0x81, b"\xff"),
+        frame(0x83, b""),
+        frame(0x09, b"a"),
+        b"\x81\x05Hello",
+        b"\x82\xfe\0\x01mask.",
+    ]
+    wrong += [
+        frame(0x88, b"\x03"),
+        frame(0x88, b"\x03\xed"),
+        frame(0x80, b"a"),
+        frame(0x01, b"a") + frame(0x01, b"b"),
+    ]
+    plain = [frame(0x81, b"Hello", b"\0\0\0\0"), frame(0xC1, compressed(json), b"\0\0\0\0")]
+    each = whole + fragments + control + packed + wrong + plain
+    return each + [b"".join(whole + fragments + packed + control)]
+
+
+def handshakes() -> list[bytes]:
+    """Return requests for WebSockets, right and wrong."""
+    lines = [
+        b"GET /chat HTTP/1.1",
+        b"Host: a",
+        b"Upgrade: websocket",
+        b"Connection: keep-alive, Upgrade",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        b"Sec-WebSocket-Protocol: chat, superchat",
+    ]
+    offers = [
+        b"permessage-deflate",
+        b"permessage-deflate; client_max_window_bits, foo",
+        b'permessage-deflate; server_max_window_bits="10"; server_no_context_takeover',
+        b"permessage-deflate; client_no_context_takeover; client_max_window_bits=15",
+        b"permessage-deflate; server_max_window_bits=8, permessage-deflate; client_max_window_bits=9",
+        b"permessage-deflate; =",
+    ]
+    heads = [lines + [b"Sec-WebSocket-Extensions: " + offer] for offer in offers]
+    heads += [lines[:index] + lines[index + 1 :] for index in range(2, len(lines))]
+    return [b"\r\n".join(head) + b"\r\n\r\n" for head in heads]
+
+
 def seed(target: str, seeds: list[bytes]) -> None:
     """Write seeds into the target's corpus, each under the name that cargo-fuzz would give it."""
     folder = HERE / "corpus" / target
@@ -56,6 +135,8 @@ def main() -> int:
         "connection", wires + [first + second for first, second in zip(wires[::2], wires[1::2], strict=False)]
     )
     seed("chunked", bodies)
+    seed("handshake", handshakes())
+    seed("websocket", conversations())
     return 0
 
 

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use tidegate_http::{BodyKind, Connection, Event, Limits, RequestFault};
+use tidegate_http::ws::{Compression, Upgrade, upgrade};
+use tidegate_http::{BodyKind, Connection, Event, Limits, RequestFault, RequestHead, SendContext};
+
+/// What responses are sent with.
+pub const CONTEXT: SendContext<'static> =
+    SendContext { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: Some(b"tidegate"), close: false };
 
 /// A stream of choices that follows from a seed alone, so that every finding can be run again.
 pub struct Choices(u64);
@@ -113,4 +118,29 @@ pub fn read_one<'a>(limits: &Arc<Limits>, pieces: impl IntoIterator<Item = &'a [
     // How much of an unfinished line is kept is nobody's business, but what lies behind a request is.
     read.left = if read.trailers.is_some() { connection.buffered() } else { 0 };
     read
+}
+
+/// The head at the beginning of some bytes, if there is one.
+pub fn head_of(wire: &[u8]) -> Option<RequestHead> {
+    let mut connection = Connection::new(Arc::new(Limits::default()));
+    connection.receive(wire);
+    match connection.next_event() {
+        Ok(Event::Request(head)) => Some(head),
+        _ => None,
+    }
+}
+
+/// What is agreed on when a client offers these extensions.
+pub fn agreed(extensions: &str) -> Compression {
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n"
+    );
+    match head_of(request.as_bytes()).map(|head| upgrade(&head)) {
+        Some(Upgrade::Asked(handshake)) => {
+            let accepted = handshake.accept(None, &[], true, &CONTEXT, &mut Vec::new());
+            accepted.expect("nothing is wrong").compressed
+        }
+        _ => panic!("a handshake: {extensions}"),
+    }
 }

@@ -186,3 +186,51 @@ pub(crate) fn write_head(opcode: Opcode, compressed: bool, size: usize, out: &mu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+    #[test]
+    fn a_mask_is_taken_off_in_pieces_of_any_size() {
+        let plain: Vec<u8> = (0..=255).collect();
+        let masked: Vec<u8> = plain.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+        for piece in 1..=plain.len() {
+            let (mut bytes, mut mask) = (masked.clone(), Mask::new(KEY));
+            for piece in bytes.chunks_mut(piece) {
+                mask.remove(piece);
+            }
+            assert_eq!(bytes, plain, "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_when_its_last_byte_is_there_and_not_before() {
+        for size in [0, 125, 126, 65_535, 65_536, i64::MAX as u64] {
+            let mut wire = Vec::new();
+            write_head(Opcode::Data(MessageKind::Binary), false, size as usize, &mut wire);
+            wire[1] |= MASKED;
+            wire.extend_from_slice(&KEY);
+            for end in 0..wire.len() {
+                assert_eq!(FrameHead::read(&wire[..end], false), Ok(None), "{size}");
+            }
+            let (head, head_size) = FrameHead::read(&wire, false).unwrap().unwrap();
+            assert_eq!((head.size, head_size), (size, wire.len()));
+            assert_eq!((head.opcode, head.last), (Opcode::Data(MessageKind::Binary), true));
+        }
+    }
+
+    #[test]
+    fn a_reader_takes_no_byte_that_is_not_the_heads() {
+        let wire = [&[0x82, 0xfe, 0x01, 0x00][..], &KEY, b"payload"].concat();
+        for cut in 0..8 {
+            let (first, second) = wire.split_at(cut);
+            let mut reader = HeadReader::default();
+            assert_eq!(reader.read(first, false), Ok(None));
+            let (head, size) = reader.read(second, false).unwrap().unwrap();
+            assert_eq!((head.size, cut + size), (256, 8));
+        }
+    }
+}

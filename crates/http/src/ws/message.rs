@@ -136,3 +136,70 @@ impl Text {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { message_size_max: 1 << 20, frame_size_max: 1 << 20 }
+    }
+
+    #[test]
+    fn an_announced_size_alone_takes_no_memory_and_a_byte_of_it_a_modest_amount() {
+        let mut message = Incoming::new(MessageKind::Binary, false);
+        message.admit(1 << 20, &limits()).unwrap();
+        assert_eq!(message.data.capacity(), 0);
+        message.push(b"a", (1 << 20) - 1, true, &limits()).unwrap();
+        assert_eq!(message.data.capacity(), ROOM_SIZE_MAX);
+    }
+
+    #[test]
+    fn a_message_in_one_frame_never_has_more_room_than_it_needs() {
+        for (size, piece) in [(100, 1), (100, 99), (ROOM_SIZE_MAX + 1, 100), (1 << 20, 65_536)] {
+            let mut message = Incoming::new(MessageKind::Binary, false);
+            let mut left = size;
+            while left > piece {
+                left -= piece;
+                message.push(&vec![1; piece], left, true, &limits()).unwrap();
+                assert!(message.data.capacity() <= size, "{size}");
+            }
+            let data = message.finish(&vec![1; left], &limits()).unwrap().data;
+            assert_eq!((data.len(), data.capacity()), (size, size));
+        }
+    }
+
+    #[test]
+    fn fragments_of_a_byte_are_not_moved_with_each() {
+        let mut message = Incoming::new(MessageKind::Binary, false);
+        let mut moves = 0;
+        for _ in 0..100_000 {
+            let before = message.data.capacity();
+            message.push(b"a", 0, false, &limits()).unwrap();
+            moves += usize::from(message.data.capacity() != before);
+        }
+        assert!(moves <= 20, "{moves}");
+        assert_eq!(message.finish(b"", &limits()).unwrap().data.capacity(), 100_000);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_bounded_by_what_a_message_may_be() {
+        let limits = Limits { message_size_max: 1_000, frame_size_max: 1_000 };
+        let mut message = Incoming::new(MessageKind::Binary, false);
+        for _ in 0..900 {
+            message.push(b"a", 0, false, &limits).unwrap();
+        }
+        assert!(message.data.capacity() <= 1_000);
+    }
+
+    #[test]
+    fn sizes_that_would_overflow_are_refused() {
+        let limits = Limits { message_size_max: usize::MAX, frame_size_max: usize::MAX };
+        for compressed in [false, true] {
+            let message = Incoming::new(MessageKind::Binary, compressed);
+            message.admit(i64::MAX as u64, &limits).unwrap();
+        }
+        let message = Incoming::new(MessageKind::Binary, false);
+        assert_eq!(message.admit(i64::MAX as u64, &self::limits()), Err(Fault::FrameTooLarge));
+    }
+}

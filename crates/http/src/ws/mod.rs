@@ -227,7 +227,7 @@ impl Socket {
     }
 
     /// Writes the head of a message of `size` bytes that is sent after it as it is, in one frame. For large messages that need
-    /// not be copied.
+    /// not be copied. Like all that writes it does nothing once Close was written, and then the message must not follow either.
     pub fn write_head(&mut self, kind: MessageKind, size: usize, out: &mut Vec<u8>) {
         if !self.close_sent() {
             frame::write_head(Opcode::Data(kind), false, size, out);
