@@ -67,7 +67,7 @@ soak: build $(VENV)/.tests-installed ## random load for SECONDS (60) on each hos
 	PYTHONPATH=.:tests $(BIN)/python -m soak --seconds $(SECONDS) $(SOAK)
 
 conformance: build ## run the conformance suite on this build and print its table
-	$(BIN)/python -m conformance --name tidegate -- $(BIN)/tidegate --bind 127.0.0.1:{port} {app}
+	$(BIN)/python -m conformance --name tidegate -- $(BIN)/tidegate --interface wsgi --bind 127.0.0.1:{port} {app}
 
 conformance-peers: build ## run it on other servers too and write docs/conformance.md
 	$(BIN)/python -m conformance.peers

@@ -145,7 +145,7 @@ def tidegate() -> Peer:
         "tidegate",
         "tidegate",
         version[0] if version else "?",
-        ("tidegate", "--bind", "127.0.0.1:{port}", "{app}"),
+        ("tidegate", "--interface", "wsgi", "--bind", "127.0.0.1:{port}", "{app}"),
         note="takes whole requests in before it runs the application, which the four it fails ask not to; all"
         " pass with `--request-buffering off`, with `--threads 1` and with greenlets",
     )

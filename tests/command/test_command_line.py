@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import socket
 import subprocess
 import sys
@@ -11,32 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support.server import TESTS, Server
+from support.command import one_line, run
+from support.server import Server
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
-
-
-def run(*arguments: str, cwd: Path = TESTS, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-    return subprocess.run(
-        [sys.executable, "-m", "tidegate", *arguments],
-        cwd=cwd,
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def one_line(result: subprocess.CompletedProcess[str], status: int = 2) -> str:
-    """The one line that says what is wrong."""
-    assert result.returncode == status, result.stderr
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("tidegate: ")
-    return lines[0]
 
 
 @pytest.fixture
@@ -100,11 +77,6 @@ def test_an_attribute_that_is_not_callable(project):
 def test_a_module_without_the_usual_names(project):
     (project / "service.py").write_text("wsgi = print\n")
     assert 'neither "application" nor "app"' in one_line(run("service", cwd=project))
-
-
-def test_an_asgi_application_is_told_so(project):
-    (project / "service.py").write_text("async def app(scope, receive, send): pass\n")
-    assert "is an ASGI application" in one_line(run("service:app", cwd=project))
 
 
 @pytest.mark.parametrize("name", ["application", "app"])

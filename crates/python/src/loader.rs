@@ -1,8 +1,10 @@
-//! From `MODULE:ATTR` to an application.
+//! From `MODULE:ATTR` to an application, and how it is called.
+
+use std::fmt;
 
 use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
-use tidegate_supervisor::AppSpec;
+use tidegate_supervisor::{AppSpec, Concurrency, Interface, Settings};
 
 /// Why there is no application to serve: a line for the operator, and the traceback when the application's own code failed.
 pub(crate) struct LoadError {
@@ -20,50 +22,145 @@ fn error(line: String) -> LoadError {
     LoadError { line, cause: None }
 }
 
+/// How an application is called, once that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// By PEP 3333.
+    Wsgi,
+    /// By ASGI 3.
+    Asgi,
+}
+
+/// As the banner has it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wsgi => "wsgi",
+            Self::Asgi => "asgi",
+        })
+    }
+}
+
+/// An application that can be served.
+pub(crate) struct Loaded<'py> {
+    /// What lines about it call it.
+    pub(crate) name: String,
+    pub(crate) application: Bound<'py, PyAny>,
+    pub(crate) interface: Kind,
+}
+
 /// Names looked for when the operator gives only a module.
 const USUAL_NAMES: [&str; 2] = ["application", "app"];
 
-/// Imports the module, finds the attribute, calls it first if it is a factory, and checks that it can be called.
+/// The application that the command names: imported, made if a factory makes it, and told.
 pub(crate) fn load<'py>(
     py: Python<'py>,
     spec: &AppSpec,
-    factory: bool,
-) -> Result<Bound<'py, PyAny>, LoadError> {
-    let module = import(py, spec)?;
-    let found = match &spec.attribute {
-        Some(path) => {
-            let mut found = module;
-            for name in path.split('.') {
-                found = attribute(&found, name, spec)?;
-            }
-            found
-        }
-        None => {
-            let mut found = None;
-            for name in USUAL_NAMES {
-                if found.is_none() {
-                    found = module.getattr_opt(name)?;
-                }
-            }
-            found.ok_or_else(|| {
-                error(format!(
-                    "module {:?} has neither \"application\" nor \"app\": name the attribute, as in {}:ATTR",
-                    spec.module, spec.module
-                ))
-            })?
-        }
-    };
-    let application = if factory {
-        callable(&found, spec, "--factory: ")?;
-        found
-            .call0()
-            .map_err(|cause| LoadError { line: format!("the factory {spec} failed"), cause: Some(cause) })?
+    settings: &Settings,
+) -> Result<Loaded<'py>, LoadError> {
+    let advice = "--interface wsgi or --interface asgi says it";
+    let found = find(py, spec)?;
+    if settings.factory {
+        let name = format!("what the factory made of {spec}");
+        tell(make(&found, spec)?, name, settings.interface, settings.concurrency, advice)
     } else {
-        found
+        tell(found, spec.to_string(), settings.interface, settings.concurrency, advice)
+    }
+}
+
+/// An application that is mounted beside it: what is said of the main one's interface and factory is not said of this one.
+pub(crate) fn load_mounted<'py>(
+    py: Python<'py>,
+    spec: &AppSpec,
+    concurrency: Concurrency,
+) -> Result<Loaded<'py>, LoadError> {
+    let advice = "what is mounted must take (environ, start_response) or (scope, receive, send)";
+    tell(find(py, spec)?, spec.to_string(), Interface::Auto, concurrency, advice)
+}
+
+/// Sees how the application is called, unless the operator says it. `advice` follows where it does not tell.
+pub(crate) fn tell<'py>(
+    application: Bound<'py, PyAny>,
+    name: String,
+    interface: Interface,
+    concurrency: Concurrency,
+    advice: &str,
+) -> Result<Loaded<'py>, LoadError> {
+    callable(&application, &name)?;
+    let interface = match interface {
+        // It would be called, never awaited, and answer nothing.
+        Interface::Wsgi if is_coroutine_function(&application)? => {
+            return Err(error(format!("{name} is a coroutine function, and no WSGI application")));
+        }
+        Interface::Wsgi => Kind::Wsgi,
+        Interface::Asgi => Kind::Asgi,
+        Interface::Auto => match (verdict(&application, &name)?, concurrency) {
+            (Some(kind), _) => kind,
+            (None, Concurrency::Threads | Concurrency::Greenlets) => Kind::Wsgi,
+            (None, Concurrency::Auto | Concurrency::Asyncio) => {
+                return Err(error(format!("{name} does not tell whether it is WSGI or ASGI; {advice}")));
+            }
+        },
     };
-    callable(&application, spec, if factory { "what the factory made of " } else { "" })?;
-    refuse_asgi(&application, spec)?;
-    Ok(application)
+    Ok(Loaded { name, application, interface })
+}
+
+/// What the signature says, if it does.
+fn verdict(application: &Bound<'_, PyAny>, name: &str) -> Result<Option<Kind>, LoadError> {
+    let verdict = interfaces(application.py())?.call_method1("tell", (application,))?;
+    match verdict.extract::<(Option<String>, Option<String>)>()? {
+        (_, Some(fault)) => Err(error(format!("{name} {fault}"))),
+        (Some(interface), None) if interface == "asgi" => Ok(Some(Kind::Asgi)),
+        (Some(_), None) => Ok(Some(Kind::Wsgi)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    interfaces(function.py())?.call_method1("is_coroutine_function", (function,))?.extract()
+}
+
+fn interfaces(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("tidegate._interface")
+}
+
+fn find<'py>(py: Python<'py>, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
+    let module = import(py, spec)?;
+    let Some(path) = &spec.attribute else {
+        for name in USUAL_NAMES {
+            if let Some(found) = module.getattr_opt(name)? {
+                return Ok(found);
+            }
+        }
+        return Err(error(format!(
+            "module {:?} has neither \"application\" nor \"app\": name the attribute, as in {}:ATTR",
+            spec.module, spec.module
+        )));
+    };
+    let mut found = module;
+    for name in path.split('.') {
+        found = attribute(&found, name, spec)?;
+    }
+    Ok(found)
+}
+
+/// Calls a factory. No loop runs yet that could await what an asynchronous one gives.
+fn make<'py>(factory: &Bound<'py, PyAny>, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
+    callable(factory, &format!("--factory: {spec}"))?;
+    let asynchronous =
+        || error(format!("--factory: {spec} is asynchronous; a factory must return the application"));
+    if is_coroutine_function(factory)? {
+        return Err(asynchronous());
+    }
+    let made = factory
+        .call0()
+        .map_err(|cause| LoadError { line: format!("the factory {spec} failed"), cause: Some(cause) })?;
+    if made.py().import("inspect")?.call_method1("iscoroutine", (&made,))?.extract()? {
+        // Or Python would warn that it was never awaited.
+        made.call_method0("close")?;
+        return Err(asynchronous());
+    }
+    Ok(made)
 }
 
 fn import<'py>(py: Python<'py>, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
@@ -102,25 +199,10 @@ fn attribute<'py>(
     Err(error(format!("module {:?} has no attribute {name:?}{hint}", spec.module)))
 }
 
-fn callable(application: &Bound<'_, PyAny>, spec: &AppSpec, what: &str) -> Result<(), LoadError> {
-    if application.is_callable() {
+fn callable(object: &Bound<'_, PyAny>, name: &str) -> Result<(), LoadError> {
+    if object.is_callable() {
         return Ok(());
     }
-    let kind = application.get_type().name()?;
-    Err(error(format!("{what}{spec} is not callable: it is of type {kind}")))
-}
-
-/// A coroutine function would be called, never awaited, and answer nothing.
-fn refuse_asgi(application: &Bound<'_, PyAny>, spec: &AppSpec) -> Result<(), LoadError> {
-    let is_coroutine = application.py().import("inspect")?.getattr("iscoroutinefunction")?;
-    let by_call = application.getattr_opt("__call__")?;
-    if is_coroutine.call1((application,))?.is_truthy()?
-        || by_call
-            .map(|call| is_coroutine.call1((call,)))
-            .transpose()?
-            .is_some_and(|is| is.is_truthy().unwrap_or(false))
-    {
-        return Err(error(format!("{spec} is an ASGI application; this version serves WSGI applications")));
-    }
-    Ok(())
+    let kind = object.get_type().name()?;
+    Err(error(format!("{name} is not callable: it is of type {kind}")))
 }

@@ -5,21 +5,23 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyModuleNotFoundError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{
     AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
 };
-use tidegate_supervisor::{self as supervisor, AppSpec, Outcome, RunsOn, Settings, Value};
+use tidegate_supervisor::{
+    self as supervisor, AppSpec, Concurrency, EventLoop, Outcome, RunsOn, Settings, SettingsError, Value,
+};
 
 use crate::ffi;
 use crate::gateway::{Wsgi, WsgiOptions};
 use crate::host::{
-    GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
+    GEVENT_NEEDED, GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
     standard_library_is_patched,
 };
-use crate::loader::{self, LoadError};
+use crate::loader::{self, Kind, LoadError, Loaded};
 use crate::log_to_stderr;
 use crate::translate;
 
@@ -42,9 +44,9 @@ impl Refusal {
     }
 }
 
-impl Refusal {
-    fn of_settings(line: &str) -> Self {
-        Self { line: line.into(), cause: None, by_settings: true }
+impl From<SettingsError> for Refusal {
+    fn from(error: SettingsError) -> Self {
+        Self { line: error.message().to_owned(), cause: None, by_settings: true }
     }
 }
 
@@ -57,6 +59,23 @@ impl From<PyErr> for Refusal {
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
         Self { line: error.line, cause: error.cause, by_settings: false }
+    }
+}
+
+/// What is served: one application, and by their prefixes those that are mounted beside it.
+struct Applications<'py> {
+    main: Loaded<'py>,
+    mounted: Vec<(String, Loaded<'py>)>,
+}
+
+impl<'py> Applications<'py> {
+    fn all(&self) -> impl Iterator<Item = &Loaded<'py>> {
+        std::iter::once(&self.main).chain(self.mounted.iter().map(|(_, loaded)| loaded))
+    }
+
+    /// The first that is called by ASGI.
+    fn asgi(&self) -> Option<&Loaded<'py>> {
+        self.all().find(|loaded| loaded.interface == Kind::Asgi)
     }
 }
 
@@ -106,18 +125,18 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     if let Err(error) = raise_descriptor_limit(settings.connections_max) {
         log::warn!("the limit of open descriptors stays as it is: {error}");
     }
-    let runs_on = settings.runs_on(false);
-    if runs_on == RunsOn::Greenlets {
-        patch(py, spec)?;
+    if settings.concurrency == Concurrency::Greenlets {
+        patch(py, spec, settings)?;
     }
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let collector = Collector::of(py)?;
-    let application = loader::load(py, spec, settings.factory)?;
+    let applications = load(py, spec, settings)?;
     collector.relax(py, settings.gc_threshold)?;
-    run(py, application, settings, runs_on, |_, addresses| {
+    let interface = applications.main.interface;
+    run(py, applications, settings, |_, addresses, runs_on| {
         for address in addresses {
             say(&format!(
-                "tidegate {} listening on {address} (wsgi, {}, pid {})",
+                "tidegate {} listening on {address} ({interface}, {}, pid {})",
                 env!("CARGO_PKG_VERSION"),
                 host_name(settings, runs_on),
                 std::process::id()
@@ -125,6 +144,16 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
         }
         Ok(())
     })
+}
+
+fn load<'py>(py: Python<'py>, spec: &AppSpec, settings: &Settings) -> Result<Applications<'py>, LoadError> {
+    let main = loader::load(py, spec, settings)?;
+    let mut mounted = Vec::with_capacity(settings.mounts.len());
+    for mount in &settings.mounts {
+        let loaded = loader::load_mounted(py, &mount.app, settings.concurrency)?;
+        mounted.push((mount.prefix.clone(), loaded));
+    }
+    Ok(Applications { main, mounted })
 }
 
 /// Python's search for garbage cycles, as it was before the application was imported.
@@ -165,15 +194,17 @@ fn host_name(settings: &Settings, runs_on: RunsOn) -> String {
 }
 
 /// Has gevent patch the standard library before the application is imported.
-fn patch(py: Python<'_>, spec: &AppSpec) -> Result<(), Refusal> {
+fn patch(py: Python<'_>, spec: &AppSpec, settings: &Settings) -> Result<(), Refusal> {
     let modules = py.import("sys")?.getattr("modules")?;
     if modules.contains(spec.module.as_str())? {
-        return Err(Refusal::new(format!(
-            "--concurrency greenlets: {} was imported before gevent could patch the standard library",
-            spec.module.as_str()
-        )));
+        let reason =
+            format!("{} was imported before gevent could patch the standard library", spec.module.as_str());
+        return Err(settings.refusal("concurrency", &reason).into());
     }
-    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause, by_settings: true })
+    patch_standard_library(py).map_err(|(reason, cause)| {
+        let refusal = Refusal::from(settings.refusal("concurrency", reason));
+        Refusal { cause, ..refusal }
+    })
 }
 
 /// Runs `application` in this process until it is stopped.
@@ -185,10 +216,6 @@ pub(crate) fn serve(
     on_ready: Option<Bound<'_, PyAny>>,
     settings: Option<Bound<'_, PyDict>>,
 ) -> PyResult<()> {
-    if !application.is_callable() {
-        let kind = application.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("the application must be callable, not {kind}")));
-    }
     let mut values = Vec::new();
     for (name, value) in settings.iter().flatten() {
         // None stands for the default, as in signatures.
@@ -203,8 +230,12 @@ pub(crate) fn serve(
     let settings = supervisor::from_python(&values)
         .map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
-    let runs_on = settings.runs_on(false);
-    let outcome = run(py, application, &settings, runs_on, |py, addresses| match &on_ready {
+    let advice = "interface=\"wsgi\" or interface=\"asgi\" says it";
+    let name = "the application".to_owned();
+    let main = loader::tell(application, name, settings.interface, settings.concurrency, advice)
+        .map_err(|error| error.cause.unwrap_or_else(|| PyTypeError::new_err(error.line)))?;
+    let applications = Applications { main, mounted: Vec::new() };
+    let outcome = run(py, applications, &settings, |py, addresses, _| match &on_ready {
         None => Ok(()),
         Some(on_ready) => {
             let list = PyList::empty(py);
@@ -248,12 +279,16 @@ fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
 
 fn run(
     py: Python<'_>,
-    application: Bound<'_, PyAny>,
+    applications: Applications<'_>,
     settings: &Settings,
-    runs_on: RunsOn,
-    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+    on_ready: impl FnOnce(Python<'_>, &[LocalAddress], RunsOn) -> PyResult<()>,
 ) -> Result<(), Refusal> {
-    check_host(py, settings, runs_on)?;
+    let runs_on = settings.runs_on(applications.asgi().is_some());
+    for Loaded { name, interface, .. } in applications.all() {
+        let article = if *interface == Kind::Wsgi { "a WSGI" } else { "an ASGI" };
+        log::debug!("{name} is {article} application ({})", host_name(settings, runs_on));
+    }
+    check_host(py, settings, &applications, runs_on)?;
     let listeners = bind(settings)?;
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -272,7 +307,10 @@ fn run(
         multithread: runs_on != RunsOn::MainThread,
         hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
     };
-    let application = application.unbind();
+    if let Some((prefix, _)) = applications.mounted.first() {
+        return Err(settings.refusal("mount", &format!("this version mounts nothing at {prefix}")).into());
+    }
+    let application = applications.main.application.unbind();
     let mut interrupt: fn() = ffi::interrupt_main_thread;
     let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match runs_on {
         RunsOn::MainThread => {
@@ -299,13 +337,15 @@ fn run(
             let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
             Box::new(move |py| host.run(py, gateway))
         }
-        RunsOn::Asyncio => return Err(Refusal::of_settings("concurrency asyncio: not in this version")),
+        RunsOn::Asyncio => {
+            return Err(settings.refusal("concurrency", "this version does not run on asyncio").into());
+        }
     };
     let watch = SignalWatch::start(&handle, graceful, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
     })
     .map_err(PyErr::from)?;
-    let served = on_ready(py, &addresses).and_then(|()| serve(py));
+    let served = on_ready(py, &addresses, runs_on).and_then(|()| serve(py));
     py.detach(|| {
         // Its threads are joined, and may be in the middle of a message.
         drop(watch);
@@ -315,26 +355,39 @@ fn run(
     served.map_err(Refusal::from)
 }
 
-/// What settings ask of one another, and of the process.
-fn check_host(py: Python<'_>, settings: &Settings, runs_on: RunsOn) -> Result<(), Refusal> {
-    let threads = matches!(runs_on, RunsOn::MainThread | RunsOn::Threads);
-    if settings.cancel_on_disconnect && threads {
-        return Err(Refusal::of_settings(
-            "cancel-on-disconnect: only with concurrency greenlets or asyncio; threads look at \
-             environ['tidegate.cancelled']",
-        ));
-    }
-    if runs_on != RunsOn::Greenlets {
-        return Ok(());
-    }
-    match standard_library_is_patched(py) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Refusal::of_settings(
-            "concurrency greenlets: gevent.monkey.patch_all() must be called before the application is imported",
-        )),
-        Err(_) => {
-            Err(Refusal::of_settings("concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'"))
+/// What settings ask of one another, of the applications, and of the process.
+fn check_host(
+    py: Python<'_>,
+    settings: &Settings,
+    applications: &Applications<'_>,
+    runs_on: RunsOn,
+) -> Result<(), Refusal> {
+    let refuse = |name, reason: &str| Err(settings.refusal(name, reason).into());
+    match (runs_on, applications.asgi()) {
+        (RunsOn::Asyncio, _) if settings.event_loop == EventLoop::Uvloop => match py.import("uvloop") {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => {
+                refuse("loop", "needs uvloop: pip install 'tidegate[uvloop]'")
+            }
+            Err(error) => Err(error.into()),
+        },
+        (RunsOn::Asyncio, _) => Ok(()),
+        (_, Some(asgi)) => {
+            refuse("concurrency", &format!("{} is an ASGI application; accepted: auto, asyncio", asgi.name))
         }
+        (RunsOn::MainThread | RunsOn::Threads, None) if settings.cancel_on_disconnect => refuse(
+            "cancel-on-disconnect",
+            "only with concurrency greenlets or asyncio; threads look at environ['tidegate.cancelled']",
+        ),
+        (RunsOn::MainThread | RunsOn::Threads, None) => Ok(()),
+        (RunsOn::Greenlets, None) => match standard_library_is_patched(py) {
+            Ok(true) => Ok(()),
+            Ok(false) => refuse(
+                "concurrency",
+                "gevent.monkey.patch_all() must be called before the application is imported",
+            ),
+            Err(_) => refuse("concurrency", GEVENT_NEEDED),
+        },
     }
 }
 

@@ -456,19 +456,18 @@ impl Callable for Turn {
     }
 }
 
+/// What is said where gevent is missing.
+pub(crate) const GEVENT_NEEDED: &str = "needs gevent: pip install 'tidegate[greenlets]'";
+
 /// Makes the standard library wait in greenlets. To be called before anything else is imported that waits.
 ///
 /// # Errors
-/// One line that says what is missing, or what gevent raised.
-pub(crate) fn patch_standard_library(py: Python<'_>) -> Result<(), (String, Option<PyErr>)> {
+/// What is missing, or what gevent raised.
+pub(crate) fn patch_standard_library(py: Python<'_>) -> Result<(), (&'static str, Option<PyErr>)> {
     match py.import("gevent.monkey").and_then(|monkey| monkey.call_method0("patch_all")) {
         Ok(_) => Ok(()),
-        Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => {
-            Err(("--concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'".into(), None))
-        }
-        Err(error) => {
-            Err(("--concurrency greenlets: gevent could not patch the standard library".into(), Some(error)))
-        }
+        Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => Err((GEVENT_NEEDED, None)),
+        Err(error) => Err(("gevent could not patch the standard library", Some(error))),
     }
 }
 

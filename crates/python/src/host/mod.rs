@@ -9,7 +9,9 @@ mod system_thread;
 mod threads;
 
 pub(crate) use deferred::{Callbacks, Deferred};
-pub(crate) use greenlets::{GreenletsHost, patch_standard_library, standard_library_is_patched};
+pub(crate) use greenlets::{
+    GEVENT_NEEDED, GreenletsHost, patch_standard_library, standard_library_is_patched,
+};
 pub(crate) use inline::InlineHost;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
