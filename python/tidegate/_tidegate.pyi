@@ -1,14 +1,19 @@
 """The extension module."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from os import PathLike
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypeAlias, final
 
 from _typeshed.wsgi import WSGIApplication
 
 __all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "main", "serve"]
 
 __version__: Final[str]
+
+_Message: TypeAlias = MutableMapping[str, Any]
+_ASGIApplication: TypeAlias = Callable[
+    [_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]], Awaitable[None]
+]
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
@@ -64,7 +69,7 @@ def main(arguments: list[str]) -> int:
     """Run the command with these arguments (without the program's name) and give the exit status."""
 
 def serve(
-    application: WSGIApplication | Callable[[dict[str, Any], Any, Any], Any],
+    application: WSGIApplication | _ASGIApplication,
     /,
     *,
     on_ready: Callable[[list[Any]], object] | None = None,
@@ -72,11 +77,13 @@ def serve(
 ) -> None:
     """Run a WSGI or ASGI application in this process until SIGTERM or SIGINT stops it.
 
-    :param application: the application object.
+    :param application: the application object. Which of the two it is follows from how it can be called,
+        unless ``interface`` says it.
     :param on_ready: called once with the bound addresses, when connections are accepted: ``(host, port)`` for
         TCP, the path for a unix socket, in the order of ``bind``.
     :param settings: settings by their names in ``docs/settings.md``, ``_`` for ``-``; times in seconds, sizes
         in bytes; ``None`` stands for the default. Nothing is read from the environment or from files.
+    :raises TypeError: for something that is neither a WSGI nor an ASGI application, or does not tell which.
     :raises ValueError: for a setting that does not exist or a value that it cannot have.
     :raises OSError: when an address cannot be bound.
     :raises RuntimeError: when the start-up or shutdown of an ASGI application fails.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import socket
 import subprocess
 import sys
@@ -11,32 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support.server import TESTS, Server
+from support.command import one_line, run
+from support.server import Server
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
-
-
-def run(*arguments: str, cwd: Path = TESTS, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-    return subprocess.run(
-        [sys.executable, "-m", "tidegate", *arguments],
-        cwd=cwd,
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def one_line(result: subprocess.CompletedProcess[str], status: int = 2) -> str:
-    """The one line that says what is wrong."""
-    assert result.returncode == status, result.stderr
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("tidegate: ")
-    return lines[0]
 
 
 @pytest.fixture
@@ -100,11 +77,6 @@ def test_an_attribute_that_is_not_callable(project):
 def test_a_module_without_the_usual_names(project):
     (project / "service.py").write_text("wsgi = print\n")
     assert 'neither "application" nor "app"' in one_line(run("service", cwd=project))
-
-
-def test_an_asgi_application_is_no_wsgi_application(project):
-    (project / "service.py").write_text("async def app(scope, receive, send): pass\n")
-    assert "is an ASGI application" in one_line(run("--interface", "wsgi", "service:app", cwd=project))
 
 
 @pytest.mark.parametrize("name", ["application", "app"])
@@ -289,55 +261,3 @@ def test_script_name_is_taken_off_the_path_on_a_segment_boundary():
         # Not below the mount point, although it begins alike.
         assert wire.ask("GET", "/apple").body == b"hello"
         server.wait_for_log("called /apple")
-
-
-SHAPES = """
-import functools
-
-async def coroutine(scope, receive, send): ...
-partial = functools.partial(functools.partial(coroutine), send=None)
-
-class Object:
-    async def __call__(self, scope, receive, send): ...
-
-instance = Object()
-
-def wrapped(scope, receive, send):
-    return coroutine(scope, receive, send)
-
-class Awaited:
-    def __init__(self, scope, receive, send): ...
-    def __await__(self): ...
-
-def function(environ, start_response): ...
-
-class Iterated:
-    def __init__(self, environ, start_response): ...
-    def __iter__(self): ...
-
-class Called:
-    def __call__(self, environ, start_response): ...
-
-called = Called()
-open_ended = lambda *arguments: None
-"""
-
-
-@pytest.mark.parametrize("name", ["coroutine", "partial", "instance", "wrapped", "Awaited"])
-def test_an_asgi_application_is_told_by_its_kind(project, name):
-    (project / "service.py").write_text(SHAPES)
-    with Server(f"service:{name}", cwd=project, options=["--lifespan", "off"]) as server:
-        assert "(asgi, asyncio" in server.log
-
-
-@pytest.mark.parametrize("name", ["function", "Iterated", "called", "open_ended"])
-def test_a_wsgi_application_is_told_by_its_kind(project, name):
-    (project / "service.py").write_text(SHAPES)
-    with Server(f"service:{name}", cwd=project) as server:
-        assert "(wsgi, threads" in server.log
-
-
-def test_several_applications_are_refused_in_this_version(project):
-    (project / "service.py").write_text(SHAPES)
-    line = one_line(run("--mount", "/a=service:function", "service:function", cwd=project))
-    assert line == "tidegate: mount: this version serves one application"

@@ -16,6 +16,7 @@ HOSTS = {
     "threads": ["--threads", "2"],
     "fewer than threads": ["--threads", "50", "--max-concurrency", "2"],
     "greenlets": ["--concurrency", "greenlets", "--max-concurrency", "2"],
+    "beside asyncio": ["--threads", "2", "--mount", "/asgi=apps.asgi_basics:app"],
 }
 
 

@@ -270,12 +270,3 @@ def test_a_shutdown_that_hangs_ends_at_its_deadline():
     with Server("apps.asgi_basics:hangs", options=options, env={"HANGS_AT": "shutdown"}) as server:
         assert server.stop() == 1
         assert "shutdown took longer than 0.2 s" in server.log
-
-
-def test_what_does_not_go_together_is_refused():
-    for options, line in [
-        (["-c", "threads"], "concurrency: the application is an ASGI application; accepted: auto, asyncio"),
-        (["-i", "wsgi"], "interface wsgi: the application is an ASGI application; accepted: auto, asgi"),
-    ]:
-        ended = run(APP, *options)
-        assert (ended.returncode, ended.stderr) == (2, f"tidegate: {line}\n")

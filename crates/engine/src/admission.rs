@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::clock::{self, Millis};
 use crate::connection::Connection;
 use crate::exchange::Exchange;
+use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::turnstile::{Entry, Turnstile};
 
@@ -31,11 +32,34 @@ pub(crate) enum Admission {
 /// The count of what runs and the queue of what waits. Its lock is taken after a connection's, never before.
 pub(crate) type Gate = Turnstile<Arc<Connection>>;
 
-impl Gate {
+/// The gates of a server: what stands aside has its own.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    main: Gate,
+    aside: Gate,
+}
+
+impl Gates {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let aside_max = settings.aside.as_ref().map_or(0, |aside| aside.concurrency_max);
+        Self {
+            main: Gate::new(settings.concurrency_max, settings.queue_size_max, 0),
+            aside: Gate::new(aside_max, settings.queue_size_max, Ticket::MAX / 2),
+        }
+    }
+
+    pub(crate) fn of(&self, aside: bool) -> &Gate {
+        if aside { &self.aside } else { &self.main }
+    }
+
+    pub(crate) fn both(&self) -> [&Gate; 2] {
+        [&self.main, &self.aside]
+    }
+
     /// A request of `connection` is ready to run.
-    pub(crate) fn enter(&self, connection: &Arc<Connection>, until_ms: Millis) -> Admission {
-        match self.come(until_ms, || connection.clone()) {
-            Entry::Run => Admission::Run(Permit(connection.shared.clone())),
+    pub(crate) fn enter(&self, connection: &Arc<Connection>, aside: bool, until_ms: Millis) -> Admission {
+        match self.of(aside).come(until_ms, || connection.clone()) {
+            Entry::Run => Admission::Run(Permit { shared: connection.shared.clone(), aside }),
             Entry::Wait(ticket) => Admission::Wait(ticket),
             Entry::TurnAway => Admission::TurnAway,
         }
@@ -43,12 +67,19 @@ impl Gate {
 
     /// The one that has waited longest, if one more may run.
     pub(crate) fn admit_waiting(shared: &Arc<Shared>) -> Option<Admitted> {
-        shared.gate.take_place().then(|| Permit(shared.clone()))?.pass_on().ok()
+        let admit = |aside| {
+            let taken = shared.gates.of(aside).take_place();
+            taken.then(|| Permit { shared: shared.clone(), aside })?.pass_on().ok()
+        };
+        admit(false).or_else(|| admit(true))
     }
 }
 
 /// The right to run one request. Dropped, it goes back, and whoever turns the reactor gives it to the next.
-pub struct Permit(Arc<Shared>);
+pub struct Permit {
+    shared: Arc<Shared>,
+    aside: bool,
+}
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +94,8 @@ impl Permit {
     /// The permit itself, when nothing waits.
     pub fn pass_on(self) -> Result<Admitted, Permit> {
         // It may have left just now.
-        let next = self.0.gate.pass_on(clock::now_ms, |ticket, connection| connection.end_wait(ticket));
+        let gate = self.shared.gates.of(self.aside);
+        let next = gate.pass_on(clock::now_ms, |ticket, connection| connection.end_wait(ticket));
         match next {
             Some(exchange) => Ok(Admitted { exchange, permit: self }),
             None => Err(self),
@@ -73,8 +105,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.0.gate.give_back() {
-            self.0.wake_if_asleep();
+        if self.shared.gates.of(self.aside).give_back() {
+            self.shared.wake_if_asleep();
         }
     }
 }

@@ -115,6 +115,8 @@ pub(crate) struct Core {
     pub(crate) websocket: Option<Box<Session>>,
     /// Close when the output is flushed.
     pub(crate) close_after: bool,
+    /// The request that is being gathered, or that waits its turn, is one of [`Settings::aside`].
+    aside: bool,
     /// The head of the request that is being gathered, and, where it will be logged, when it was in.
     head: Option<(RequestHead, Option<Instant>)>,
     /// The socket may hold bytes: edge-triggered wakes come once.
@@ -157,6 +159,7 @@ impl Connection {
             output: Output::default(),
             websocket: None,
             close_after: false,
+            aside: false,
             head: None,
             readable: false,
             ended: false,
@@ -408,14 +411,14 @@ impl Core {
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
                             // What would be turned away is not asked for.
                             let whole = self.must_be_whole(connection.settings());
-                            if whole && !connection.shared.gate.is_full() {
+                            if whole && !connection.shared.gates.of(self.aside).is_full() {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
                                 return self.dispatch(connection, turn);
                             }
                         }
                         if self.phase == Phase::Gathering
-                            && connection.settings().gathering == Gathering::WhatIsIn
+                            && connection.settings().gathering_of(self.aside) == Gathering::WhatIsIn
                         {
                             return self.dispatch(connection, turn);
                         }
@@ -424,6 +427,8 @@ impl Core {
                 },
                 Ok(Event::Request(head)) => {
                     let started = connection.shared.access_log.is_some().then(clock::instant);
+                    self.aside =
+                        connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
                     self.head = Some((head, started));
                     self.phase = Phase::Gathering;
                     let time_us =
@@ -455,7 +460,7 @@ impl Core {
 
     /// Whether the body is to be gathered to its end before the application starts.
     fn must_be_whole(&self, settings: &Settings) -> bool {
-        self.head.as_ref().is_some_and(|(head, _)| match settings.gathering {
+        self.head.as_ref().is_some_and(|(head, _)| match settings.gathering_of(self.aside) {
             Gathering::All => true,
             Gathering::Chunked => head.body() == http::BodyKind::Chunked,
             Gathering::Nothing | Gathering::WhatIsIn => false,
@@ -581,7 +586,7 @@ impl Core {
         let Some((head, started)) = self.head.take() else { return Step::Rest };
         self.body_clock.stop(turn.now_ms);
         let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
-        match connection.shared.gate.enter(connection, until_ms) {
+        match connection.shared.gates.enter(connection, self.aside, until_ms) {
             Admission::Run(permit) => {
                 self.phase = Phase::Serving;
                 let exchange = Exchange::new(connection.clone(), head, started);
@@ -795,7 +800,7 @@ impl Core {
 
     pub(crate) fn close(&mut self, connection: &Connection) {
         if let Phase::Queued(ticket) = self.phase {
-            connection.shared.gate.leave(ticket);
+            connection.shared.gates.of(self.aside).leave(ticket);
         }
         connection.mark_left();
         connection.socket.shut();

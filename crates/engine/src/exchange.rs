@@ -122,11 +122,6 @@ impl Exchange {
         self.connection.note.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
-    /// What was kept with the connection, if it is of this type.
-    pub fn noted<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.connection.note.get()?.downcast_ref()
-    }
-
     /// The address that was asked.
     pub fn local(&self) -> &Arc<LocalAddress> {
         &self.connection.local
@@ -325,7 +320,7 @@ impl Exchange {
     }
 
     /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4).
-    pub(crate) fn turn_away(mut self) {
+    pub fn turn_away(mut self) {
         let head = ResponseHead::new(503, b"Service Unavailable").and_then(|mut head| {
             head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
             head.field(b"Retry-After", RETRY_AFTER_S)?;

@@ -39,7 +39,7 @@ pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};
 pub use listener::{BindAddress, Listener, LocalAddress, bind_all, raise_descriptor_limit};
 pub use reactor::Reactor;
-pub use settings::{Gathering, Settings, WebSocketSettings};
+pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::access_log::AccessLog;
-use crate::admission::{Admitted, Gate};
+use crate::admission::{Admitted, Gates};
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
 use crate::listener::{Accepted, Listener, LocalAddress};
@@ -202,13 +202,13 @@ impl Reactor {
         // counted, and those that are too many turned away; and the next poll comes before the next request.
         let long = now_ms > self.polled_ms + ROUND_MAX_MS;
         while (self.ready.is_empty() || long) && self.handle_one() {}
-        if long && (!self.ready.is_empty() || self.shared.gate.any_waits()) {
+        if long && (!self.ready.is_empty() || self.shared.gates.both().iter().any(|gate| gate.any_waits())) {
             if self.watched {
                 self.shared.wake();
             }
             return None;
         }
-        self.ready.pop_front().or_else(|| Gate::admit_waiting(&self.shared))
+        self.ready.pop_front().or_else(|| Gates::admit_waiting(&self.shared))
     }
 
     /// Polls, and handles all of what it finds; exchanges that become ready are kept for [`Reactor::next_exchange`].
@@ -301,7 +301,8 @@ impl Reactor {
 
     /// Has the timer go off for the first that waits its turn: one entry for all of them.
     fn schedule_queue(&mut self) {
-        let earliest_ms = self.shared.gate.earliest_ms();
+        let [main_ms, aside_ms] = self.shared.gates.both().map(|gate| gate.earliest_ms());
+        let earliest_ms = main_ms.min(aside_ms);
         if earliest_ms < self.queue_look_ms {
             self.queue_look_ms = earliest_ms;
             self.timers.push(earliest_ms, NOBODY);
@@ -311,12 +312,10 @@ impl Reactor {
     fn note_turned_away(&mut self, now_ms: Millis) {
         self.turned_away += 1;
         if now_ms >= self.tell_ms {
-            let settings = &self.shared.settings;
             log::warn!(
-                "{} requests were turned away: {} run at once, {} wait (--max-concurrency, --queue-size, --queue-timeout)",
+                "{} requests were turned away: as many run and wait as may (--threads, --max-concurrency, --queue-size, \
+                 --queue-timeout)",
                 self.turned_away,
-                settings.concurrency_max,
-                settings.queue_size_max,
             );
             (self.turned_away, self.tell_ms) = (0, now_ms + TELL_EVERY_MS);
         }
@@ -347,7 +346,8 @@ impl Reactor {
         if now_ms >= self.queue_look_ms {
             self.queue_look_ms = NEVER;
         }
-        while let Some((ticket, connection)) = self.shared.gate.pop_expired(now_ms) {
+        let expired = |shared: &Shared| shared.gates.both().iter().find_map(|gate| gate.pop_expired(now_ms));
+        while let Some((ticket, connection)) = expired(&self.shared) {
             self.look(&connection, now_ms, |connection, turn| connection.on_queue_timeout(ticket, turn));
         }
         if now_ms >= self.draining_until_ms {

@@ -1,8 +1,9 @@
 //! What the operator decides about connections, as plain numbers. Parsing and defaults for people live elsewhere.
 
+use std::fmt;
 use std::sync::Arc;
 
-use tidegate_http::{Limits, ws};
+use tidegate_http::{Limits, RequestHead, ws};
 
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,26 @@ pub enum Gathering {
     Nothing,
     /// Only what came with the head: the application is started at once, and takes the rest as it comes.
     WhatIsIn,
+}
+
+/// Requests that are counted, and gathered, apart from the others: those that run elsewhere.
+#[derive(Clone)]
+pub struct Aside {
+    /// Whether a request is one of them.
+    pub takes: Arc<dyn Fn(&RequestHead) -> bool + Send + Sync>,
+    /// Whether their bodies are gathered to their end before an application is started.
+    pub gathering: Gathering,
+    /// How many of them run at once.
+    pub concurrency_max: usize,
+}
+
+impl fmt::Debug for Aside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aside")
+            .field("gathering", &self.gathering)
+            .field("concurrency_max", &self.concurrency_max)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Every knob of the engine. Times are in milliseconds, sizes in bytes.
@@ -47,6 +68,8 @@ pub struct Settings {
     pub queue_size_max: usize,
     /// How long one waits before it is turned away.
     pub queue_timeout_ms: u64,
+    /// Requests for which other numbers hold, if there are such. They wait in a queue of their own, of the same size.
+    pub aside: Option<Aside>,
     /// Connections open at once; at the limit the backlog holds the others.
     pub connections_max: usize,
     /// Value of the `Server` field, when one is sent.
@@ -102,9 +125,17 @@ impl Default for Settings {
             concurrency_max: 10_000,
             queue_size_max: 2048,
             queue_timeout_ms: 10_000,
+            aside: None,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
             websocket: WebSocketSettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// How bodies of requests are gathered.
+    pub(crate) fn gathering_of(&self, aside: bool) -> Gathering {
+        self.aside.as_ref().filter(|_| aside).map_or(self.gathering, |aside| aside.gathering)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::access_log::AccessLog;
-use crate::admission::{Admitted, Gate};
+use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
 use crate::reactor::Work;
 use crate::settings::Settings;
@@ -26,7 +26,7 @@ pub enum Lifecycle {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) access_log: Option<AccessLog>,
-    pub(crate) gate: Gate,
+    pub(crate) gates: Gates,
     /// Bytes of request bodies in memory, of all connections.
     pub(crate) bodies_held: AtomicUsize,
     lifecycle: AtomicU8,
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
-            gate: Gate::new(settings.concurrency_max, settings.queue_size_max),
+            gates: Gates::new(&settings),
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,
@@ -87,7 +87,7 @@ impl Shared {
     pub(crate) fn abandon(&self) {
         let attention = self.attention().take();
         drop(attention);
-        self.gate.clear();
+        self.gates.both().iter().for_each(|gate| gate.clear());
     }
 
     fn attention(&self) -> MutexGuard<'_, Option<Vec<Arc<Connection>>>> {
@@ -98,7 +98,7 @@ impl Shared {
     pub(crate) fn fall_asleep(&self) -> bool {
         self.sleep.fall_asleep(|| {
             self.attention().as_ref().is_some_and(|attention| !attention.is_empty())
-                || self.gate.has_admissible()
+                || self.gates.both().iter().any(|gate| gate.has_admissible())
         })
     }
 
@@ -130,14 +130,14 @@ impl Handle {
 
     /// The request that has waited longest for its turn, if one waits and one more may run.
     pub fn admit_waiting(&self) -> Option<Admitted> {
-        Gate::admit_waiting(&self.0)
+        Gates::admit_waiting(&self.0)
     }
 
-    /// Lets at most `most` requests run at once from here on, because the system gives no more to run them on; `None`: as many as the
+    /// Lets at most `most` requests (none of those that stand aside) run at once from here on, because the system gives no more to run them on; `None`: as many as the
     /// settings say.
     pub fn limit_concurrency(&self, most: Option<usize>) {
         let settings_max = self.0.settings.concurrency_max;
-        if self.0.gate.limit(most.map_or(settings_max, |most| most.min(settings_max))) {
+        if self.0.gates.of(false).limit(most.map_or(settings_max, |most| most.min(settings_max))) {
             self.0.wake_if_asleep();
         }
     }

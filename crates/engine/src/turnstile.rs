@@ -60,9 +60,10 @@ pub(crate) struct Turnstile<T> {
 }
 
 impl<T> Turnstile<T> {
-    pub(crate) fn new(running_max: usize, waiting_max: usize) -> Self {
+    /// Tickets begin after `before`, so that those of two turnstiles can be told apart.
+    pub(crate) fn new(running_max: usize, waiting_max: usize, before: Ticket) -> Self {
         let running_max = running_max.max(1);
-        let state = State { running: 0, running_max, waiting_max, last: 0, waiting: BTreeMap::new() };
+        let state = State { running: 0, running_max, waiting_max, last: before, waiting: BTreeMap::new() };
         Self { state: Mutex::new(state), waiting_count: AtomicUsize::new(0) }
     }
 
@@ -339,7 +340,7 @@ mod model {
     ) {
         explore(1 + running_max, move || {
             let server = Arc::new(Server {
-                gate: Turnstile::new(running_max, coming),
+                gate: Turnstile::new(running_max, coming, 0),
                 sleep: Sleep::default(),
                 reactor: Bell::new(),
                 running_max,

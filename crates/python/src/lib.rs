@@ -2,6 +2,8 @@
 //!
 //! Everything below knows Python; nothing below parses HTTP, touches a socket or reads a clock: that is the engine's.
 
+mod applications;
+mod collector;
 mod error_log;
 mod event_loop;
 mod ffi;
@@ -9,6 +11,8 @@ mod gateway;
 mod host;
 mod loader;
 mod log_to_stderr;
+mod refusal;
+mod run;
 mod serve;
 mod translate;
 

@@ -1,8 +1,10 @@
-//! From `MODULE:ATTR` to an application.
+//! From `MODULE:ATTR` to an application, and how it is called.
+
+use std::fmt;
 
 use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
-use tidegate_supervisor::AppSpec;
+use tidegate_supervisor::{AppSpec, Interface, Settings};
 
 /// Why there is no application to serve: a line for the operator, and the traceback when the application's own code failed.
 pub(crate) struct LoadError {
@@ -20,56 +22,131 @@ fn error(line: String) -> LoadError {
     LoadError { line, cause: None }
 }
 
-/// Names looked for when the operator gives only a module.
-const USUAL_NAMES: [&str; 2] = ["application", "app"];
-
-/// How an application is called.
+/// How an application is called, once that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// By PEP 3333.
     Wsgi,
+    /// By ASGI 3.
     Asgi,
 }
 
-/// Imports the module, finds the attribute, calls it first if it is a factory, and checks that it can be called.
+/// As the banner has it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wsgi => "wsgi",
+            Self::Asgi => "asgi",
+        })
+    }
+}
+
+/// An application that can be served.
+pub(crate) struct Loaded<'py> {
+    /// What lines about it call it.
+    pub(crate) name: String,
+    pub(crate) application: Bound<'py, PyAny>,
+    pub(crate) interface: Kind,
+}
+
+/// Names looked for when the operator gives only a module.
+const USUAL_NAMES: [&str; 2] = ["application", "app"];
+
+/// The application that the command names: imported, made if a factory makes it, and told.
 pub(crate) fn load<'py>(
     py: Python<'py>,
     spec: &AppSpec,
-    factory: bool,
-) -> Result<Bound<'py, PyAny>, LoadError> {
-    let module = import(py, spec)?;
-    let found = match &spec.attribute {
-        Some(path) => {
-            let mut found = module;
-            for name in path.split('.') {
-                found = attribute(&found, name, spec)?;
-            }
-            found
-        }
-        None => {
-            let mut found = None;
-            for name in USUAL_NAMES {
-                if found.is_none() {
-                    found = module.getattr_opt(name)?;
-                }
-            }
-            found.ok_or_else(|| {
-                error(format!(
-                    "module {:?} has neither \"application\" nor \"app\": name the attribute, as in {}:ATTR",
-                    spec.module, spec.module
-                ))
-            })?
-        }
-    };
-    let application = if factory {
-        callable(&found, spec, "--factory: ")?;
-        found
-            .call0()
-            .map_err(|cause| LoadError { line: format!("the factory {spec} failed"), cause: Some(cause) })?
+    settings: &Settings,
+) -> Result<Loaded<'py>, LoadError> {
+    let found = find(py, spec)?;
+    if settings.factory {
+        tell(make(&found, spec)?, format!("what the factory made of {spec}"), settings.interface)
     } else {
-        found
+        tell(found, spec.to_string(), settings.interface)
+    }
+}
+
+/// An application that is mounted: what is said of the main one's interface and factory is not said of this one.
+pub(crate) fn load_mounted<'py>(py: Python<'py>, spec: &AppSpec) -> Result<Loaded<'py>, LoadError> {
+    tell(find(py, spec)?, spec.to_string(), Interface::Auto)
+}
+
+/// Sees how the application is called, unless the operator says it. What does not tell is taken for WSGI's: so much of that is
+/// wrapped by functions that take anything.
+pub(crate) fn tell<'py>(
+    application: Bound<'py, PyAny>,
+    name: String,
+    interface: Interface,
+) -> Result<Loaded<'py>, LoadError> {
+    callable(&application, &name)?;
+    let interface = match interface {
+        // It would be called, never awaited, and answer nothing.
+        Interface::Wsgi if is_coroutine_function(&application)? => {
+            return Err(error(format!("{name} is a coroutine function, and no WSGI application")));
+        }
+        Interface::Wsgi => Kind::Wsgi,
+        Interface::Asgi => Kind::Asgi,
+        Interface::Auto => verdict(&application, &name)?.unwrap_or(Kind::Wsgi),
     };
-    callable(&application, spec, if factory { "what the factory made of " } else { "" })?;
-    Ok(application)
+    Ok(Loaded { name, application, interface })
+}
+
+/// What the signature says, if it does.
+fn verdict(application: &Bound<'_, PyAny>, name: &str) -> Result<Option<Kind>, LoadError> {
+    let verdict = interfaces(application.py())?.call_method1("tell", (application,))?;
+    match verdict.extract::<(Option<String>, Option<String>)>()? {
+        (_, Some(fault)) => Err(error(format!("{name} {fault}"))),
+        (Some(interface), None) if interface == "asgi" => Ok(Some(Kind::Asgi)),
+        (Some(_), None) => Ok(Some(Kind::Wsgi)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    interfaces(function.py())?.call_method1("is_coroutine_function", (function,))?.extract()
+}
+
+fn interfaces(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("tidegate._interface")
+}
+
+fn find<'py>(py: Python<'py>, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
+    let module = import(py, spec)?;
+    let Some(path) = &spec.attribute else {
+        for name in USUAL_NAMES {
+            if let Some(found) = module.getattr_opt(name)? {
+                return Ok(found);
+            }
+        }
+        return Err(error(format!(
+            "module {:?} has neither \"application\" nor \"app\": name the attribute, as in {}:ATTR",
+            spec.module, spec.module
+        )));
+    };
+    let mut found = module;
+    for name in path.split('.') {
+        found = attribute(&found, name, spec)?;
+    }
+    Ok(found)
+}
+
+/// Calls a factory. No loop runs yet that could await what an asynchronous one gives.
+fn make<'py>(factory: &Bound<'py, PyAny>, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
+    callable(factory, &format!("--factory: {spec}"))?;
+    let asynchronous =
+        || error(format!("--factory: {spec} is asynchronous; a factory must return the application"));
+    if is_coroutine_function(factory)? {
+        return Err(asynchronous());
+    }
+    let made = factory
+        .call0()
+        .map_err(|cause| LoadError { line: format!("the factory {spec} failed"), cause: Some(cause) })?;
+    if made.py().import("inspect")?.call_method1("iscoroutine", (&made,))?.extract()? {
+        // Or Python would warn that it was never awaited.
+        made.call_method0("close")?;
+        return Err(asynchronous());
+    }
+    Ok(made)
 }
 
 fn import<'py>(py: Python<'py>, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
@@ -108,57 +185,10 @@ fn attribute<'py>(
     Err(error(format!("module {:?} has no attribute {name:?}{hint}", spec.module)))
 }
 
-fn callable(application: &Bound<'_, PyAny>, spec: &AppSpec, what: &str) -> Result<(), LoadError> {
-    if application.is_callable() {
+fn callable(object: &Bound<'_, PyAny>, name: &str) -> Result<(), LoadError> {
+    if object.is_callable() {
         return Ok(());
     }
-    let kind = application.get_type().name()?;
-    Err(error(format!("{what}{spec} is not callable: it is of type {kind}")))
-}
-
-/// How the application is called, by what it is: coroutine functions, and objects whose `__call__` is one, are ASGI's.
-pub(crate) fn kind_of(application: &Bound<'_, PyAny>) -> PyResult<Kind> {
-    let py = application.py();
-    let inspect = py.import("inspect")?;
-    let is_coroutine = |object: &Bound<'_, PyAny>| -> PyResult<bool> {
-        inspect.call_method1("iscoroutinefunction", (object,))?.is_truthy()
-    };
-    let partial = py.import("functools")?.getattr("partial")?;
-    let mut application = application.clone();
-    // Of partials within partials the innermost function counts; it has an end, as each is made of one that was there.
-    let whole = application.clone();
-    while application.is_instance(&partial)? {
-        application = application.getattr("func")?;
-    }
-    let unwrapped = inspect.call_method1("unwrap", (&application,)).unwrap_or_else(|_| application.clone());
-    let is_class = application.is_instance_of::<pyo3::types::PyType>();
-    let by_call = application.getattr_opt("__call__")?.filter(|_| !is_class);
-    let by_call = by_call.map(|call| inspect.call_method1("unwrap", (call,))).transpose()?;
-    let asgi = is_coroutine(&application)?
-        || is_coroutine(&unwrapped)?
-        || by_call.map(|call| is_coroutine(&call)).transpose()? == Some(true)
-        // A class that is called with scope, receive and send, and whose instances are awaited.
-        || is_class && application.hasattr("__await__")?;
-    let asgi = asgi || takes_three(&inspect, &whole).unwrap_or(false);
-    Ok(if asgi { Kind::Asgi } else { Kind::Wsgi })
-}
-
-/// Whether it must be called with three arguments, as scope, receive and send are.
-fn takes_three(inspect: &Bound<'_, PyModule>, application: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let signature = inspect.call_method1("signature", (application,))?;
-    let parameter = inspect.getattr("Parameter")?;
-    let (empty, positional) = (
-        parameter.getattr("empty")?,
-        [parameter.getattr("POSITIONAL_ONLY")?, parameter.getattr("POSITIONAL_OR_KEYWORD")?],
-    );
-    let mut required = 0;
-    for parameter in signature.getattr("parameters")?.call_method0("values")?.try_iter()? {
-        let parameter = parameter?;
-        let kind = parameter.getattr("kind")?;
-        let counts = kind.eq(&positional[0])? || kind.eq(&positional[1])?;
-        if counts && parameter.getattr("default")?.is(&empty) {
-            required += 1;
-        }
-    }
-    Ok(required == 3)
+    let kind = object.get_type().name()?;
+    Err(error(format!("{name} is not callable: it is of type {kind}")))
 }

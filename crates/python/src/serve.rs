@@ -1,72 +1,27 @@
-//! From settings to a running server: load, bind, serve, end.
+//! The command and the function: from what was asked for to a server that runs.
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate_engine::{
-    AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all, raise_descriptor_limit,
-};
-use tidegate_supervisor::{
-    self as supervisor, AppSpec, Concurrency, Interface, Outcome, RunsOn, Settings, Value,
-};
+use tidegate_engine::{LocalAddress, raise_descriptor_limit};
+use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Value};
 
-use crate::event_loop::EventLoop;
-use crate::ffi;
-use crate::gateway::{Asgi, Wsgi, WsgiOptions};
-use crate::host::{
-    AsyncioHost, GreenletsHost, InlineHost, ThreadsHost, ThreadsOptions, patch_standard_library,
-    standard_library_is_patched,
-};
-use crate::loader::{self, Kind, LoadError};
+use crate::applications::Applications;
+use crate::collector::Collector;
+use crate::host::patch_standard_library;
+use crate::loader::{self, Kind};
 use crate::log_to_stderr;
+use crate::refusal::{Culprit, Refusal};
+use crate::run::{host_name, run};
 use crate::translate;
 
 /// Exit statuses of the command.
 const STATUS_OK: i32 = 0;
 const STATUS_FAILED: i32 = 1;
 const STATUS_BAD_SETTINGS: i32 = 2;
-
-/// What keeps a server from running: one line for the operator.
-pub(crate) struct Refusal {
-    pub(crate) line: String,
-    pub(crate) cause: Option<PyErr>,
-    pub(crate) culprit: Culprit,
-}
-
-/// Whose fault it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Culprit {
-    Settings,
-    System,
-    Application,
-}
-
-impl Refusal {
-    fn new(line: String) -> Self {
-        Self { line, cause: None, culprit: Culprit::System }
-    }
-
-    pub(crate) fn of_settings(line: &str) -> Self {
-        Self { line: line.into(), cause: None, culprit: Culprit::Settings }
-    }
-}
-
-impl From<PyErr> for Refusal {
-    fn from(cause: PyErr) -> Self {
-        Self { line: "the server failed".into(), cause: Some(cause), culprit: Culprit::System }
-    }
-}
-
-impl From<LoadError> for Refusal {
-    fn from(error: LoadError) -> Self {
-        Self { line: error.line, cause: error.cause, culprit: Culprit::System }
-    }
-}
 
 /// The command `tidegate`: `arguments` are those after the program's name. Gives the exit status.
 #[pyfunction]
@@ -101,12 +56,9 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
 }
 
 fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
-    let Some(spec) = &settings.app else {
-        return Err(Refusal::new("no application given: tidegate MODULE:ATTR".into()));
-    };
     if let Some(directory) = &settings.chdir {
         std::env::set_current_dir(directory)
-            .map_err(|error| Refusal::new(format!("--chdir {:?}: {error}", directory.display())))?;
+            .map_err(|error| Refusal::of_system(format!("--chdir {:?}: {error}", directory.display())))?;
     }
     // As `python -m` does: modules in the working directory are found first.
     let directory = std::env::current_dir().map_err(PyErr::from)?;
@@ -116,23 +68,19 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
         log::warn!("the limit of open descriptors stays as it is: {error}");
     }
     if settings.concurrency == Concurrency::Greenlets {
-        patch(py, spec)?;
+        patch(py, settings)?;
     }
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let collector = Collector::of(py)?;
-    let application = loader::load(py, spec, settings.factory)?;
+    let main = settings.app.as_ref().map(|spec| loader::load(py, spec, settings)).transpose()?;
+    let applications = Applications::new(py, main, settings)?;
     collector.relax(py, settings.gc_threshold)?;
-    let (interface, runs_on) = resolve(&application, settings)?;
-    let interface = match interface {
-        Kind::Wsgi => "wsgi",
-        Kind::Asgi => "asgi",
-    };
-    run(py, application, settings, runs_on, |_, addresses| {
+    let what = what_runs(&applications, settings);
+    run(py, &applications, settings, |_, addresses| {
         for address in addresses {
             say(&format!(
-                "tidegate {} listening on {address} ({interface}, {}, pid {})",
+                "tidegate {} listening on {address} ({what}, pid {})",
                 env!("CARGO_PKG_VERSION"),
-                host_name(settings, runs_on),
                 std::process::id()
             ));
         }
@@ -140,81 +88,28 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     })
 }
 
-/// How the application is called, and what that is to run on.
-fn resolve(application: &Bound<'_, PyAny>, settings: &Settings) -> Result<(Kind, RunsOn), Refusal> {
-    if !settings.mounts.is_empty() {
-        return Err(Refusal::of_settings("mount: this version serves one application"));
-    }
-    let kind = match (settings.interface, loader::kind_of(application)?) {
-        (Interface::Asgi, _) | (Interface::Auto, Kind::Asgi) => Kind::Asgi,
-        // It would be called, never awaited, and answer nothing.
-        (Interface::Wsgi, Kind::Asgi) => {
-            return Err(Refusal::of_settings(
-                "interface wsgi: the application is an ASGI application; accepted: auto, asgi",
-            ));
-        }
-        (Interface::Wsgi | Interface::Auto, Kind::Wsgi) => Kind::Wsgi,
-    };
-    let runs_on = settings.runs_on(kind == Kind::Asgi);
-    match (kind, runs_on) {
-        (Kind::Asgi, RunsOn::Asyncio)
-        | (Kind::Wsgi, RunsOn::MainThread | RunsOn::Threads | RunsOn::Greenlets) => Ok((kind, runs_on)),
-        (Kind::Asgi, _) => Err(Refusal::of_settings(
-            "concurrency: the application is an ASGI application; accepted: auto, asyncio",
-        )),
-        (Kind::Wsgi, RunsOn::Asyncio) => Err(Refusal::of_settings(
-            "concurrency asyncio: the application is a WSGI application; accepted: auto, threads, greenlets",
-        )),
-    }
+/// Interfaces and what requests run on, as the banner says it.
+fn what_runs(applications: &Applications<'_>, settings: &Settings) -> String {
+    let kinds = [Kind::Wsgi, Kind::Asgi].into_iter().filter(|&kind| applications.first(kind).is_some());
+    let interfaces: Vec<_> = kinds.clone().map(|kind| kind.to_string()).collect();
+    let hosts: Vec<_> = kinds.map(|kind| host_name(applications, settings, kind)).collect();
+    format!("{}, {}", interfaces.join(" and "), hosts.join(" and "))
 }
 
-/// Python's search for garbage cycles, as it was before the application was imported.
-#[derive(PartialEq)]
-struct Collector {
-    enabled: bool,
-    thresholds: (u32, u32, u32),
-}
-
-impl Collector {
-    fn of(py: Python<'_>) -> PyResult<Self> {
-        let gc = py.import("gc")?;
-        let enabled = gc.call_method0("isenabled")?.extract()?;
-        Ok(Self { enabled, thresholds: gc.call_method0("get_threshold")?.extract()? })
-    }
-
-    /// Has it look less often, and not among what was imported, unless the application has had a say.
-    fn relax(&self, py: Python<'_>, threshold: u32) -> PyResult<()> {
-        if threshold == 0 || !self.enabled || *self != Self::of(py)? {
-            return Ok(());
-        }
-        let gc = py.import("gc")?;
-        gc.call_method0("collect")?;
-        gc.call_method0("freeze")?;
-        let (_, second, third) = self.thresholds;
-        gc.call_method1("set_threshold", (threshold, second, third))?;
-        Ok(())
-    }
-}
-
-/// What requests run on, as the banner says it.
-fn host_name(settings: &Settings, runs_on: RunsOn) -> String {
-    match runs_on {
-        RunsOn::MainThread | RunsOn::Threads => format!("threads {}", settings.threads),
-        RunsOn::Greenlets => format!("greenlets {}", settings.concurrency_max(runs_on)),
-        RunsOn::Asyncio => format!("asyncio {}", settings.concurrency_max(runs_on)),
-    }
-}
-
-/// Has gevent patch the standard library before the application is imported.
-fn patch(py: Python<'_>, spec: &AppSpec) -> Result<(), Refusal> {
+/// Has gevent patch the standard library before any application is imported.
+fn patch(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let modules = py.import("sys")?.getattr("modules")?;
-    if modules.contains(spec.module.as_str())? {
-        return Err(Refusal::new(format!(
-            "--concurrency greenlets: {} was imported before gevent could patch the standard library",
-            spec.module.as_str()
-        )));
+    let specs = settings.app.iter().chain(settings.mounts.iter().map(|mount| &mount.app));
+    for module in specs.map(|spec| spec.module.as_str()) {
+        if modules.contains(module)? {
+            let reason = format!("{module} was imported before gevent could patch the standard library");
+            return Err(settings.refusal("concurrency", &reason).into());
+        }
     }
-    patch_standard_library(py).map_err(|(line, cause)| Refusal { line, cause, culprit: Culprit::Settings })
+    patch_standard_library(py).map_err(|(reason, cause)| {
+        let refusal = Refusal::from(settings.refusal("concurrency", reason));
+        Refusal { cause, ..refusal }
+    })
 }
 
 /// Runs `application` in this process until it is stopped.
@@ -226,10 +121,6 @@ pub(crate) fn serve(
     on_ready: Option<Bound<'_, PyAny>>,
     settings: Option<Bound<'_, PyDict>>,
 ) -> PyResult<()> {
-    if !application.is_callable() {
-        let kind = application.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("the application must be callable, not {kind}")));
-    }
     let mut values = Vec::new();
     for (name, value) in settings.iter().flatten() {
         // None stands for the default, as in signatures.
@@ -244,21 +135,26 @@ pub(crate) fn serve(
     let settings = supervisor::from_python(&values)
         .map_err(|error| PyValueError::new_err(error.message().to_owned()))?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
-    let on_ready = |py: Python<'_>, addresses: &[LocalAddress]| match &on_ready {
-        None => Ok(()),
-        Some(on_ready) => {
-            let list = PyList::empty(py);
-            for address in addresses {
-                match address {
-                    LocalAddress::Inet(address) => list.append((address.ip().to_string(), address.port()))?,
-                    LocalAddress::Unix(path) => list.append(path.as_os_str())?,
+    let main = loader::tell(application, "the application".to_owned(), settings.interface)
+        .map_err(|error| error.cause.unwrap_or_else(|| PyTypeError::new_err(error.line)))?;
+    let outcome =
+        Applications::new(py, Some(main), &settings).map_err(Refusal::from).and_then(|applications| {
+            run(py, &applications, &settings, |py, addresses| match &on_ready {
+                None => Ok(()),
+                Some(on_ready) => {
+                    let list = PyList::empty(py);
+                    for address in addresses {
+                        match address {
+                            LocalAddress::Inet(address) => {
+                                list.append((address.ip().to_string(), address.port()))?;
+                            }
+                            LocalAddress::Unix(path) => list.append(path.as_os_str())?,
+                        }
+                    }
+                    on_ready.call1((list,)).map(|_| ())
                 }
-            }
-            on_ready.call1((list,)).map(|_| ())
-        }
-    };
-    let outcome = resolve(&application, &settings)
-        .and_then(|(_, runs_on)| run(py, application, &settings, runs_on, on_ready));
+            })
+        });
     outcome.map_err(|refusal| match refusal.cause {
         Some(cause) => cause,
         None if refusal.culprit == Culprit::Settings => PyValueError::new_err(refusal.line),
@@ -289,139 +185,7 @@ fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
     Some(Value::Text(path.to_str()?.to_owned()))
 }
 
-fn run(
-    py: Python<'_>,
-    application: Bound<'_, PyAny>,
-    settings: &Settings,
-    runs_on: RunsOn,
-    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
-) -> Result<(), Refusal> {
-    check_host(py, settings, runs_on)?;
-    if runs_on != RunsOn::Asyncio {
-        return run_on(py, application, settings, runs_on, None, on_ready);
-    }
-    // Before anything is bound, as it may fail.
-    let event_loop = EventLoop::start(py, &application, settings)?;
-    let outcome = run_on(py, application, settings, runs_on, Some(&event_loop), on_ready);
-    let closed = event_loop.close(py, Duration::from_millis(settings.graceful_timeout_ms));
-    outcome.and(closed)
-}
-
-fn run_on(
-    py: Python<'_>,
-    application: Bound<'_, PyAny>,
-    settings: &Settings,
-    runs_on: RunsOn,
-    event_loop: Option<&EventLoop<'_>>,
-    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
-) -> Result<(), Refusal> {
-    let listeners = bind(settings)?;
-    let access_log = match translate::access_log(settings) {
-        None => None,
-        Some((target, format)) => Some(
-            AccessLog::start(&target, format)
-                .map_err(|error| Refusal::new(format!("the access log cannot be opened: {error}")))?,
-        ),
-    };
-    let engine = translate::engine(settings, runs_on);
-    let graceful = Duration::from_millis(engine.graceful_timeout_ms);
-    let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
-    let addresses = reactor.addresses();
-    let handle = reactor.handle();
-    let options = WsgiOptions {
-        script_name: settings.script_name.clone(),
-        multithread: runs_on != RunsOn::MainThread,
-        hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
-    };
-    let application = application.unbind();
-    let mut interrupt: fn() = ffi::interrupt_main_thread;
-    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match runs_on {
-        RunsOn::MainThread => {
-            let host = InlineHost::new(reactor);
-            let gateway = Wsgi::new(py, application, host.clone(), options)?;
-            Box::new(move |py| host.run(py, &gateway))
-        }
-        RunsOn::Greenlets => {
-            let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
-            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-            Box::new(move |py| host.run(py, gateway))
-        }
-        RunsOn::Threads => {
-            // Where the main thread runs no calls, interrupting it ends none.
-            interrupt = || {};
-            let host = ThreadsHost::new(
-                reactor,
-                ThreadsOptions {
-                    threads_max: settings.threads,
-                    stack_size: settings.thread_stack_size,
-                    idle: Duration::from_millis(settings.thread_idle_timeout_ms),
-                },
-            );
-            let gateway = Arc::new(Wsgi::new(py, application, host.clone(), options)?);
-            Box::new(move |py| host.run(py, gateway))
-        }
-        RunsOn::Asyncio => {
-            let Some(event_loop) = event_loop else {
-                return Err(Refusal::of_settings("concurrency asyncio needs an event loop"));
-            };
-            let cancels = settings.cancel_on_disconnect;
-            let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), cancels)?;
-            let state = event_loop.state()?;
-            let gateway = Arc::new(Asgi::new(py, application, &settings.script_name, state)?);
-            Box::new(move |py| host.run(py, gateway))
-        }
-    };
-    let watch = SignalWatch::start(&handle, graceful, interrupt, || {
-        say("tidegate: the application does not let go; the process ends");
-    })
-    .map_err(PyErr::from)?;
-    let served = on_ready(py, &addresses).and_then(|()| serve(py));
-    py.detach(|| {
-        // Its threads are joined, and may be in the middle of a message.
-        drop(watch);
-        // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
-        handle.finish_access_log();
-    });
-    served.map_err(Refusal::from)
-}
-
-/// What settings ask of one another, and of the process.
-fn check_host(py: Python<'_>, settings: &Settings, runs_on: RunsOn) -> Result<(), Refusal> {
-    let threads = matches!(runs_on, RunsOn::MainThread | RunsOn::Threads);
-    if settings.cancel_on_disconnect && threads {
-        return Err(Refusal::of_settings(
-            "cancel-on-disconnect: only with concurrency greenlets or asyncio; threads look at \
-             environ['tidegate.cancelled']",
-        ));
-    }
-    if runs_on != RunsOn::Greenlets {
-        return Ok(());
-    }
-    match standard_library_is_patched(py) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Refusal::of_settings(
-            "concurrency greenlets: gevent.monkey.patch_all() must be called before the application is imported",
-        )),
-        Err(_) => {
-            Err(Refusal::of_settings("concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'"))
-        }
-    }
-}
-
-fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
-    let addresses = translate::bind_addresses(settings);
-    bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
-        let reason = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-            _ => error.to_string(),
-        };
-        Refusal::new(format!("--bind {address}: {reason}"))
-    })
-}
-
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Standard error may be closed; then there is nobody to tell.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

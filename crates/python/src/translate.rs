@@ -1,16 +1,18 @@
 //! From the operator's settings to what the engine and the gateways take: two vocabularies that must not know each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::LevelFilter;
-use tidegate_engine::http::{Limits, UnderscoreNames, ws};
+use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
-    self as engine, AccessLogFormat, AccessLogTarget, BindAddress, Gathering, WebSocketSettings,
+    self as engine, AccessLogFormat, AccessLogTarget, Aside, BindAddress, Gathering, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{Bind, LogLevel, RequestBuffering, RunsOn, Settings};
 
 use crate::gateway::HopByHop;
+use crate::host::ThreadsOptions;
 
 pub(crate) fn log_level(level: LogLevel) -> LevelFilter {
     match level {
@@ -61,6 +63,7 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
+        aside: None,
         connections_max: settings.connections_max,
         websocket: WebSocketSettings {
             limits: Arc::new(ws::Limits {
@@ -84,6 +87,23 @@ fn gathering(settings: &Settings, runs_on: RunsOn) -> Gathering {
         // ASGI applications take a body as it comes.
         (RequestBuffering::Auto, RunsOn::Asyncio) => Gathering::WhatIsIn,
         (RequestBuffering::Auto, RunsOn::MainThread | RunsOn::Greenlets) => Gathering::Chunked,
+    }
+}
+
+/// What holds for requests that run on threads beside a loop.
+pub(crate) fn aside(settings: &Settings, takes: Arc<dyn Fn(&RequestHead) -> bool + Send + Sync>) -> Aside {
+    Aside {
+        takes,
+        gathering: gathering(settings, RunsOn::Threads),
+        concurrency_max: settings.concurrency_max(RunsOn::Threads),
+    }
+}
+
+pub(crate) fn threads(settings: &Settings) -> ThreadsOptions {
+    ThreadsOptions {
+        threads_max: settings.threads,
+        stack_size: settings.thread_stack_size,
+        idle: Duration::from_millis(settings.thread_idle_timeout_ms),
     }
 }
 

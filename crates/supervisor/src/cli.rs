@@ -54,7 +54,7 @@ pub fn from_command_line(
     if matches.get_flag(PRINT_SETTINGS) {
         return Ok(Outcome::Print(settings.to_toml()));
     }
-    if settings.app.is_none() {
+    if settings.app.is_none() && settings.mounts.is_empty() {
         let advice = "\"tidegate --help\" lists all options";
         return Err(SettingsError::new(format!("no application is named; usage: {USAGE}; {advice}")));
     }

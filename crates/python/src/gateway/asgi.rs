@@ -49,11 +49,6 @@ impl Asgi {
         })
     }
 
-    /// Tells the application's log of a failure outside of any request.
-    pub(crate) fn log_error(&self, py: Python<'_>, text: &str, error: &PyErr) {
-        self.error_log.say(py, text, Some(error));
-    }
-
     /// What a task is to drive to answer a request; none when it is answered already.
     pub(crate) fn begin(
         self: &Arc<Self>,

@@ -10,13 +10,13 @@ use std::sync::Mutex;
 use foldhash::fast::RandomState;
 use memchr::memchr;
 use percent_encoding::percent_decode;
-use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use tidegate_engine::http::ws::Handshake;
 use tidegate_engine::http::{RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
+use crate::gateway::kept::Kept;
 use crate::host::lock;
 
 /// The version of the HTTP specification that is spoken.
@@ -36,8 +36,8 @@ pub(crate) struct Scopes {
     keys: Keys,
 }
 
-/// What is kept with a connection.
-struct Ends {
+/// What is kept with a connection for its requests' scopes.
+pub(super) struct Ends {
     client: Py<PyAny>,
     server: Py<PyAny>,
 }
@@ -242,7 +242,8 @@ pub(crate) fn takes_trailers(head: &RequestHead) -> bool {
 
 /// Client and server of the connection, made for its first request.
 fn ends<'a>(py: Python<'_>, exchange: &'a Exchange) -> PyResult<&'a Ends> {
-    if let Some(ends) = exchange.noted::<Ends>() {
+    let kept = Kept::with(exchange)?;
+    if let Some(ends) = kept.for_scopes.get() {
         return Ok(ends);
     }
     let client = match exchange.peer() {
@@ -256,6 +257,5 @@ fn ends<'a>(py: Python<'_>, exchange: &'a Exchange) -> PyResult<&'a Ends> {
         LocalAddress::Unix(path) => (path.as_os_str(), py.None()).into_pyobject(py)?.into_any(),
     };
     let new = Ends { client: client.unbind(), server: server.unbind() };
-    // Nobody else keeps anything there.
-    exchange.note(|| new).ok_or_else(|| PySystemError::new_err("a connection's note is another's"))
+    Ok(kept.for_scopes.get_or_init(|| new))
 }

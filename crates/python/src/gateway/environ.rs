@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use foldhash::fast::RandomState;
 use memchr::memchr;
 use percent_encoding::percent_decode;
-use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{IntoPyObjectExt, intern};
@@ -19,6 +18,7 @@ use tidegate_engine::http::{BodyKind, RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::latin1;
+use crate::gateway::kept::Kept;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput};
 use crate::host::Host;
 
@@ -39,7 +39,7 @@ const UNIX_REMOTE_ADDR: &str = "127.0.0.1";
 
 /// Makes environs.
 pub(crate) struct Environs {
-    script_name: String,
+    script_name: Arc<str>,
     multithread: bool,
     host: Arc<dyn Host>,
     errors: Py<PyAny>,
@@ -50,7 +50,7 @@ pub(crate) struct Environs {
 }
 
 /// What is kept with a connection for its requests' environs.
-struct Recurring {
+pub(super) struct Recurring {
     address: Py<PyString>,
     port: Py<PyString>,
     cancelled: Py<Cancelled>,
@@ -62,14 +62,17 @@ struct Recurring {
 
 /// A template with the peer's and the client's usual `Host` in it.
 struct HostTemplate {
+    script_name: Arc<str>,
     host: Box<[u8]>,
     environ: Py<PyDict>,
 }
 
 impl HostTemplate {
-    /// Whether it says of this request what its `Host` field says.
-    fn suits(&self, head: &RequestHead) -> bool {
-        head.target_form() == TargetForm::Origin && head.authority() == Some(&self.host)
+    /// Whether it says of this request what its `Host` field says, and comes from the gateway of this script name.
+    fn suits(&self, script_name: &Arc<str>, head: &RequestHead) -> bool {
+        head.target_form() == TargetForm::Origin
+            && head.authority() == Some(&self.host)
+            && Arc::ptr_eq(script_name, &self.script_name)
     }
 }
 
@@ -147,7 +150,7 @@ impl Environs {
             errors
         };
         Ok(Self {
-            script_name,
+            script_name: script_name.into(),
             multithread,
             host,
             errors: errors.unbind(),
@@ -197,12 +200,12 @@ impl Environs {
 
     /// What is kept with the connection, made for its first request.
     fn recurring<'a>(&self, py: Python<'_>, exchange: &'a Exchange) -> PyResult<&'a Recurring> {
-        if let Some(recurring) = exchange.noted::<Recurring>() {
+        let kept = Kept::with(exchange)?;
+        if let Some(recurring) = kept.for_environs.get() {
             return Ok(recurring);
         }
         let new = Recurring::new(py, exchange, &self.host)?;
-        // Nobody else keeps anything there.
-        exchange.note(|| new).ok_or_else(|| PySystemError::new_err("a connection's note is another's"))
+        Ok(kept.for_environs.get_or_init(|| new))
     }
 
     /// An environ with what is the same for all requests of the connection; says whether that has come to include HTTP_HOST.
@@ -213,7 +216,9 @@ impl Environs {
         recurring: &Recurring,
     ) -> PyResult<(Bound<'py, PyDict>, bool)> {
         let (names, head) = (&self.names, exchange.head());
-        if let Some(template) = recurring.template.get().filter(|template| template.suits(head)) {
+        if let Some(template) =
+            recurring.template.get().filter(|template| template.suits(&self.script_name, head))
+        {
             return Ok((template.environ.bind(py).copy()?, true));
         }
         let environ = self.template(py, exchange.local())?;
@@ -227,7 +232,11 @@ impl Environs {
             && let Some(host) = head.authority()
         {
             environ.set_item(&names.http_host, latin1(py, host)?)?;
-            let template = HostTemplate { host: host.into(), environ: environ.copy()?.unbind() };
+            let template = HostTemplate {
+                script_name: self.script_name.clone(),
+                host: host.into(),
+                environ: environ.copy()?.unbind(),
+            };
             // One request at a time has the connection, so nobody else has set it.
             let _ = recurring.template.set(template);
             return Ok((environ, true));
@@ -237,9 +246,8 @@ impl Environs {
 
     /// The request is over. Gives what is to be dropped where no lock is held.
     pub(crate) fn end(&self, exchange: &Exchange, number: RequestNumber) -> Vec<Py<PyAny>> {
-        exchange
-            .noted::<Recurring>()
-            .map_or_else(Vec::new, |recurring| recurring.cancelled.get().end_request(number))
+        let recurring = Kept::with(exchange).ok().and_then(|kept| kept.for_environs.get());
+        recurring.map_or_else(Vec::new, |recurring| recurring.cancelled.get().end_request(number))
     }
 
     /// Puts a request's own body stream into its environ.
@@ -361,7 +369,7 @@ impl Environs {
         set("SERVER_SOFTWARE", concat!("tidegate/", env!("CARGO_PKG_VERSION")).into_bound_py_any(py)?)?;
         set("SERVER_NAME", server_name.into_bound_py_any(py)?)?;
         set("SERVER_PORT", server_port.into_bound_py_any(py)?)?;
-        set("SCRIPT_NAME", self.script_name.as_str().into_bound_py_any(py)?)?;
+        set("SCRIPT_NAME", (*self.script_name).into_bound_py_any(py)?)?;
         set("wsgi.version", (1, 0).into_bound_py_any(py)?)?;
         set("wsgi.url_scheme", "http".into_bound_py_any(py)?)?;
         set("wsgi.errors", self.errors.bind(py).clone())?;

@@ -11,6 +11,8 @@ mod cancelled;
 mod environ;
 mod error_response;
 mod file_wrapper;
+mod kept;
+mod mounts;
 mod wsgi;
 mod wsgi_input;
 
@@ -19,5 +21,6 @@ pub(crate) use asgi_answer::ClientDisconnected;
 pub(crate) use call::{Call, Calls};
 pub(crate) use cancelled::{Cancelled, ClientLeft, RequestNumber};
 pub(crate) use file_wrapper::FileWrapper;
+pub(crate) use mounts::{Mounts, not_found};
 pub(crate) use wsgi::{HopByHop, Wsgi, WsgiOptions};
 pub(crate) use wsgi_input::WsgiInput;

@@ -58,11 +58,6 @@ impl Wsgi {
         Ok(Self { application, environs, calls, error_log: ErrorLog::new() })
     }
 
-    /// Tells the application's log of a failure outside of any request.
-    pub(crate) fn log_error(&self, py: Python<'_>, text: &str, error: &PyErr) {
-        self.error_log.say(py, text, Some(error));
-    }
-
     /// Answers one exchange; whatever the application does, this thread goes on.
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
         let environ = self.environs.build(py, &exchange);

@@ -20,16 +20,24 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tidegate_engine::{Admitted, Departure, Handle, Lifecycle, Reactor, Registration};
 
+use crate::error_log::ErrorLog;
 use crate::ffi::{Arguments, Callable, Kind, Object};
-use crate::gateway::Asgi;
-use crate::host::lock;
+use crate::gateway::{Asgi, Mounts, Wsgi, not_found};
 use crate::host::pause::{Pauses, Woken};
+use crate::host::{Pool, lock};
 
 /// Requests begun in one turn before the loop's other work has its.
 const BEGUN_MAX: usize = 256;
 
 /// Names a request's task.
 pub(crate) type TaskNumber = u64;
+
+/// What an application's requests are given to.
+pub(crate) enum Application {
+    Asgi(Arc<Asgi>),
+    /// On the pool.
+    Wsgi(Arc<Wsgi>),
+}
 
 pub(crate) struct AsyncioHost {
     reactor: Mutex<Reactor>,
@@ -38,6 +46,8 @@ pub(crate) struct AsyncioHost {
     /// `asyncio.Task`, and what to call it with besides the coroutine, where tasks can be eager (Python 3.12).
     eager: Option<(Py<PyAny>, Py<PyDict>)>,
     cancel_on_disconnect: bool,
+    /// Where WSGI applications run, if any are among those that are served.
+    pool: Arc<Pool>,
     woken: Arc<Woken>,
     /// Tasks whose clients have left, to be cancelled.
     abandoned: Arc<Mutex<Vec<TaskNumber>>>,
@@ -47,6 +57,7 @@ pub(crate) struct AsyncioHost {
     failure: Mutex<Option<PyErr>>,
     cancelled: AtomicBool,
     finished: AtomicBool,
+    error_log: ErrorLog,
 }
 
 /// Cancels the task of a request.
@@ -67,6 +78,7 @@ impl AsyncioHost {
         reactor: Reactor,
         event_loop: Bound<'_, PyAny>,
         cancel_on_disconnect: bool,
+        pool: Arc<Pool>,
     ) -> PyResult<Arc<Self>> {
         let handle = reactor.handle();
         let eager = if py.version_info() >= (3, 12) {
@@ -83,6 +95,7 @@ impl AsyncioHost {
             event_loop: event_loop.unbind(),
             eager,
             cancel_on_disconnect,
+            pool,
             woken: Arc::default(),
             abandoned: Arc::default(),
             running: Mutex::default(),
@@ -90,6 +103,7 @@ impl AsyncioHost {
             failure: Mutex::new(None),
             cancelled: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            error_log: ErrorLog::new(),
         }))
     }
 
@@ -99,10 +113,10 @@ impl AsyncioHost {
     }
 
     /// Serves until the server has ended.
-    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, gateway: Arc<Asgi>) -> PyResult<()> {
+    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, mounts: Arc<Mounts<Application>>) -> PyResult<()> {
         let event_loop = self.event_loop.bind(py);
         let descriptor = lock(&self.reactor).descriptor();
-        let turn = Turn { host: self.clone(), gateway: gateway.clone(), process: std::process::id() };
+        let turn = Turn { host: self.clone(), mounts: mounts.clone(), process: std::process::id() };
         let turn = Kind::new(py)?.object(py, turn)?;
         event_loop.call_method1("add_reader", (descriptor, turn.as_any(py)))?;
         let mut outcome = Ok(());
@@ -110,7 +124,7 @@ impl AsyncioHost {
             match event_loop.call_method0(intern!(py, "run_forever")) {
                 Ok(_) => {}
                 Err(error) if error.is_instance_of::<PyException>(py) => {
-                    gateway.log_error(py, "a signal handler failed", &error);
+                    self.error_log.say(py, "a signal handler failed", Some(&error));
                 }
                 // The last means of a server that stops to end a call that computes; it found none.
                 Err(error)
@@ -125,6 +139,7 @@ impl AsyncioHost {
             lock(&self.reactor).turn(Some(Duration::ZERO))?;
         }
         event_loop.call_method1("remove_reader", (descriptor,))?;
+        self.pool.end(py);
         match lock(&self.failure).take() {
             Some(failure) => Err(failure),
             None => outcome,
@@ -132,7 +147,7 @@ impl AsyncioHost {
     }
 
     /// The loop's callback. True when there is more to do at once.
-    fn turn(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Asgi>) -> PyResult<bool> {
+    fn turn(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Application>>) -> PyResult<bool> {
         if let Err(error) = lock(&self.reactor).poll(Some(Duration::ZERO)) {
             *lock(&self.failure) = Some(error.into());
             self.handle.stop();
@@ -145,15 +160,20 @@ impl AsyncioHost {
             begun += 1;
             // One that the server no longer waits for is cut by being dropped.
             if self.handle.lifecycle() != Lifecycle::Stopping {
-                self.begin(py, gateway, admitted)?;
+                match mounts.find(admitted.exchange.head().path()) {
+                    Some(Application::Asgi(gateway)) => self.begin(py, gateway, admitted)?,
+                    Some(Application::Wsgi(_)) => self.pool.run(py, mounts, admitted),
+                    None => not_found(admitted.exchange),
+                }
             }
         }
         for pauses in self.woken.take() {
             pauses.resume(py)?;
         }
-        self.cancel_abandoned(py, gateway);
+        self.cancel_abandoned(py);
+        self.pool.call_deferred(py);
         if self.handle.lifecycle() != Lifecycle::Serving {
-            self.end_if_over(py, gateway);
+            self.end_if_over(py);
         }
         Ok(begun == BEGUN_MAX)
     }
@@ -166,7 +186,7 @@ impl AsyncioHost {
             Ok(Some(run)) => run,
             Ok(None) => return Ok(()),
             Err(error) => {
-                gateway.log_error(py, "a request could not be begun", &error);
+                self.error_log.say(py, "a request could not be begun", Some(&error));
                 return Ok(());
             }
         };
@@ -183,7 +203,7 @@ impl AsyncioHost {
             }
             Ok(_) => {}
             Err(error) if error.is_instance_of::<PyException>(py) => {
-                gateway.log_error(py, "a task could not be started", &error);
+                self.error_log.say(py, "a task could not be started", Some(&error));
             }
             Err(error) => return Err(error),
         }
@@ -209,25 +229,31 @@ impl AsyncioHost {
         lock(&self.running).remove(&number)
     }
 
-    fn cancel_abandoned(&self, py: Python<'_>, gateway: &Asgi) {
+    fn cancel_abandoned(&self, py: Python<'_>) {
         let abandoned = std::mem::take(&mut *lock(&self.abandoned));
         for number in abandoned {
             let task = lock(&self.running).get(&number).map(|task| task.clone_ref(py));
             if let Some(task) = task {
-                cancel(py, gateway, &task);
+                self.cancel(py, &task);
             }
         }
     }
 
     /// Ends the server when nothing is left to serve.
-    fn end_if_over(&self, py: Python<'_>, gateway: &Asgi) {
+    fn end_if_over(&self, py: Python<'_>) {
         // What still runs has nobody to answer: it is cancelled, once, so that it can clean up.
         if self.handle.lifecycle() == Lifecycle::Stopping && !self.cancelled.swap(true, Ordering::AcqRel) {
             let running: Vec<_> = lock(&self.running).values().map(|task| task.clone_ref(py)).collect();
-            running.iter().for_each(|task| cancel(py, gateway, task));
+            running.iter().for_each(|task| self.cancel(py, task));
         }
-        if lock(&self.reactor).is_finished() && lock(&self.running).is_empty() {
+        if lock(&self.reactor).is_finished() && lock(&self.running).is_empty() && self.pool.is_idle() {
             self.end(py);
+        }
+    }
+
+    fn cancel(&self, py: Python<'_>, task: &Py<PyAny>) {
+        if let Err(error) = task.call_method0(py, intern!(py, "cancel")) {
+            self.error_log.say(py, "a task could not be cancelled", Some(&error));
         }
     }
 
@@ -241,16 +267,10 @@ impl AsyncioHost {
     }
 }
 
-fn cancel(py: Python<'_>, gateway: &Asgi, task: &Py<PyAny>) {
-    if let Err(error) = task.call_method0(py, intern!(py, "cancel")) {
-        gateway.log_error(py, "a task could not be cancelled", &error);
-    }
-}
-
 /// The callback of the reactor's descriptor.
 struct Turn {
     host: Arc<AsyncioHost>,
-    gateway: Arc<Asgi>,
+    mounts: Arc<Mounts<Application>>,
     /// The process that serves: what an application forks has the loop too, and the parent's connections.
     process: u32,
 }
@@ -262,8 +282,12 @@ impl Callable for Turn {
 
     fn call<'py>(turn: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
-        if std::process::id() == turn.process && turn.host.turn(py, &turn.gateway)? {
-            let event_loop = turn.host.event_loop.bind(py);
+        let host = &turn.host;
+        if std::process::id() != turn.process {
+            return Ok(py.None().into_bound(py));
+        }
+        let event_loop = host.event_loop.bind(py);
+        if host.turn(py, &turn.mounts)? {
             event_loop.call_method1(intern!(py, "call_soon"), (turn.as_any(py),))?;
         }
         Ok(py.None().into_bound(py))

@@ -22,7 +22,7 @@ use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
 use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
-use crate::gateway::{ClientLeft, Wsgi};
+use crate::gateway::{ClientLeft, Mounts, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Callbacks, Deferred, Host, Sign, lock};
@@ -131,7 +131,7 @@ impl GreenletsHost {
     }
 
     /// Serves until the server has ended. The calling greenlet waits meanwhile, as any other.
-    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, gateway: Arc<Wsgi>) -> PyResult<()> {
+    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, mounts: Arc<Mounts<Wsgi>>) -> PyResult<()> {
         let hub = self.hub.bind(py);
         let read = 1;
         let mut signals = SignalPipe::new(py)?;
@@ -143,12 +143,12 @@ impl GreenletsHost {
             reactor.descriptor()
         };
         let watcher = hub.getattr("loop")?.call_method1("io", (descriptor, read))?;
-        let request = Kind::new(py)?.object(py, Request { host: self.clone(), gateway: gateway.clone() })?;
+        let request = Kind::new(py)?.object(py, Request { host: self.clone(), mounts: mounts.clone() })?;
         let request = request.into_any(py).unbind();
         let process = std::process::id();
         let turn = Turn {
             host: self.clone(),
-            gateway: gateway.clone(),
+            mounts: mounts.clone(),
             request,
             process,
             watcher: watcher.clone().unbind(),
@@ -156,7 +156,7 @@ impl GreenletsHost {
         let turn = Kind::new(py)?.object(py, turn)?;
         watcher.call_method1("start", (turn.as_any(py),))?;
         // What has come before Python could tell.
-        let mut outcome = run_signal_handlers(py, &gateway);
+        let mut outcome = run_signal_handlers(py, &mounts);
         while outcome.is_ok() && !self.finished.load(Ordering::Acquire) {
             // What signal handlers of the application's own raise comes here; SystemExit and KeyboardInterrupt are meant for the server.
             match hub.call_method0(intern!(py, "switch")) {
@@ -165,7 +165,7 @@ impl GreenletsHost {
                     if error.is_instance_of::<PyException>(py)
                         && !hub.getattr(intern!(py, "dead"))?.extract::<bool>()? =>
                 {
-                    gateway.log_error(py, "a signal handler failed", &error);
+                    mounts.log_error(py, "a signal handler failed", &error);
                 }
                 // The last means of a server that stops to end a call that computes; it found none.
                 Err(error)
@@ -192,7 +192,7 @@ impl GreenletsHost {
     }
 
     /// The hub's callback. True when there is more to do at once.
-    fn turn(&self, py: Python<'_>, gateway: &Wsgi, request: &Py<PyAny>) -> bool {
+    fn turn(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, request: &Py<PyAny>) -> bool {
         if let Err(error) = lock(&self.reactor).poll(Some(Duration::ZERO)) {
             self.fail(py, error.into());
             return false;
@@ -203,11 +203,11 @@ impl GreenletsHost {
             begun += 1;
             // One that the server no longer waits for is cut by being dropped.
             if self.handle.lifecycle() != Lifecycle::Stopping {
-                self.begin(py, gateway, request, admitted);
+                self.begin(py, mounts, request, admitted);
             }
         }
-        self.resume_woken(py, gateway);
-        self.call_deferred(py, gateway);
+        self.resume_woken(py, mounts);
+        self.call_deferred(py, mounts);
         if self.handle.lifecycle() != Lifecycle::Serving {
             self.end_if_over(py);
         }
@@ -215,7 +215,7 @@ impl GreenletsHost {
     }
 
     /// Runs a request in a greenlet of its own, at once and as far as it goes without waiting.
-    fn begin(&self, py: Python<'_>, gateway: &Wsgi, request: &Py<PyAny>, admitted: Admitted) {
+    fn begin(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, request: &Py<PyAny>, admitted: Admitted) {
         *lock(&self.next) = Some(admitted);
         let outcome = self
             .greenlet
@@ -224,17 +224,17 @@ impl GreenletsHost {
             .and_then(|greenlet| greenlet.call_method0(intern!(py, "switch")));
         if let Err(error) = outcome {
             lock(&self.next).take();
-            gateway.log_error(py, "a greenlet could not be started", &error);
+            mounts.log_error(py, "a greenlet could not be started", &error);
         }
     }
 
     /// The life of a request's greenlet.
-    fn serve(&self, py: Python<'_>, gateway: &Wsgi) {
+    fn serve(&self, py: Python<'_>, mounts: &Mounts<Wsgi>) {
         let Some(Admitted { exchange, permit }) = lock(&self.next).take() else { return };
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         match self.getcurrent.bind(py).call0() {
             Ok(current) => lock(&self.running).insert(number, current.unbind()),
-            Err(error) => return gateway.log_error(py, "a greenlet does not know itself", &error),
+            Err(error) => return mounts.log_error(py, "a greenlet does not know itself", &error),
         };
         let registration = self.cancel_on_disconnect.then(|| {
             let abandon = Arc::new(Abandon { number, woken: self.woken.clone() });
@@ -247,7 +247,7 @@ impl GreenletsHost {
             registration
         });
         // A panic is a mistake of ours, which costs one request; let into the hub, it would end the server.
-        let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
+        let _ = catch_unwind(AssertUnwindSafe(|| mounts.serve(py, exchange)));
         drop(registration);
         // Dropped without the lock, as everything that may run code.
         let current = lock(&self.running).remove(&number);
@@ -260,13 +260,13 @@ impl GreenletsHost {
     }
 
     /// Switches to the greenlets whose sign was given, and into those whose clients have left.
-    fn resume_woken(&self, py: Python<'_>, gateway: &Wsgi) {
+    fn resume_woken(&self, py: Python<'_>, mounts: &Mounts<Wsgi>) {
         let waits = std::mem::take(&mut *lock(&self.woken.waits));
         for wait in waits {
             let waiting = lock(&self.waiting).remove(&wait);
             let resumed = waiting.map(|greenlet| greenlet.call_method0(py, intern!(py, "switch")));
             if let Some(Err(error)) = resumed {
-                gateway.log_error(py, "a greenlet could not be resumed", &error);
+                mounts.log_error(py, "a greenlet could not be resumed", &error);
             }
         }
         let abandoned = std::mem::take(&mut *lock(&self.woken.abandoned));
@@ -274,19 +274,19 @@ impl GreenletsHost {
             let greenlet = lock(&self.running).get(&number).map(|greenlet| greenlet.clone_ref(py));
             if let Some(greenlet) = greenlet {
                 let error = ClientLeft::new_err("the client has left");
-                self.throw(py, gateway, &greenlet, error);
+                self.throw(py, mounts, &greenlet, error);
             }
         }
     }
 
-    fn throw(&self, py: Python<'_>, gateway: &Wsgi, greenlet: &Py<PyAny>, error: PyErr) {
+    fn throw(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, greenlet: &Py<PyAny>, error: PyErr) {
         if let Err(error) = greenlet.call_method1(py, intern!(py, "throw"), (error.into_value(py),)) {
-            gateway.log_error(py, "a greenlet could not be ended", &error);
+            mounts.log_error(py, "a greenlet could not be ended", &error);
         }
     }
 
     /// Calls what applications want called when a client leaves, in a greenlet of gevent's: it may wait.
-    fn call_deferred(&self, py: Python<'_>, gateway: &Wsgi) {
+    fn call_deferred(&self, py: Python<'_>, mounts: &Mounts<Wsgi>) {
         if !self.deferred.any() {
             return;
         }
@@ -296,7 +296,7 @@ impl GreenletsHost {
                 .object(py, Due { callbacks })
                 .and_then(|due| py.import("gevent")?.call_method1("spawn", (due.into_any(py),)));
             if let Err(error) = spawned {
-                gateway.log_error(py, "callbacks on the client's departure could not be called", &error);
+                mounts.log_error(py, "callbacks on the client's departure could not be called", &error);
             }
         }
     }
@@ -395,7 +395,7 @@ impl Host for GreenletsHost {
 /// What every request's greenlet runs.
 struct Request {
     host: Arc<GreenletsHost>,
-    gateway: Arc<Wsgi>,
+    mounts: Arc<Mounts<Wsgi>>,
 }
 
 impl Callable for Request {
@@ -405,7 +405,7 @@ impl Callable for Request {
 
     fn call<'py>(request: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
-        request.host.serve(py, &request.gateway);
+        request.host.serve(py, &request.mounts);
         Ok(py.None().into_bound(py))
     }
 }
@@ -430,7 +430,7 @@ impl Callable for Due {
 /// The callback of the watcher of the reactor's descriptor.
 struct Turn {
     host: Arc<GreenletsHost>,
-    gateway: Arc<Wsgi>,
+    mounts: Arc<Mounts<Wsgi>>,
     request: Py<PyAny>,
     /// The process that serves: what an application forks has the hub too, and the parent's connections.
     process: u32,
@@ -448,7 +448,7 @@ impl Callable for Turn {
             turn.watcher.call_method0(py, intern!(py, "stop"))?;
             return Ok(py.None().into_bound(py));
         }
-        if turn.host.turn(py, &turn.gateway, &turn.request) {
+        if turn.host.turn(py, &turn.mounts, &turn.request) {
             let event_loop = turn.host.hub.bind(py).getattr(intern!(py, "loop"))?;
             event_loop.call_method1(intern!(py, "run_callback"), (turn.as_any(py),))?;
         }
@@ -456,19 +456,18 @@ impl Callable for Turn {
     }
 }
 
+/// What is said where gevent is missing.
+pub(crate) const GEVENT_NEEDED: &str = "needs gevent: pip install 'tidegate[greenlets]'";
+
 /// Makes the standard library wait in greenlets. To be called before anything else is imported that waits.
 ///
 /// # Errors
-/// One line that says what is missing, or what gevent raised.
-pub(crate) fn patch_standard_library(py: Python<'_>) -> Result<(), (String, Option<PyErr>)> {
+/// What is missing, or what gevent raised.
+pub(crate) fn patch_standard_library(py: Python<'_>) -> Result<(), (&'static str, Option<PyErr>)> {
     match py.import("gevent.monkey").and_then(|monkey| monkey.call_method0("patch_all")) {
         Ok(_) => Ok(()),
-        Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => {
-            Err(("--concurrency greenlets needs gevent: pip install 'tidegate[greenlets]'".into(), None))
-        }
-        Err(error) => {
-            Err(("--concurrency greenlets: gevent could not patch the standard library".into(), Some(error)))
-        }
+        Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => Err((GEVENT_NEEDED, None)),
+        Err(error) => Err(("gevent could not patch the standard library", Some(error))),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
-use crate::gateway::Wsgi;
+use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Deferred, Host, Sign};
@@ -50,8 +50,8 @@ impl InlineHost {
     }
 
     /// Serves until the server has ended.
-    pub(crate) fn run(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
-        let outcome = self.serve(py, gateway);
+    pub(crate) fn run(&self, py: Python<'_>, mounts: &Mounts<Wsgi>) -> PyResult<()> {
+        let outcome = self.serve(py, mounts);
         if outcome.is_err() {
             // Nobody comes to see it any more: listeners and connections are closed here.
             self.handle.stop();
@@ -60,19 +60,19 @@ impl InlineHost {
         outcome
     }
 
-    fn serve(&self, py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
+    fn serve(&self, py: Python<'_>, mounts: &Mounts<Wsgi>) -> PyResult<()> {
         let mut signals = SignalPipe::new(py)?;
         if let Some(heard) = signals.take_heard() {
             self.reactor().rouse_by(heard)?;
         }
         let most = (!signals.is_used()).then_some(WAIT_MAX);
         loop {
-            run_signal_handlers(py, gateway)?;
+            run_signal_handlers(py, mounts)?;
             py.detach(|| self.reactor().poll(most))?;
             while let Some(Admitted { exchange, permit }) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.
                 if self.handle.lifecycle() != Lifecycle::Stopping {
-                    gateway.serve(py, exchange);
+                    mounts.serve(py, exchange);
                 }
                 drop(permit);
             }

@@ -6,15 +6,21 @@ mod greenlets;
 mod inline;
 mod parking;
 mod pause;
+mod place;
+mod pool;
+mod python_thread;
 mod signals;
 mod system_thread;
 mod threads;
 
-pub(crate) use asyncio::{AsyncioHost, TaskNumber};
+pub(crate) use asyncio::{Application, AsyncioHost, TaskNumber};
 pub(crate) use deferred::{Callbacks, Deferred};
-pub(crate) use greenlets::{GreenletsHost, patch_standard_library, standard_library_is_patched};
+pub(crate) use greenlets::{
+    GEVENT_NEEDED, GreenletsHost, patch_standard_library, standard_library_is_patched,
+};
 pub(crate) use inline::InlineHost;
 pub(crate) use pause::Pauses;
+pub(crate) use pool::Pool;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -10,14 +10,14 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::gateway::Wsgi;
+use crate::gateway::{Mounts, Wsgi};
 
 /// Runs the handlers of the application's own (SIGCHLD, SIGALRM, SIGUSR1) whose signals have come. What they raise outside of a request is
 /// logged; only SystemExit and KeyboardInterrupt are meant for the server.
-pub(super) fn run_signal_handlers(py: Python<'_>, gateway: &Wsgi) -> PyResult<()> {
+pub(super) fn run_signal_handlers(py: Python<'_>, mounts: &Mounts<Wsgi>) -> PyResult<()> {
     match py.check_signals() {
         Err(error) if error.is_instance_of::<PyException>(py) => {
-            gateway.log_error(py, "a signal handler failed", &error);
+            mounts.log_error(py, "a signal handler failed", &error);
             Ok(())
         }
         other => other,

@@ -12,27 +12,26 @@
 //! whoever has a permit finds a thread. What waits for a permit waits in the engine.
 
 use std::cell::Cell;
-use std::ffi::CString;
 use std::io;
 use std::iter;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyConnectionResetError, PyException, PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permit, Reactor};
 
-use crate::gateway::Wsgi;
+use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
+use crate::host::place::Place;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
-use crate::host::{Deferred, Host, Sign, lock, system_thread};
+use crate::host::{Deferred, Host, Sign, lock, python_thread, system_thread};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -56,9 +55,6 @@ const EAGER_MAX_MS: u64 = 1_600;
 
 /// How often signals are looked for when Python does not tell of them.
 const LOOK_FOR_SIGNALS_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-
-/// Stacks are so many bytes, or a multiple: what every system takes.
-const STACK_PAGE: u64 = 64 * 1024;
 
 /// How long no threads are started after the system has refused one.
 const SHORT_MS: u64 = 1_000;
@@ -106,29 +102,10 @@ enum Led {
     ToTheEnd,
 }
 
-/// Where a parked thread gets its role.
-#[derive(Default)]
-struct Place {
-    role: Mutex<Option<Role>>,
-    given: Condvar,
-}
-
-impl Place {
-    fn give(&self, role: Role) {
-        *lock(&self.role) = Some(role);
-        self.given.notify_one();
-    }
-
-    fn take(&self, most: Duration) -> Option<Role> {
-        let waited = self.given.wait_timeout_while(lock(&self.role), most, |role| role.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.take()
-    }
-}
-
 #[derive(Default)]
 struct Pool {
     /// Last in, first out, so that as few threads as possible are at work and the others can go.
-    parked: Vec<Arc<Place>>,
+    parked: Vec<Arc<Place<Role>>>,
     /// Threads to be counted on, those that are being started among them.
     total: usize,
     /// Threads that have not ended.
@@ -202,15 +179,15 @@ impl ThreadsHost {
     }
 
     /// Serves until the server has ended. The calling thread keeps out of it: signal handlers of the application's own run here.
-    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, gateway: Arc<Wsgi>) -> PyResult<()> {
+    pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, mounts: Arc<Mounts<Wsgi>>) -> PyResult<()> {
         let (ended, until) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         *lock(&self.finished) = Some(until);
         let host = self.clone();
         let monitor =
             std::thread::Builder::new().name("tidegate-monitor".into()).spawn(move || host.watch_calls())?;
         let _ = self.monitor.set(monitor.thread().clone());
-        let outcome = match self.start_leader(py, &gateway) {
-            Ok(()) => self.wait_for_end(py, &gateway, &ended),
+        let outcome = match self.start_leader(py, &mounts) {
+            Ok(()) => self.wait_for_end(py, &mounts, &ended),
             Err(error) => Err(error),
         };
         self.ending.store(true, Ordering::SeqCst);
@@ -224,20 +201,20 @@ impl ThreadsHost {
 
     /// Starts the first thread. Signal handlers may raise meanwhile, as this is the main thread: what they raise is logged, but for
     /// what is meant to end the server.
-    fn start_leader(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) -> PyResult<()> {
+    fn start_leader(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>) -> PyResult<()> {
         loop {
             self.count_new_thread(&mut lock(&self.pool));
-            let error = match self.start_thread(py, gateway, Some(Role::Lead)) {
+            let error = match self.start_thread(py, mounts, Some(Role::Lead)) {
                 Ok(None) => return Ok(()),
                 Ok(Some(error)) if error.is_instance_of::<PyException>(py) => {
-                    gateway.log_error(py, "a signal handler failed", &error);
+                    mounts.log_error(py, "a signal handler failed", &error);
                     return Ok(());
                 }
                 Ok(Some(error)) => {
                     self.handle.stop();
                     return Err(error);
                 }
-                Err((error, _)) => error,
+                Err(refused) => refused.0,
             };
             // "can't start new thread", or the want of memory.
             let refused =
@@ -245,18 +222,18 @@ impl ThreadsHost {
             if refused || !error.is_instance_of::<PyException>(py) {
                 return Err(error);
             }
-            gateway.log_error(py, "a signal handler failed", &error);
+            mounts.log_error(py, "a signal handler failed", &error);
         }
     }
 
-    fn wait_for_end(&self, py: Python<'_>, gateway: &Wsgi, ended: &OwnedFd) -> PyResult<()> {
+    fn wait_for_end(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, ended: &OwnedFd) -> PyResult<()> {
         let mut signals = SignalPipe::new(py)?;
         let heard = signals.take_heard();
         let look_every = (!signals.is_used()).then_some(&LOOK_FOR_SIGNALS_EVERY);
         let mut outcome = Ok(());
         loop {
             // SystemExit and KeyboardInterrupt end the server, as they do without threads.
-            if let Err(error) = run_signal_handlers(py, gateway) {
+            if let Err(error) = run_signal_handlers(py, mounts) {
                 self.handle.stop();
                 outcome = Err(error);
             }
@@ -285,17 +262,17 @@ impl ThreadsHost {
     fn start_thread(
         self: &Arc<Self>,
         py: Python<'_>,
-        gateway: &Arc<Wsgi>,
+        mounts: &Arc<Mounts<Wsgi>>,
         role: Option<Role>,
-    ) -> Result<Option<PyErr>, (PyErr, Option<Role>)> {
+    ) -> Result<Option<PyErr>, Box<(PyErr, Option<Role>)>> {
         let first = Arc::new(Mutex::new(First::Given(role)));
-        let Err(error) = self.start_python_thread(py, gateway, first.clone()) else { return Ok(None) };
+        let Err(error) = self.start_python_thread(py, mounts, first.clone()) else { return Ok(None) };
         match std::mem::replace(&mut *lock(&first), First::Withdrawn) {
             First::Given(role) => {
                 let mut pool = lock(&self.pool);
                 pool.total -= 1;
                 pool.alive -= 1;
-                Err((error, role))
+                Err(Box::new((error, role)))
             }
             First::Taken | First::Withdrawn => Ok(Some(error)),
         }
@@ -304,51 +281,34 @@ impl ThreadsHost {
     fn start_python_thread(
         self: &Arc<Self>,
         py: Python<'_>,
-        gateway: &Arc<Wsgi>,
+        mounts: &Arc<Mounts<Wsgi>>,
         first: Arc<Mutex<First>>,
     ) -> PyResult<()> {
-        let (host, gateway) = (self.clone(), gateway.clone());
+        let (host, mounts) = (self.clone(), mounts.clone());
         let name = format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
-        let system_name = CString::new(name.as_str())?;
-        let body = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+        python_thread::start(py, &name, self.options.stack_size, move |py| {
             let given = std::mem::replace(&mut *lock(&first), First::Taken);
             if let First::Given(role) = given {
-                system_thread::set_name(&system_name);
-                host.live(arguments.py(), &gateway, role);
+                host.live(py, &mounts, role);
             }
-        })?;
-        let options = PyDict::new(py);
-        options.set_item("target", body)?;
-        options.set_item("name", &name)?;
-        // The server ends them itself; the interpreter is not to wait for one that hangs.
-        options.set_item("daemon", true)?;
-        let threading = py.import("threading")?;
-        let thread = threading.getattr("Thread")?.call((), Some(&options))?;
-        let Some(size) = self.options.stack_size else {
-            return thread.call_method0("start").map(|_| ());
-        };
-        // It is the process's setting; what the application starts in this very moment gets it too.
-        let former = threading.call_method1("stack_size", (size.next_multiple_of(STACK_PAGE),))?;
-        let started = thread.call_method0("start");
-        threading.call_method1("stack_size", (former,))?;
-        started.map(|_| ())
+        })
     }
 
     /// A thread's life.
-    fn live(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>, first: Option<Role>) {
+    fn live(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>, first: Option<Role>) {
         let place = Arc::new(Place::default());
         let (mut next, mut permit) = (first, None);
         while let Some(role) = next.take().or_else(|| py.detach(|| self.park(&place, permit.take()))) {
             // A panic is a mistake of ours. On a thread that serves it costs one request; on the leader it ends the server, in order.
             match role {
-                Role::Lead => match catch_unwind(AssertUnwindSafe(|| self.lead(py, gateway))) {
+                Role::Lead => match catch_unwind(AssertUnwindSafe(|| self.lead(py, mounts))) {
                     Ok(Ok(Led::Deposed(used))) => (next, permit) = after_call(used),
                     Ok(Ok(Led::ToTheEnd)) => self.end(),
                     Ok(Err(error)) => self.fail(error),
                     Err(_) => self.fail(PyRuntimeError::new_err("the thread that leads has panicked")),
                 },
                 Role::Serve(admitted) => {
-                    let used = self.serve(py, gateway, admitted);
+                    let used = self.serve(py, mounts, admitted);
                     (next, permit) = after_call(Some(used));
                 }
                 Role::End => {
@@ -368,17 +328,17 @@ impl ThreadsHost {
     }
 
     /// Runs the application. Gives the permit back, for the next request.
-    fn serve(&self, py: Python<'_>, gateway: &Wsgi, admitted: Admitted) -> Permit {
+    fn serve(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, admitted: Admitted) -> Permit {
         let Admitted { exchange, permit } = admitted;
         // One that the server no longer waits for is cut by being dropped.
         if self.handle.lifecycle() != Lifecycle::Stopping {
-            let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
+            let _ = catch_unwind(AssertUnwindSafe(|| mounts.serve(py, exchange)));
         }
         permit
     }
 
     /// Waits for a role; none when the thread may go. A permit goes back when the thread can be found among the parked ones.
-    fn park(&self, place: &Arc<Place>, permit: Option<Permit>) -> Option<Role> {
+    fn park(&self, place: &Arc<Place<Role>>, permit: Option<Permit>) -> Option<Role> {
         {
             let mut pool = lock(&self.pool);
             if self.ending.load(Ordering::Acquire) {
@@ -421,29 +381,29 @@ impl ThreadsHost {
     }
 
     /// Leads until leadership is lost or the server has ended.
-    fn lead(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) -> PyResult<Led> {
+    fn lead(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>) -> PyResult<Led> {
         self.leader.store(system_thread::number(), Ordering::Release);
-        self.have_a_follower(py, gateway);
+        self.have_a_follower(py, mounts);
         loop {
             let admitted = match self.next_inline() {
                 Some(admitted) => admitted,
                 None => match py.detach(|| self.turn())? {
                     Turned::Run(admitted) => {
-                        self.have_a_follower(py, gateway);
+                        self.have_a_follower(py, mounts);
                         admitted
                     }
-                    Turned::Start(admitted) => match self.serve_on_a_new_thread(py, gateway, admitted) {
+                    Turned::Start(admitted) => match self.serve_on_a_new_thread(py, mounts, admitted) {
                         Some(admitted) => admitted,
                         None => {
                             // Calls may count as short again by now.
-                            self.have_a_follower(py, gateway);
+                            self.have_a_follower(py, mounts);
                             continue;
                         }
                     },
                     Turned::Deferred => {
                         // One thread at a time, for which there may be one more.
                         self.calls_deferred.store(true, Ordering::SeqCst);
-                        self.have_a_follower(py, gateway);
+                        self.have_a_follower(py, mounts);
                         let call = self.begin_call();
                         while self.deferred.any() {
                             self.deferred.call(py);
@@ -462,7 +422,7 @@ impl ThreadsHost {
                 },
             };
             let call = self.begin_call();
-            let permit = self.serve(py, gateway, admitted);
+            let permit = self.serve(py, mounts, admitted);
             if !self.end_call(call) {
                 return Ok(Led::Deposed(Some(permit)));
             }
@@ -567,12 +527,11 @@ impl ThreadsHost {
     fn serve_on_a_new_thread(
         self: &Arc<Self>,
         py: Python<'_>,
-        gateway: &Arc<Wsgi>,
+        mounts: &Arc<Mounts<Wsgi>>,
         admitted: Admitted,
     ) -> Option<Admitted> {
-        let Err((error, role)) = self.start_thread(py, gateway, Some(Role::Serve(admitted))) else {
-            return None;
-        };
+        let refused = self.start_thread(py, mounts, Some(Role::Serve(admitted))).err()?;
+        let (error, role) = *refused;
         self.become_short(&error);
         match role {
             Some(Role::Serve(admitted)) => Some(admitted),
@@ -603,7 +562,7 @@ impl ThreadsHost {
     }
 
     /// A leader that may block needs somebody to follow it. Without one it goes on, and blocks everybody if it blocks.
-    fn have_a_follower(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Wsgi>) {
+    fn have_a_follower(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>) {
         {
             let mut pool = lock(&self.pool);
             if !pool.parked.is_empty() || pool.total >= self.total_max() || self.is_short() {
@@ -611,8 +570,8 @@ impl ThreadsHost {
             }
             self.count_new_thread(&mut pool);
         }
-        if let Err((error, _)) = self.start_thread(py, gateway, None) {
-            self.become_short(&error);
+        if let Err(refused) = self.start_thread(py, mounts, None) {
+            self.become_short(&refused.0);
         }
     }
 

@@ -149,6 +149,16 @@ impl Settings {
         self.origins.get(name).cloned().unwrap_or(Origin::Default)
     }
 
+    /// The line for a value that is right in itself, but not beside the other settings, or with this application or machine.
+    pub fn refusal(&self, name: &str, reason: &str) -> SettingsError {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            return SettingsError::new(format!("{name}: {reason}"));
+        };
+        let origin = self.origin(name);
+        let value = setting.kind.show(self).map_or_else(String::new, |value| format!(" {}", value.excerpt()));
+        SettingsError::new(format!("{}{value} ({origin}): {reason}", origin.spell(setting)))
+    }
+
     /// Every effective setting with its origin, in the notation of `tidegate.toml`.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();

@@ -161,7 +161,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("auto"),
         help: "How the application is called.",
         doc: "wsgi: by PEP 3333. asgi: by ASGI 3. auto: as its signature asks for: asgi for coroutine functions, for objects whose \
-              `__call__` is one, and for what takes three arguments; wsgi for all else.",
+              `__call__` is one, and for what takes three arguments; wsgi for what takes two, or does not tell. It is not said of what \
+              --mount names, which is always told by its signature.",
         ..PLAIN
     },
     Setting {
@@ -206,7 +207,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
             get: |s| (!s.mounts.is_empty()).then(|| Value::List(s.mounts.iter().map(shown).collect())),
         },
         help: "Application for the paths below a prefix; can be given several times.",
-        doc: "This version serves one application and refuses to start with this setting.",
+        doc: "The longest prefix that matches whole segments of the percent-decoded path has the request; the application finds it \
+              behind script-name, in SCRIPT_NAME or root_path. What is below none is for the main application, or a 404 without one. \
+              WSGI and ASGI may be mixed: docs/mounts.md.",
         ..PLAIN
     },
     Setting {

@@ -1,0 +1,238 @@
+//! Threads beside an asyncio loop, for the WSGI applications that are served along with ASGI ones.
+//!
+//! ```text
+//!  loop ── request ──▶ a thread that waits, the last one first, or a new one ──▶ response, and the next request that waits
+//! ```
+//! The loop's thread turns the reactor; the threads answer their requests themselves, and wait with what the reactor tells them. What
+//! waits for a thread waits in the engine: as many requests are let through as there may be threads.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use tidegate_engine::{Admitted, Handle, Lifecycle, Permit};
+
+use crate::error_log::ErrorLog;
+use crate::gateway::Mounts;
+use crate::host::parking::park_until;
+use crate::host::place::Place;
+use crate::host::{Application, Deferred, Host, Sign, ThreadsOptions, lock, python_thread};
+
+/// Longest wait of a call for its client, after which it looks whether the server has ended.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long threads have to leave when the server has ended.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Bytes of a response that may be on their way when the application is asked for its next block: the loop sends them.
+const UNSENT_MAX: u64 = 64 * 1024;
+
+#[derive(Default)]
+struct Threads {
+    /// Without work: last in, first out, so that as few as possible are at work and the others can go.
+    parked: Vec<Arc<Place<Option<Admitted>>>>,
+    total: usize,
+    /// For threads that are being started.
+    waiting: VecDeque<Admitted>,
+    ending: bool,
+}
+
+pub(crate) struct Pool {
+    handle: Handle,
+    deferred: Arc<Deferred>,
+    options: ThreadsOptions,
+    threads: Mutex<Threads>,
+    /// A thread has gone.
+    gone: Condvar,
+    /// For the names of threads.
+    started: AtomicUsize,
+    /// A thread is at what applications want called when a client leaves.
+    calls_deferred: AtomicBool,
+}
+
+impl Pool {
+    pub(crate) fn new(handle: Handle, options: ThreadsOptions) -> Arc<Self> {
+        Arc::new(Self {
+            handle,
+            deferred: Arc::default(),
+            options,
+            threads: Mutex::default(),
+            gone: Condvar::new(),
+            started: AtomicUsize::new(0),
+            calls_deferred: AtomicBool::new(false),
+        })
+    }
+
+    /// Has a thread run a request of a WSGI application.
+    pub(super) fn run(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        mounts: &Arc<Mounts<Application>>,
+        admitted: Admitted,
+    ) {
+        let mut threads = lock(&self.threads);
+        if let Some(place) = threads.parked.pop() {
+            drop(threads);
+            return place.give(Some(admitted));
+        }
+        threads.waiting.push_back(admitted);
+        threads.total += 1;
+        drop(threads);
+        let mounts = mounts.clone();
+        if !self.start_thread(py, move |pool, py| pool.live(py, &mounts)) {
+            let left = {
+                let mut threads = lock(&self.threads);
+                threads.total -= 1;
+                // Others come for what waits, if there are any.
+                if threads.total == 0 { std::mem::take(&mut threads.waiting) } else { VecDeque::new() }
+            };
+            left.into_iter().for_each(|admitted| admitted.exchange.turn_away());
+        }
+    }
+
+    /// Whether a thread has begun.
+    fn start_thread(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        live: impl Fn(&Self, Python<'_>) + Send + Sync + 'static,
+    ) -> bool {
+        let (pool, begun) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let name = format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
+        let first = begun.clone();
+        let started = python_thread::start(py, &name, self.options.stack_size, move |py| {
+            if !first.swap(true, Ordering::AcqRel) {
+                live(&pool, py);
+            }
+        });
+        let Err(error) = started else { return true };
+        // A signal handler may raise although the thread has begun; if it has not, it ends at once should it do so yet.
+        let has_begun = begun.swap(true, Ordering::AcqRel);
+        if has_begun {
+            ErrorLog::new().say(py, "a signal handler failed", Some(&error));
+        } else {
+            log::warn!("a thread could not be started: {error}");
+        }
+        has_begun
+    }
+
+    /// A thread's life.
+    fn live(&self, py: Python<'_>, mounts: &Mounts<Application>) {
+        let place = Arc::new(Place::default());
+        let (mut next, mut permit) = (None, None);
+        while let Some(Admitted { exchange, permit: used }) =
+            next.take().or_else(|| py.detach(|| self.park(&place, permit.take())))
+        {
+            // One that the server no longer waits for is cut by being dropped.
+            if self.handle.lifecycle() != Lifecycle::Stopping
+                && let Some(Application::Wsgi(gateway)) = mounts.find(exchange.head().path())
+            {
+                // A panic is a mistake of ours; it costs one request.
+                let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
+            }
+            match used.pass_on() {
+                Ok(admitted) => next = Some(admitted),
+                Err(unused) => permit = Some(unused),
+            }
+        }
+    }
+
+    /// Waits for a request; none when the thread may go. A permit goes back when the thread can be found among those that wait, so
+    /// that there is a thread for each that is given out.
+    fn park(&self, place: &Arc<Place<Option<Admitted>>>, permit: Option<Permit>) -> Option<Admitted> {
+        {
+            let mut threads = lock(&self.threads);
+            if let Some(admitted) = threads.waiting.pop_front() {
+                return Some(admitted);
+            }
+            if threads.ending {
+                return self.leave(&mut threads);
+            }
+            threads.parked.push(place.clone());
+        }
+        drop(permit);
+        if self.handle.lifecycle() != Lifecycle::Serving {
+            // The loop must see that nothing is left.
+            self.handle.wake();
+        }
+        loop {
+            match place.take(self.options.idle) {
+                Some(Some(admitted)) => return Some(admitted),
+                Some(None) => return self.leave(&mut lock(&self.threads)),
+                None => {}
+            }
+            let mut threads = lock(&self.threads);
+            // Who takes a place out of the list gives it something.
+            if let Some(at) = threads.parked.iter().position(|parked| Arc::ptr_eq(parked, place)) {
+                threads.parked.remove(at);
+                return self.leave(&mut threads);
+            }
+        }
+    }
+
+    fn leave(&self, threads: &mut Threads) -> Option<Admitted> {
+        threads.total -= 1;
+        self.gone.notify_all();
+        None
+    }
+
+    /// Has what is due called on a thread of its own: callbacks may wait.
+    pub(super) fn call_deferred(self: &Arc<Self>, py: Python<'_>) {
+        if !self.deferred.any() || self.calls_deferred.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let started = self.start_thread(py, |pool, py| {
+            while pool.deferred.any() {
+                pool.deferred.call(py);
+            }
+            pool.calls_deferred.store(false, Ordering::SeqCst);
+            if pool.deferred.any() || pool.handle.lifecycle() != Lifecycle::Serving {
+                // What has come due since; or the loop must see that nothing is left.
+                pool.handle.wake();
+            }
+        });
+        if !started {
+            // They are due until the next turn.
+            self.calls_deferred.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether nothing runs here.
+    pub(super) fn is_idle(&self) -> bool {
+        let threads = lock(&self.threads);
+        threads.parked.len() == threads.total && !self.calls_deferred.load(Ordering::SeqCst)
+    }
+
+    /// Lets the threads go, and waits for them.
+    pub(super) fn end(&self, py: Python<'_>) {
+        let (parked, waiting) = {
+            let mut threads = lock(&self.threads);
+            threads.ending = true;
+            (std::mem::take(&mut threads.parked), std::mem::take(&mut threads.waiting))
+        };
+        drop(waiting);
+        parked.iter().for_each(|place| place.give(None));
+        py.detach(|| {
+            let waited =
+                self.gone.wait_timeout_while(lock(&self.threads), LEAVE, |threads| threads.total > 0);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        });
+    }
+}
+
+impl Host for Pool {
+    fn wait(&self, py: Python<'_>, sign: &dyn Sign, most: Option<Duration>) -> PyResult<()> {
+        py.detach(|| park_until(sign, most.unwrap_or(WAIT_MAX).min(WAIT_MAX)));
+        Ok(())
+    }
+
+    fn unsent_max(&self) -> u64 {
+        UNSENT_MAX
+    }
+
+    fn deferred(&self) -> &Arc<Deferred> {
+        &self.deferred
+    }
+}

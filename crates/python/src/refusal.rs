@@ -1,0 +1,45 @@
+//! What keeps a server from running.
+
+use pyo3::prelude::*;
+use tidegate_supervisor::SettingsError;
+
+use crate::loader::LoadError;
+
+/// One line for the operator, and the traceback when code of the application's has failed.
+pub(crate) struct Refusal {
+    pub(crate) line: String,
+    pub(crate) cause: Option<PyErr>,
+    pub(crate) culprit: Culprit,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    Settings,
+    System,
+    Application,
+}
+
+impl Refusal {
+    pub(crate) fn of_system(line: String) -> Self {
+        Self { line, cause: None, culprit: Culprit::System }
+    }
+}
+
+impl From<SettingsError> for Refusal {
+    fn from(error: SettingsError) -> Self {
+        Self { line: error.message().to_owned(), cause: None, culprit: Culprit::Settings }
+    }
+}
+
+impl From<PyErr> for Refusal {
+    fn from(cause: PyErr) -> Self {
+        Self { line: "the server failed".into(), cause: Some(cause), culprit: Culprit::System }
+    }
+}
+
+impl From<LoadError> for Refusal {
+    fn from(error: LoadError) -> Self {
+        Self { line: error.line, cause: error.cause, culprit: Culprit::System }
+    }
+}

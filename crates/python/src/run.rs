@@ -1,0 +1,187 @@
+//! Applications and settings made into a server, from the first bind to the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use tidegate_engine::http::RequestHead;
+use tidegate_engine::{AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all};
+use tidegate_supervisor::{RunsOn, Settings};
+
+use crate::applications::Applications;
+use crate::event_loop::EventLoop;
+use crate::ffi;
+use crate::gateway::{Asgi, Wsgi, WsgiOptions};
+use crate::host::{
+    Application, AsyncioHost, GEVENT_NEEDED, GreenletsHost, InlineHost, Pool, ThreadsHost,
+    standard_library_is_patched,
+};
+use crate::loader::{Kind, Loaded};
+use crate::refusal::Refusal;
+use crate::serve::say;
+use crate::translate;
+
+/// Serves the applications in this process until it is stopped.
+pub(crate) fn run(
+    py: Python<'_>,
+    applications: &Applications<'_>,
+    settings: &Settings,
+    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+) -> Result<(), Refusal> {
+    let runs_on = settings.runs_on(applications.first(Kind::Asgi).is_some());
+    for loaded in applications.all() {
+        let article = if loaded.interface == Kind::Wsgi { "a WSGI" } else { "an ASGI" };
+        log::debug!(
+            "{} is {article} application ({})",
+            loaded.name,
+            host_name(applications, settings, loaded.interface)
+        );
+    }
+    check(py, settings, applications, runs_on)?;
+    if runs_on != RunsOn::Asyncio {
+        return run_on(py, applications, settings, runs_on, None, on_ready);
+    }
+    // Before anything is bound, as it may fail.
+    let event_loop = EventLoop::start(py, applications, settings)?;
+    let outcome = run_on(py, applications, settings, runs_on, Some(&event_loop), on_ready);
+    let closed = event_loop.close(py, Duration::from_millis(settings.graceful_timeout_ms));
+    outcome.and(closed)
+}
+
+/// What requests of the applications of a kind run on.
+pub(crate) fn host_name(applications: &Applications<'_>, settings: &Settings, kind: Kind) -> String {
+    let runs_on = settings.runs_on(applications.first(Kind::Asgi).is_some());
+    let most = settings.concurrency_max(runs_on);
+    match (runs_on, kind) {
+        (RunsOn::MainThread | RunsOn::Threads, _) | (RunsOn::Asyncio, Kind::Wsgi) => {
+            format!("threads {}", settings.threads)
+        }
+        (RunsOn::Greenlets, _) => format!("greenlets {most}"),
+        (RunsOn::Asyncio, Kind::Asgi) => format!("asyncio {most}"),
+    }
+}
+
+fn run_on<'py>(
+    py: Python<'py>,
+    applications: &Applications<'py>,
+    settings: &Settings,
+    runs_on: RunsOn,
+    event_loop: Option<&EventLoop<'py>>,
+    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+) -> Result<(), Refusal> {
+    let listeners = bind(settings)?;
+    let access_log = match translate::access_log(settings) {
+        None => None,
+        Some((target, format)) => Some(
+            AccessLog::start(&target, format)
+                .map_err(|error| Refusal::of_system(format!("the access log cannot be opened: {error}")))?,
+        ),
+    };
+    let mut engine = translate::engine(settings, runs_on);
+    if runs_on == RunsOn::Asyncio && applications.first(Kind::Wsgi).is_some() {
+        let kinds = applications.mounts(&settings.script_name, |loaded, _| Ok(loaded.interface))?;
+        let takes = Arc::new(move |head: &RequestHead| kinds.find(head.path()) == Some(&Kind::Wsgi));
+        engine.aside = Some(translate::aside(settings, takes));
+    }
+    let graceful = Duration::from_millis(engine.graceful_timeout_ms);
+    let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
+    let addresses = reactor.addresses();
+    let handle = reactor.handle();
+    let wsgi = |loaded: &Loaded<'_>, script_name, host| {
+        let options = WsgiOptions {
+            script_name,
+            multithread: settings.threads > 1 || runs_on == RunsOn::Greenlets,
+            hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
+        };
+        Wsgi::new(py, loaded.application.clone().unbind(), host, options)
+    };
+    let script_name = &settings.script_name;
+    let mut interrupt: fn() = ffi::interrupt_main_thread;
+    let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match (runs_on, event_loop) {
+        (RunsOn::MainThread, _) => {
+            let host = InlineHost::new(reactor);
+            let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
+            Box::new(move |py| host.run(py, &mounts))
+        }
+        (RunsOn::Greenlets, _) => {
+            let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
+            let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
+            Box::new(move |py| host.run(py, Arc::new(mounts)))
+        }
+        (RunsOn::Threads, _) | (RunsOn::Asyncio, None) => {
+            // Where the main thread runs no calls, interrupting it ends none.
+            interrupt = || {};
+            let host = ThreadsHost::new(reactor, translate::threads(settings));
+            let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
+            Box::new(move |py| host.run(py, Arc::new(mounts)))
+        }
+        (RunsOn::Asyncio, Some(event_loop)) => {
+            let pool = Pool::new(handle.clone(), translate::threads(settings));
+            let mounts = applications.mounts(script_name, |loaded, at| match loaded.interface {
+                Kind::Wsgi => Ok(Application::Wsgi(Arc::new(wsgi(loaded, at, pool.clone())?))),
+                Kind::Asgi => {
+                    let state = event_loop.state(&loaded.application)?;
+                    let application = loaded.application.clone().unbind();
+                    Ok(Application::Asgi(Arc::new(Asgi::new(py, application, &at, state)?)))
+                }
+            })?;
+            let cancels = settings.cancel_on_disconnect;
+            let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), cancels, pool)?;
+            Box::new(move |py| host.run(py, Arc::new(mounts)))
+        }
+    };
+    let watch = SignalWatch::start(&handle, graceful, interrupt, || {
+        say("tidegate: the application does not let go; the process ends");
+    })
+    .map_err(PyErr::from)?;
+    let served = on_ready(py, &addresses).and_then(|()| serve(py));
+    py.detach(|| {
+        // Its threads are joined, and may be in the middle of a message.
+        drop(watch);
+        // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
+        handle.finish_access_log();
+    });
+    served.map_err(Refusal::from)
+}
+
+/// What settings ask of one another, of the applications, and of the process.
+fn check(
+    py: Python<'_>,
+    settings: &Settings,
+    applications: &Applications<'_>,
+    runs_on: RunsOn,
+) -> Result<(), Refusal> {
+    let refuse = |name, reason: &str| Err(settings.refusal(name, reason).into());
+    match (runs_on, applications.first(Kind::Asgi)) {
+        (RunsOn::Asyncio, _) => Ok(()),
+        (_, Some(asgi)) => {
+            refuse("concurrency", &format!("{} is an ASGI application; accepted: auto, asyncio", asgi.name))
+        }
+        (RunsOn::MainThread | RunsOn::Threads, None) if settings.cancel_on_disconnect => refuse(
+            "cancel-on-disconnect",
+            "only with concurrency greenlets or asyncio; threads look at environ['tidegate.cancelled']",
+        ),
+        (RunsOn::MainThread | RunsOn::Threads, None) => Ok(()),
+        (RunsOn::Greenlets, None) => match standard_library_is_patched(py) {
+            Ok(true) => Ok(()),
+            Ok(false) => refuse(
+                "concurrency",
+                "gevent.monkey.patch_all() must be called before the application is imported",
+            ),
+            Err(_) => refuse("concurrency", GEVENT_NEEDED),
+        },
+    }
+}
+
+fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
+    let addresses = translate::bind_addresses(settings);
+    bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ => error.to_string(),
+        };
+        Refusal::of_system(format!("--bind {address}: {reason}"))
+    })
+}

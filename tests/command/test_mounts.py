@@ -1,0 +1,93 @@
+"""Mounts: which application has a request, and what it sees of its place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.server import Server
+
+SHAPES = """
+import json
+
+def wsgi(name):
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "application/json")])
+        seen = [name, environ["SCRIPT_NAME"], environ["PATH_INFO"]]
+        return [json.dumps(seen).encode()]
+    return application
+
+def asgi(name):
+    async def application(scope, receive, send):
+        if scope["type"] != "http":
+            raise NotImplementedError
+        seen = [name, scope["root_path"], scope["path"]]
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+    return application
+
+site = wsgi("site")
+api = wsgi("api")
+live = asgi("live")
+old = asgi("old")
+"""
+
+MIXED = ["--mount", "/api=service:api", "--mount", "/live/old=service:old", "--mount", "/live=service:live"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "service.py").write_text(SHAPES)
+    return tmp_path
+
+
+def seen(server: Server, path: str) -> list[str]:
+    with server.connect() as wire:
+        return json.loads(wire.ask("GET", path).body)
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "expected"),
+    [
+        ([], "/", ["site", "", "/"]),
+        ([], "/apis", ["site", "", "/apis"]),
+        ([], "/api", ["api", "/api", ""]),
+        ([], "/api/", ["api", "/api", "/"]),
+        ([], "/api/x%2Fy", ["api", "/api", "/x/y"]),
+        ([], "/%61pi/x", ["api", "/api", "/x"]),
+        ([], "/live", ["live", "/live", "/live"]),
+        ([], "/live/x", ["live", "/live", "/live/x"]),
+        ([], "/live/older", ["live", "/live", "/live/older"]),
+        ([], "/live/old/x", ["old", "/live/old", "/live/old/x"]),
+        (["--script-name", "/app"], "/app/x", ["site", "/app", "/x"]),
+        (["--script-name", "/app"], "/app/api/x", ["api", "/app/api", "/x"]),
+        (["--script-name", "/app"], "/app/live/x", ["live", "/app/live", "/app/live/x"]),
+    ],
+)
+def test_the_longest_prefix_that_ends_with_a_segment_has_the_request(project, options, path, expected):
+    with Server("service:site", cwd=project, options=[*MIXED, *options]) as server:
+        assert seen(server, path) == expected
+
+
+@pytest.mark.parametrize("options", [[], ["--threads", "1"], ["-c", "greenlets"]])
+def test_wsgi_applications_are_mounted_under_every_host(project, options):
+    options = [*options, "--mount", "/api=service:api"]
+    with Server("service:site", cwd=project, options=options) as server:
+        assert seen(server, "/api/x") == ["api", "/api", "/x"]
+        assert seen(server, "/x") == ["site", "", "/x"]
+
+
+@pytest.mark.parametrize(
+    ("app", "options", "banner"),
+    [
+        ("service:live", [], r"\(asgi, asyncio 10000, "),
+        ("service:site", MIXED, r"\(wsgi and asgi, threads 200 and asyncio 10000, "),
+        ("", MIXED[:2], r"\(wsgi, threads 200, "),
+    ],
+    ids=["asgi", "mixed", "no main application"],
+)
+def test_the_banner_tells_what_the_applications_are_and_what_they_run_on(project, app, options, banner):
+    with Server(app, cwd=project, options=options) as server:
+        server.wait_for_log(banner)
