@@ -145,12 +145,7 @@ def _tidegate_greenlets(port: int, work: Work) -> list[str]:
 
 
 def _tidegate_asyncio(loop: str) -> Command:
-    def command(port: int, work: Work) -> list[str]:
-        # A WebSocket is a request for as long as it is open, and by default 10,000 may run.
-        many = ("--max-concurrency", "20000") if work.connections >= 10_000 else ()
-        return _tidegate("--concurrency", "asyncio", "--loop", loop, *many)(port, work)
-
-    return command
+    return _tidegate("--concurrency", "asyncio", "--loop", loop)
 
 
 def _gunicorn(*options: str) -> Command:

@@ -10,6 +10,8 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+echo_is_over = asyncio.Event()
+
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.accept"})
@@ -17,6 +19,21 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         part = {key: value for key, value in message.items() if key != "type"}
         await send({"type": "websocket.send", **part})
     print("disconnect:", message["code"], message["reason"], flush=True)
+    echo_is_over.set()
+
+
+async def undecided(scope: Scope, receive: Receive, send: Send) -> None:
+    """Waits for more than it gets before it accepts."""
+    print("undecided", flush=True)
+    message = await receive()
+    print(message["type"], message["code"], flush=True)
+
+
+async def late(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accepts when an echo has come to its end."""
+    print("late", flush=True)
+    await echo_is_over.wait()
+    await echo(scope, receive, send)
 
 
 async def show_scope(scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +56,7 @@ async def show_scope(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def forbid(scope: Scope, receive: Receive, send: Send) -> None:
-    await send({"type": "websocket.close"})
+    await send({"type": "websocket.close", "code": 1008, "reason": [{"msg": "as FastAPI does"}]})
 
 
 async def deny(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,8 +110,10 @@ MISTAKES: dict[str, list[dict[str, Any]]] = {
     "neither": [{"type": "websocket.accept"}, {"type": "websocket.send"}],
     "both": [{"type": "websocket.accept"}, {"type": "websocket.send", "text": "a", "bytes": b"a"}],
     "text-bytes": [{"type": "websocket.accept"}, {"type": "websocket.send", "text": b"a"}],
+    "surrogate": [{"type": "websocket.accept"}, {"type": "websocket.send", "text": "lone \ud800"}],
     "bytes-text": [{"type": "websocket.accept"}, {"type": "websocket.send", "bytes": "a"}],
     "code": [{"type": "websocket.accept"}, {"type": "websocket.close", "code": 1005}],
+    "reason": [{"type": "websocket.accept"}, {"type": "websocket.close", "reason": ["no str"]}],
 }
 
 

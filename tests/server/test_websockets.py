@@ -33,9 +33,14 @@ def open_at(server: Server, path: str, **options) -> ClientConnection:
     return connect(f"ws://{server.host}:{server.port}{path}", max_size=None, **options)
 
 
+def handshake(path: str, **changed: str) -> bytes:
+    fields = HANDSHAKE | {name.replace("_", "-"): value for name, value in changed.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode()
+
+
 def raw_open(wire: Wire, path: str = "/echo", rest: bytes = b"") -> None:
-    fields = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
-    wire.send(f"GET {path} HTTP/1.1\r\n{fields}\r\n".encode() + rest)
+    wire.send(handshake(path) + rest)
     assert wire.line() == b"HTTP/1.1 101 Switching Protocols\r\n"
     while wire.line() != b"\r\n":
         pass
@@ -113,7 +118,7 @@ def test_a_client_that_vanishes_counts_as_1006(server):
     server.wait_until(lambda: "disconnect: 1006" in server.output[before:] or None)
 
 
-def test_a_close_before_the_accept_is_a_403(server):
+def test_a_close_before_the_accept_is_a_403_whatever_its_reason_is(server):
     with pytest.raises(InvalidStatus) as refused:
         open_at(server, "/forbid")
     assert refused.value.response.status_code == 403
@@ -149,6 +154,15 @@ def test_a_bad_handshake_is_refused(server, change, status):
     with server.connect() as wire:
         wire.send(f"GET /echo HTTP/1.1\r\n{fields}\r\n".encode() + b"x" * ("Content-Length" in change))
         assert wire.answer().status == status
+
+
+@pytest.mark.parametrize("body", [{"Content_Length": "1"}, {"Transfer_Encoding": "chunked"}])
+def test_a_handshake_with_a_body_is_refused_before_the_body_has_come(server, body):
+    with server.connect() as wire:
+        wire.send(handshake("/echo", **body))
+        answer = wire.answer()
+        assert (answer.status, answer.headers["Connection"]) == (400, "close")
+        assert wire.rest() == b""
 
 
 def test_post_and_http_1_0_become_no_websocket(server):
@@ -252,6 +266,33 @@ def test_a_drain_closes_with_1012():
         assert "disconnect: 1012" in server.output
 
 
+def test_a_drain_answers_a_handshake_that_waits_with_503_and_tells_the_application():
+    with Server(APP) as server, server.connect() as wire:
+        wire.send(handshake("/undecided"))
+        server.wait_until(lambda: "undecided" in server.output or None)
+        server.signal(signal.SIGTERM)
+        assert wire.answer().status == 503
+        assert server.wait() == 0
+        assert "websocket.disconnect 1012" in server.output
+        assert server.complaints() == []
+
+
+def test_what_is_accepted_during_a_drain_is_closed_with_1012():
+    with Server(APP) as server, open_at(server, "/echo") as socket, server.connect() as wire:
+        wire.send(handshake("/late"))
+        server.wait_until(lambda: "late" in server.output or None)
+        server.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+        assert wire.line() == b"HTTP/1.1 101 Switching Protocols\r\n"
+        while wire.line() != b"\r\n":
+            pass
+        assert close_code(wire) == 1012
+        wire.send(masked(8, (1012).to_bytes(2, "big")))
+        assert server.wait() == 0
+        assert server.output.count("disconnect: 1012") == 2
+
+
 def test_an_open_websocket_takes_no_permit():
     options = ["--max-concurrency", "1", "--queue-size", "0"]
     with (
@@ -275,8 +316,10 @@ def test_an_open_websocket_takes_no_permit():
         ("neither", 'ValueError: websocket.send: either "text" or "bytes" must be given'),
         ("both", 'ValueError: websocket.send: either "text" or "bytes" must be given'),
         ("text-bytes", 'TypeError: websocket.send: "text" must be a str, not bytes'),
+        ("surrogate", "ValueError: websocket.send: \"text\": 'utf-8' codec can't encode character '\\ud800'"),
         ("bytes-text", 'TypeError: websocket.send: "bytes" must be bytes, not str'),
         ("code", 'ValueError: websocket.close: "code": a code is'),
+        ("reason", 'TypeError: websocket.close: "reason" must be a str, not list'),
     ],
 )
 def test_a_mistake_is_told_with_its_rule(server, mistake, told):

@@ -39,7 +39,7 @@ use crate::settings::{Gathering, Settings};
 use crate::shared::{Lifecycle, Shared};
 use crate::socket::{Moved, Peer, Socket};
 use crate::timer::Timers;
-use crate::websocket::{RESTARTS, Session};
+use crate::websocket::Session;
 
 /// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
 pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
@@ -279,7 +279,7 @@ impl Connection {
         let mut core = self.lock();
         match core.phase {
             Phase::Waiting => core.idle_until_ms = core.idle_until_ms.min(now_ms + DRAIN_IDLE_MS),
-            Phase::Open => core.close_websocket(self, RESTARTS, "the server restarts", now_ms),
+            Phase::Open => core.close_for_drain(self, now_ms),
             _ => {}
         }
         core.looked(self.settings(), false)

@@ -198,6 +198,11 @@ impl Exchange {
         self.connection.has_left()
     }
 
+    /// Whether the server has begun to drain or to stop.
+    pub fn server_ends(&self) -> bool {
+        self.connection.shared.lifecycle() != Lifecycle::Serving
+    }
+
     /// The fault that ended the request body, if one did.
     pub fn body_fault(&self) -> Option<BodyFault> {
         self.connection.lock().body.fault.clone()
@@ -361,6 +366,9 @@ impl Exchange {
             Ok(core.output.send(&self.connection.socket, out, false))
         })?;
         core.note_flushed(&self.connection, &flushed, now_ms);
+        if self.server_ends() {
+            core.close_for_drain(&self.connection, now_ms);
+        }
         self.attend(&core);
         drop(core);
         self.done = true;
@@ -371,7 +379,7 @@ impl Exchange {
     /// Answers a request for a WebSocket that cannot be answered with one, and closes.
     pub fn refuse_upgrade(mut self, fault: http::ws::HandshakeFault) {
         let mut core = self.connection.lock();
-        if core.phase == Phase::Serving && core.http.upgrade().is_some() {
+        if core.phase == Phase::Serving && core.http.reject() {
             let now_ms = clock::now_ms();
             with_scratch(|out| {
                 let date = clock::date(now_ms);

@@ -28,7 +28,7 @@ use crate::socket::Moved;
 const NO_CODE: u16 = 1005;
 const LOST: u16 = 1006;
 const INTERNAL_ERROR: u16 = 1011;
-pub(crate) const RESTARTS: u16 = 1012;
+const RESTARTS: u16 = 1012;
 
 /// What a message takes besides its bytes: many small ones are a load too.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -279,6 +279,11 @@ impl Core {
             self.send_close(connection, &mut session, Some(code), reason, now_ms);
         }
         self.websocket = Some(session);
+    }
+
+    /// The server drains: the peer may open another WebSocket, with its successor.
+    pub(crate) fn close_for_drain(&mut self, connection: &Connection, now_ms: Millis) {
+        self.close_websocket(connection, RESTARTS, "the server restarts", now_ms);
     }
 
     pub(crate) fn lose_websocket(&mut self) {

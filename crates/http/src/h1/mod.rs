@@ -447,20 +447,26 @@ impl Connection {
     /// Writes a complete response to a peer's fault, unless a final head has been sent. Its text is constant. The connection closes
     /// after it. Tells whether it was written.
     pub fn send_fault(&mut self, fault: &RequestFault, context: &SendContext<'_>, out: &mut Vec<u8>) -> bool {
-        let Some(state) = self.state.after(Move::Reject) else { return false };
         let Ok(mut head) = ResponseHead::new(fault.status(), fault.reason().as_bytes()) else { return false };
         let text = format!("{} {}: {fault}\n", fault.status(), fault.reason());
-        if head.field(b"Content-Type", b"text/plain; charset=utf-8").is_err() {
+        if head.field(b"Content-Type", b"text/plain; charset=utf-8").is_err() || !self.reject() {
             return false;
         }
-        self.state = state;
-        self.exchange.keep_alive = false;
         let length = BodyLength::Known(text.len() as u64);
         let plan = Plan::new(&head, length, self.exchange.version, self.exchange.to_head, false);
         head.write(&plan, context, out);
         if !self.exchange.to_head {
             out.extend_from_slice(text.as_bytes());
         }
+        true
+    }
+
+    /// A complete response that closes the connection is written instead of the application's: not here, or in
+    /// [`Connection::send_fault`]. False when the request is answered already; then it must not be.
+    pub fn reject(&mut self) -> bool {
+        let Some(state) = self.state.after(Move::Reject) else { return false };
+        self.state = state;
+        self.exchange.keep_alive = false;
         true
     }
 

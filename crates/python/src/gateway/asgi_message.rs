@@ -62,6 +62,12 @@ impl<'py> Message<'_, 'py> {
         Ok(self.fields.get_item(key)?.filter(|value| !value.is_none()))
     }
 
+    /// A str that can be sent: UTF-8 has no lone surrogates (RFC 3629 section 3).
+    pub(crate) fn text<'a>(&self, key: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a str> {
+        let text = value.cast::<PyString>().map_err(|_| self.wrong_type(key, "a str", value))?;
+        text.to_str().map_err(|error| self.wrong_value(key, error.value(value.py())))
+    }
+
     /// The status of a response, a final one.
     pub(crate) fn status(&self, key: &Py<PyString>) -> PyResult<u16> {
         u16::try_from(self.number("status", &self.require(key)?)?)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Connecting ── websocket.accept ──▶ Open ── websocket.close, or the client's ──▶ Over
-//!      ├── websocket.close: 403 ──────────────────────────────────────────────────▶ Over
+//!      ├── websocket.close: 403; a drain that receive() tells of: 503 ────────────▶ Over
 //!      └── websocket.http.response.start ──▶ Denying ── last body ────────────────▶ Over
 //! ```
 
@@ -26,10 +26,11 @@ use crate::gateway::call::block_of;
 use crate::gateway::error_response::answer_error;
 use crate::host::{Pauses, lock};
 
-/// Codes of Close (RFC 6455 section 7.4.1).
+/// Codes of Close (RFC 6455 section 7.4.1, and its registry for 1012).
 const NORMAL: u16 = 1000;
 const LOST: u16 = 1006;
 const INTERNAL_ERROR: u16 = 1011;
+const RESTARTS: u16 = 1012;
 
 /// What all WebSockets of an application have in common.
 pub(crate) struct SocketCalls {
@@ -183,14 +184,8 @@ impl SocketCall {
 
     fn accept(&self, message: &Message<'_, '_>) -> PyResult<()> {
         let keys = &self.calls.keys;
-        let subprotocol = match message.given(&keys.subprotocol)? {
-            None => None,
-            Some(value) => {
-                let text = value.cast::<PyString>();
-                let text = text.map_err(|_| message.wrong_type("subprotocol", "a str", &value))?;
-                Some(text.to_str()?.to_owned())
-            }
-        };
+        let subprotocol = message.given(&keys.subprotocol)?;
+        let subprotocol = subprotocol.as_ref().map(|value| message.text("subprotocol", value)).transpose()?;
         let mut fields = Vec::new();
         message.headers(&keys.headers, |_, name, value| {
             fields.push((name.to_vec(), value.to_vec()));
@@ -200,7 +195,7 @@ impl SocketCall {
         let Stage::Connecting { exchange, handshake, .. } = &mut state.stage else {
             return Err(message.out_of_order("the WebSocket was accepted or closed already"));
         };
-        match exchange.accept(handshake, subprotocol.as_deref().map(str::as_bytes), &fields) {
+        match exchange.accept(handshake, subprotocol.map(str::as_bytes), &fields) {
             Ok(socket) => {
                 let former = std::mem::replace(&mut state.stage, Stage::Open(socket));
                 drop(state);
@@ -217,8 +212,7 @@ impl SocketCall {
         let (text, bytes) = (message.given(&keys.text)?, message.given(&keys.bytes)?);
         let sent = match (&text, bytes) {
             (Some(text), None) => {
-                let text = text.cast::<PyString>().map_err(|_| message.wrong_type("text", "a str", text))?;
-                let text = text.to_str()?;
+                let text = message.text("text", text)?;
                 self.with_open(message, |socket| {
                     socket.send(MessageKind::Text, Block::Borrowed(text.as_bytes()))
                 })?
@@ -263,13 +257,10 @@ impl SocketCall {
                     })?
             }
         };
-        let reason = match message.given(&keys.reason)? {
-            None => String::new(),
-            Some(value) => {
-                let text = value.cast::<PyString>();
-                text.map_err(|_| message.wrong_type("reason", "a str", &value))?.to_str()?.to_owned()
-            }
-        };
+        // A refusal is told without its reason, so that it may be anything: FastAPI gives a list of what is wrong.
+        let refuses = matches!(self.state().stage, Stage::Connecting { .. });
+        let reason = message.given(&keys.reason)?.filter(|_| !refuses);
+        let reason = reason.as_ref().map_or(Ok(""), |value| message.text("reason", value))?;
         let mut state = self.state();
         match &mut state.stage {
             Stage::Connecting { .. } => {
@@ -284,7 +275,7 @@ impl SocketCall {
                 if socket.closed().is_some() {
                     return Err(gone());
                 }
-                socket.close(code, &reason);
+                socket.close(code, reason);
                 Ok(())
             }
             Stage::Denying { .. } => Err(message.out_of_order("a response was started")),
@@ -354,15 +345,23 @@ impl Conversation for SocketCall {
                 state.told_connect = true;
                 None
             } else {
+                let lost = || WebSocketRead::Closed(Closed { code: LOST, reason: String::new() });
                 Some(match &mut state.stage {
-                    Stage::Connecting { exchange, .. } | Stage::Denying { exchange, .. } => {
-                        if !exchange.has_left() {
-                            return Ok(None);
-                        }
-                        WebSocketRead::Closed(Closed { code: LOST, reason: String::new() })
-                    }
                     Stage::Open(socket) => socket.receive(),
-                    Stage::Over => WebSocketRead::Closed(Closed { code: LOST, reason: String::new() }),
+                    Stage::Over => lost(),
+                    Stage::Connecting { exchange, .. } | Stage::Denying { exchange, .. }
+                        if exchange.has_left() =>
+                    {
+                        lost()
+                    }
+                    Stage::Connecting { exchange, .. } if exchange.server_ends() => {
+                        answer_error(exchange, 503, "Service Unavailable");
+                        let former = std::mem::replace(&mut state.stage, Stage::Over);
+                        drop(state);
+                        drop(former);
+                        WebSocketRead::Closed(Closed { code: RESTARTS, reason: String::new() })
+                    }
+                    Stage::Connecting { .. } | Stage::Denying { .. } => return Ok(None),
                 })
             }
         };
@@ -390,7 +389,8 @@ impl Conversation for SocketCall {
         let state = self.state();
         !state.told_connect
             || match &state.stage {
-                Stage::Connecting { exchange, .. } | Stage::Denying { exchange, .. } => exchange.has_left(),
+                Stage::Connecting { exchange, .. } => exchange.has_left() || exchange.server_ends(),
+                Stage::Denying { exchange, .. } => exchange.has_left(),
                 Stage::Open(socket) => socket.has_news(),
                 Stage::Over => true,
             }
