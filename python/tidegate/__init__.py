@@ -3,6 +3,14 @@
 From a shell, ``tidegate MODULE:ATTR``. From Python, :func:`serve`.
 """
 
-from tidegate._tidegate import Cancelled, ClientDisconnected, ClientLeft, FileWrapper, __version__, serve
+from tidegate._tidegate import (
+    Cancelled,
+    ClientDisconnected,
+    ClientLeft,
+    FileWrapper,
+    __version__,
+    await_,
+    serve,
+)
 
-__all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "serve"]
+__all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "await_", "serve"]

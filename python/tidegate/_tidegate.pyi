@@ -2,11 +2,22 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from os import PathLike
-from typing import Any, Final, Protocol, TypeAlias, final
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
 
 from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "main", "serve"]
+__all__ = [
+    "Cancelled",
+    "ClientDisconnected",
+    "ClientLeft",
+    "FileWrapper",
+    "__version__",
+    "await_",
+    "main",
+    "serve",
+]
+
+_T = TypeVar("_T")
 
 __version__: Final[str]
 
@@ -64,6 +75,15 @@ class FileWrapper(Iterator[bytes]):
     def __next__(self) -> bytes: ...
     def close(self) -> None:
         """Close the file, if it can be closed."""
+
+def await_(awaitable: Awaitable[_T], /) -> _T:
+    """Wait in a WSGI application under ``--concurrency asyncio`` for asynchronous code, and give its result.
+
+    The loop runs it as a task, with a copy of the caller's context, and goes on with all else meanwhile. What
+    it raises is raised here. When something is raised in the waiting greenlet, it is cancelled.
+
+    :raises RuntimeError: anywhere else, also in code that an event loop runs, which can await for itself.
+    """
 
 def main(arguments: list[str]) -> int:
     """Run the command with these arguments (without the program's name) and give the exit status."""

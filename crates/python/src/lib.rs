@@ -23,6 +23,8 @@ mod _tidegate {
     #[pymodule_export]
     use crate::gateway::{Cancelled, ClientDisconnected, ClientLeft, FileWrapper};
     #[pymodule_export]
+    use crate::host::await_;
+    #[pymodule_export]
     use crate::serve::{main, serve};
 
     #[pymodule_export]

@@ -13,8 +13,8 @@ use crate::event_loop::EventLoop;
 use crate::ffi;
 use crate::gateway::{Asgi, Wsgi, WsgiOptions};
 use crate::host::{
-    Application, AsyncioHost, GEVENT_NEEDED, GreenletsHost, InlineHost, Pool, ThreadsHost,
-    standard_library_is_patched,
+    Application, AsyncioHost, AsyncioHub, GEVENT_NEEDED, GeventHub, GreenletsHost, InlineHost, Pool,
+    ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
 use crate::refusal::Refusal;
@@ -38,7 +38,7 @@ pub(crate) fn run(
         );
     }
     check(py, settings, applications, runs_on)?;
-    if runs_on != RunsOn::Asyncio {
+    if !matches!(runs_on, RunsOn::Asyncio | RunsOn::Bridge) {
         return run_on(py, applications, settings, runs_on, None, on_ready);
     }
     // Before anything is bound, as it may fail.
@@ -57,7 +57,7 @@ pub(crate) fn host_name(applications: &Applications<'_>, settings: &Settings, ki
             format!("threads {}", settings.threads)
         }
         (RunsOn::Greenlets, _) => format!("greenlets {most}"),
-        (RunsOn::Asyncio, Kind::Asgi) => format!("asyncio {most}"),
+        (RunsOn::Asyncio, Kind::Asgi) | (RunsOn::Bridge, _) => format!("asyncio {most}"),
     }
 }
 
@@ -90,7 +90,7 @@ fn run_on<'py>(
     let wsgi = |loaded: &Loaded<'_>, script_name, host| {
         let options = WsgiOptions {
             script_name,
-            multithread: settings.threads > 1 || runs_on == RunsOn::Greenlets,
+            multithread: settings.threads > 1 || matches!(runs_on, RunsOn::Greenlets | RunsOn::Bridge),
             hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
         };
         Wsgi::new(py, loaded.application.clone().unbind(), host, options)
@@ -104,11 +104,17 @@ fn run_on<'py>(
             Box::new(move |py| host.run(py, &mounts))
         }
         (RunsOn::Greenlets, _) => {
-            let host = GreenletsHost::new(py, reactor, settings.cancel_on_disconnect)?;
+            let host = GreenletsHost::new(py, reactor, GeventHub::start(py)?, settings.cancel_on_disconnect)?;
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
-        (RunsOn::Threads, _) | (RunsOn::Asyncio, None) => {
+        (RunsOn::Bridge, Some(event_loop)) => {
+            let hub = AsyncioHub::new(py, event_loop.bound().clone())?;
+            let host = GreenletsHost::new(py, reactor, hub, settings.cancel_on_disconnect)?;
+            let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
+            Box::new(move |py| host.run(py, Arc::new(mounts)))
+        }
+        (RunsOn::Threads, _) | (RunsOn::Asyncio | RunsOn::Bridge, None) => {
             // Where the main thread runs no calls, interrupting it ends none.
             interrupt = || {};
             let host = ThreadsHost::new(reactor, translate::threads(settings));
@@ -154,6 +160,11 @@ fn check(
     let refuse = |name, reason: &str| Err(settings.refusal(name, reason).into());
     match (runs_on, applications.first(Kind::Asgi)) {
         (RunsOn::Asyncio, _) => Ok(()),
+        (RunsOn::Bridge, _) if py.import("greenlet").is_err() => refuse(
+            "concurrency",
+            "a WSGI application on the loop needs greenlet: pip install 'tidegate[bridge]'",
+        ),
+        (RunsOn::Bridge, _) => Ok(()),
         (_, Some(asgi)) => {
             refuse("concurrency", &format!("{} is an ASGI application; accepted: auto, asyncio", asgi.name))
         }

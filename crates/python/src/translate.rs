@@ -86,7 +86,9 @@ fn gathering(settings: &Settings, runs_on: RunsOn) -> Gathering {
         (RequestBuffering::Off, _) => Gathering::Nothing,
         // ASGI applications take a body as it comes.
         (RequestBuffering::Auto, RunsOn::Asyncio) => Gathering::WhatIsIn,
-        (RequestBuffering::Auto, RunsOn::MainThread | RunsOn::Greenlets) => Gathering::Chunked,
+        (RequestBuffering::Auto, RunsOn::MainThread | RunsOn::Greenlets | RunsOn::Bridge) => {
+            Gathering::Chunked
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One greenlet for each request, on gevent's hub: calls wait without a thread.
+//! One greenlet for each request, around gevent's loop or asyncio's: calls wait without a thread.
 //!
 //! ```text
 //!  hub ── descriptor is readable ──▶ turn ── an exchange ──▶ fresh greenlet ── waits ──▶ hub
@@ -16,13 +16,14 @@ use std::task::{Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyModuleNotFoundError, PyRuntimeError};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyModuleNotFoundError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
 use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
 use crate::gateway::{ClientLeft, Mounts, Wsgi};
+use crate::host::hub::Hub;
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Callbacks, Deferred, Host, Sign, lock};
@@ -81,11 +82,9 @@ pub(crate) struct GreenletsHost {
     cancel_on_disconnect: bool,
     /// The thread of the hub.
     thread: ThreadId,
-    hub: Py<PyAny>,
+    hub: Arc<dyn Hub>,
     greenlet: Py<PyAny>,
     getcurrent: Py<PyAny>,
-    /// The greenlet that has started the server and waits for its end.
-    main: Py<PyAny>,
     /// What the greenlet that is about to start is to run.
     next: Mutex<Option<Admitted>>,
     /// Greenlets that run requests, by number.
@@ -100,14 +99,15 @@ pub(crate) struct GreenletsHost {
 }
 
 impl GreenletsHost {
-    pub(crate) fn new(py: Python<'_>, reactor: Reactor, cancel_on_disconnect: bool) -> PyResult<Arc<Self>> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        reactor: Reactor,
+        hub: Arc<dyn Hub>,
+        cancel_on_disconnect: bool,
+    ) -> PyResult<Arc<Self>> {
         let handle = reactor.handle();
         let greenlet = py.import("greenlet")?;
-        let getcurrent = greenlet.getattr("getcurrent")?;
         keep_frame_chunks(py);
-        let gevent = py.import("gevent")?;
-        // Starts the hub: a signal handler that raises in its first lines, and not in its loop, would end it for good.
-        gevent.call_method1("sleep", (0,))?;
         Ok(Arc::new(Self {
             reactor: Mutex::new(reactor),
             handle,
@@ -115,10 +115,9 @@ impl GreenletsHost {
             due: Kind::new(py)?,
             cancel_on_disconnect,
             thread: thread::current().id(),
-            hub: gevent.call_method0("get_hub")?.unbind(),
+            hub,
             greenlet: greenlet.getattr("greenlet")?.unbind(),
-            main: getcurrent.call0()?.unbind(),
-            getcurrent: getcurrent.unbind(),
+            getcurrent: greenlet.getattr("getcurrent")?.unbind(),
             next: Mutex::new(None),
             running: Mutex::default(),
             last_number: AtomicU64::new(0),
@@ -132,39 +131,27 @@ impl GreenletsHost {
 
     /// Serves until the server has ended. The calling greenlet waits meanwhile, as any other.
     pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, mounts: Arc<Mounts<Wsgi>>) -> PyResult<()> {
-        let hub = self.hub.bind(py);
-        let read = 1;
-        let mut signals = SignalPipe::new(py)?;
+        let mut signals = if self.hub.hears_signals() { None } else { Some(SignalPipe::new(py)?) };
         let descriptor = {
             let mut reactor = lock(&self.reactor);
-            if let Some(heard) = signals.take_heard() {
+            if let Some(heard) = signals.as_mut().and_then(SignalPipe::take_heard) {
                 reactor.rouse_by(heard)?;
             }
             reactor.descriptor()
         };
-        let watcher = hub.getattr("loop")?.call_method1("io", (descriptor, read))?;
         let request = Kind::new(py)?.object(py, Request { host: self.clone(), mounts: mounts.clone() })?;
         let request = request.into_any(py).unbind();
         let process = std::process::id();
-        let turn = Turn {
-            host: self.clone(),
-            mounts: mounts.clone(),
-            request,
-            process,
-            watcher: watcher.clone().unbind(),
-        };
+        let turn = Turn { host: self.clone(), mounts: mounts.clone(), request, process };
         let turn = Kind::new(py)?.object(py, turn)?;
-        watcher.call_method1("start", (turn.as_any(py),))?;
+        self.hub.watch(py, descriptor, turn.as_any(py))?;
         // What has come before Python could tell.
         let mut outcome = run_signal_handlers(py, &mounts);
         while outcome.is_ok() && !self.finished.load(Ordering::Acquire) {
             // What signal handlers of the application's own raise comes here; SystemExit and KeyboardInterrupt are meant for the server.
-            match hub.call_method0(intern!(py, "switch")) {
-                Ok(_) => {}
-                Err(error)
-                    if error.is_instance_of::<PyException>(py)
-                        && !hub.getattr(intern!(py, "dead"))?.extract::<bool>()? =>
-                {
+            match self.hub.clone().run(py) {
+                Ok(()) => {}
+                Err(error) if error.is_instance_of::<PyException>(py) && self.hub.can_go_on(py)? => {
                     mounts.log_error(py, "a signal handler failed", &error);
                 }
                 // The last means of a server that stops to end a call that computes; it found none.
@@ -179,8 +166,7 @@ impl GreenletsHost {
             // Nobody comes to see it any more: listeners and connections are closed here.
             lock(&self.reactor).turn(Some(Duration::ZERO))?;
         }
-        watcher.call_method0("stop")?;
-        watcher.call_method0("close")?;
+        self.hub.unwatch(py, descriptor)?;
         match lock(&self.failure).take() {
             Some(failure) => Err(failure),
             None => outcome,
@@ -220,7 +206,7 @@ impl GreenletsHost {
         let outcome = self
             .greenlet
             .bind(py)
-            .call1((request, &self.hub))
+            .call1((request, self.hub.greenlet(py)))
             .and_then(|greenlet| greenlet.call_method0(intern!(py, "switch")));
         if let Err(error) = outcome {
             lock(&self.next).take();
@@ -285,16 +271,14 @@ impl GreenletsHost {
         }
     }
 
-    /// Calls what applications want called when a client leaves, in a greenlet of gevent's: it may wait.
+    /// Calls what applications want called when a client leaves, in a greenlet: it may wait.
     fn call_deferred(&self, py: Python<'_>, mounts: &Mounts<Wsgi>) {
         if !self.deferred.any() {
             return;
         }
         for callbacks in self.deferred.take() {
-            let spawned = self
-                .due
-                .object(py, Due { callbacks })
-                .and_then(|due| py.import("gevent")?.call_method1("spawn", (due.into_any(py),)));
+            let due = Due { callbacks, hub: self.hub.clone() };
+            let spawned = self.due.object(py, due).and_then(|due| self.hub.spawn(due.as_any(py)));
             if let Err(error) = spawned {
                 mounts.log_error(py, "callbacks on the client's departure could not be called", &error);
             }
@@ -333,13 +317,7 @@ impl GreenletsHost {
         if self.finished.swap(true, Ordering::AcqRel) {
             return;
         }
-        // Not switched to from here: the hub is in the middle of this very watcher.
-        let switch = self.main.getattr(py, intern!(py, "switch"));
-        let later = switch.and_then(|switch| {
-            let event_loop = self.hub.getattr(py, intern!(py, "loop"))?;
-            event_loop.call_method1(py, intern!(py, "run_callback"), (switch,))
-        });
-        if let Err(error) = later {
+        if let Err(error) = self.hub.stop(py) {
             lock(&self.failure).get_or_insert(error);
         }
     }
@@ -352,11 +330,7 @@ impl Host for GreenletsHost {
             return Ok(());
         }
         let current = self.getcurrent.bind(py).call0()?;
-        if current.is(&self.hub) {
-            return Err(PyRuntimeError::new_err(
-                "a callback of gevent's loop must not wait: spawn a greenlet",
-            ));
-        }
+        self.hub.check_wait(&current)?;
         let wait = self.last_number.fetch_add(1, Ordering::Relaxed);
         let resume = Arc::new(Resume { wait, woken: self.woken.clone(), given: AtomicBool::new(false) });
         let _registration = sign.wake(Waker::from(resume.clone()));
@@ -364,23 +338,17 @@ impl Host for GreenletsHost {
             return Ok(());
         }
         let timer = match most {
-            Some(most) => {
-                let event_loop = self.hub.bind(py).getattr(intern!(py, "loop"))?;
-                let timer = event_loop.call_method1(intern!(py, "timer"), (most.as_secs_f64(),))?;
-                timer.call_method1(intern!(py, "start"), (current.getattr(intern!(py, "switch"))?,))?;
-                Some(timer)
-            }
+            Some(most) => Some(self.hub.later(most, &current.getattr(intern!(py, "switch"))?)?),
             None => None,
         };
         lock(&self.waiting).insert(wait, current.unbind());
-        let outcome = self.hub.bind(py).call_method0(intern!(py, "switch"));
+        let outcome = self.hub.switch(py);
         let waiting = lock(&self.waiting).remove(&wait);
         drop(waiting);
         if let Some(timer) = timer {
-            timer.call_method0(intern!(py, "stop"))?;
-            timer.call_method0(intern!(py, "close"))?;
+            self.hub.cancel(&timer)?;
         }
-        outcome.map(|_| ())
+        outcome
     }
 
     fn unsent_max(&self) -> u64 {
@@ -405,7 +373,9 @@ impl Callable for Request {
 
     fn call<'py>(request: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
+        request.host.hub.enter(py)?;
         request.host.serve(py, &request.mounts);
+        request.host.hub.leave(py)?;
         Ok(py.None().into_bound(py))
     }
 }
@@ -413,6 +383,7 @@ impl Callable for Request {
 /// What is to be called for one request whose client has left.
 struct Due {
     callbacks: Arc<Callbacks>,
+    hub: Arc<dyn Hub>,
 }
 
 impl Callable for Due {
@@ -422,7 +393,9 @@ impl Callable for Due {
 
     fn call<'py>(due: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
+        due.hub.enter(py)?;
         due.callbacks.call(py);
+        due.hub.leave(py)?;
         Ok(py.None().into_bound(py))
     }
 }
@@ -434,7 +407,6 @@ struct Turn {
     request: Py<PyAny>,
     /// The process that serves: what an application forks has the hub too, and the parent's connections.
     process: u32,
-    watcher: Py<PyAny>,
 }
 
 impl Callable for Turn {
@@ -445,12 +417,11 @@ impl Callable for Turn {
     fn call<'py>(turn: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
         if std::process::id() != turn.process {
-            turn.watcher.call_method0(py, intern!(py, "stop"))?;
+            turn.host.hub.disown(py)?;
             return Ok(py.None().into_bound(py));
         }
         if turn.host.turn(py, &turn.mounts, &turn.request) {
-            let event_loop = turn.host.hub.bind(py).getattr(intern!(py, "loop"))?;
-            event_loop.call_method1(intern!(py, "run_callback"), (turn.as_any(py),))?;
+            turn.host.hub.soon(py, turn.as_any(py))?;
         }
         Ok(py.None().into_bound(py))
     }

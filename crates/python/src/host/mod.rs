@@ -1,8 +1,10 @@
 //! Where application code runs, and how it waits.
 
 mod asyncio;
+mod bridge;
 mod deferred;
 mod greenlets;
+mod hub;
 mod inline;
 mod parking;
 mod pause;
@@ -14,10 +16,12 @@ mod system_thread;
 mod threads;
 
 pub(crate) use asyncio::{Application, AsyncioHost, TaskNumber};
+pub(crate) use bridge::{AsyncioHub, await_};
 pub(crate) use deferred::{Callbacks, Deferred};
 pub(crate) use greenlets::{
     GEVENT_NEEDED, GreenletsHost, patch_standard_library, standard_library_is_patched,
 };
+pub(crate) use hub::GeventHub;
 pub(crate) use inline::InlineHost;
 pub(crate) use pause::Pauses;
 pub(crate) use pool::Pool;

@@ -118,6 +118,8 @@ pub enum RunsOn {
     Greenlets,
     /// Tasks of an asyncio loop.
     Asyncio,
+    /// Greenlets around an asyncio loop.
+    Bridge,
 }
 
 impl Settings {
@@ -127,8 +129,8 @@ impl Settings {
     /// What requests run on where an application is called by ASGI, or where none is.
     pub fn runs_on(&self, asgi: bool) -> RunsOn {
         match self.concurrency {
-            Concurrency::Asyncio => RunsOn::Asyncio,
-            Concurrency::Auto if asgi => RunsOn::Asyncio,
+            Concurrency::Auto | Concurrency::Asyncio if asgi => RunsOn::Asyncio,
+            Concurrency::Asyncio => RunsOn::Bridge,
             Concurrency::Greenlets => RunsOn::Greenlets,
             Concurrency::Auto | Concurrency::Threads if self.threads == 1 => RunsOn::MainThread,
             Concurrency::Auto | Concurrency::Threads => RunsOn::Threads,
@@ -139,7 +141,7 @@ impl Settings {
     pub fn concurrency_max(&self, runs_on: RunsOn) -> usize {
         let most = self.max_concurrency.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
         match runs_on {
-            RunsOn::Greenlets | RunsOn::Asyncio => most.unwrap_or(Self::TASKS),
+            RunsOn::Greenlets | RunsOn::Asyncio | RunsOn::Bridge => most.unwrap_or(Self::TASKS),
             RunsOn::MainThread | RunsOn::Threads => most.unwrap_or(self.threads).min(self.threads),
         }
     }
