@@ -24,6 +24,7 @@ WANT_LAZY_READING = {"PEP-25b", "PEP-25c", "EX02", "CL07"}
         ("--threads 200", WANT_LAZY_READING),
         ("--threads 200 --request-buffering off", set()),
         ("--concurrency greenlets", set()),
+        ("--concurrency asyncio", set()),
     ],
 )
 def test_every_check_passes(tmp_path, options, excused):

@@ -46,6 +46,7 @@ pub(crate) struct AsyncioHub {
     getcurrent: Py<PyAny>,
     get_running_loop: Py<PyAny>,
     set_running_loop: Py<PyAny>,
+    set_event_loop: Py<PyAny>,
     ensure_future: Py<PyAny>,
     /// The loop, for `ensure_future`.
     options: Py<PyDict>,
@@ -67,6 +68,7 @@ impl AsyncioHub {
             getcurrent: getcurrent.unbind(),
             get_running_loop: asyncio.getattr("_get_running_loop")?.unbind(),
             set_running_loop: asyncio.getattr("_set_running_loop")?.unbind(),
+            set_event_loop: asyncio.getattr("set_event_loop")?.unbind(),
             ensure_future: asyncio.getattr("ensure_future")?.unbind(),
             options: options.unbind(),
             resume: Kind::new(py)?,
@@ -176,10 +178,13 @@ impl Hub for AsyncioHub {
     }
 
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
-        // It does not when the server has ended without this greenlet, which is thrown away.
-        let runs = self.event_loop.call_method0(py, intern!(py, "is_running"))?.extract(py)?;
-        let shown = if runs { self.event_loop.clone_ref(py) } else { py.None() };
-        self.set_running_loop.call1(py, (shown,)).map(drop)
+        if !self.event_loop.call_method0(py, intern!(py, "is_running"))?.extract(py)? {
+            // The server has ended without this greenlet, which is thrown away.
+            return Ok(());
+        }
+        // asyncio.run leaves the thread without a current loop, which others look for: asyncio.gather.
+        self.set_event_loop.call1(py, (&self.event_loop,))?;
+        self.set_running_loop.call1(py, (&self.event_loop,)).map(drop)
     }
 }
 
