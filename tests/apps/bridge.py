@@ -184,12 +184,15 @@ def nested_eagerly(environ: Environ, query: Query) -> object:
     async def set_factory(factory: Any) -> None:
         asyncio.get_running_loop().set_task_factory(factory)
 
+    async def both() -> list[int]:
+        return await asyncio.gather(later(1), now(2))
+
     async def read() -> str:
-        return refusal(environ["wsgi.input"].read)
+        return refusal(lambda: environ["wsgi.input"].read(1_000_000))
 
     tidegate.await_(set_factory(asyncio.eager_task_factory))  # type: ignore[attr-defined]
     try:
-        waited = tidegate.await_(asyncio.gather(later(1), now(2)))
+        waited = [*tidegate.await_(both()), tidegate.await_(later(3)), tidegate.await_(now(4))]
         return [waited, nested(environ, query), tidegate.await_(read())]
     finally:
         tidegate.await_(set_factory(None))
@@ -238,7 +241,7 @@ def body(environ: Environ, query: Query) -> object:
 @way
 def body_in_a_task(environ: Environ, query: Query) -> object:
     async def read() -> str:
-        return refusal(environ["wsgi.input"].read)
+        return refusal(lambda: environ["wsgi.input"].read(1_000_000))
 
     return tidegate.await_(read())
 

@@ -37,6 +37,11 @@ impl Drop for Running {
     }
 }
 
+/// Whether the server has ended, without the greenlet that runs now and is thrown away. Another loop may run by then.
+fn is_over() -> bool {
+    HERE.with_borrow(Option::is_none)
+}
+
 /// asyncio's.
 pub(crate) struct AsyncioHub {
     event_loop: Py<PyAny>,
@@ -174,12 +179,14 @@ impl Hub for AsyncioHub {
     }
 
     fn enter(&self, py: Python<'_>) -> PyResult<()> {
+        if is_over() {
+            return Ok(());
+        }
         self.set_running_loop.call1(py, (py.None(),)).map(drop)
     }
 
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.event_loop.call_method0(py, intern!(py, "is_running"))?.extract(py)? {
-            // The server has ended without this greenlet, which is thrown away.
+        if is_over() {
             return Ok(());
         }
         // asyncio.run leaves the thread without a current loop, which others look for: asyncio.gather.

@@ -287,8 +287,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("auto"),
         help: "What requests run on.",
         doc: "threads: threads of the system. greenlets: gevent's, thousands of which wait at once; gevent patches the standard library \
-              before the application is imported (pip install 'tidegate[greenlets]'). asyncio: tasks of an event loop, for ASGI. auto: \
-              asyncio where an application is called by ASGI, threads where none is. See docs/concurrency.md.",
+              before the application is imported (pip install 'tidegate[greenlets]'). asyncio: tasks of an event loop for ASGI, \
+              greenlets on it for WSGI (pip install 'tidegate[bridge]'). auto: asyncio where an application is called by ASGI, threads where none is. See docs/concurrency.md.",
         ..PLAIN
     },
     Setting {
@@ -398,7 +398,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Switch(|s| &mut s.cancel_on_disconnect),
         default: Some("false"),
         help: "Cancel requests whose clients have left.",
-        doc: "greenlets: tidegate.ClientLeft is raised at the next point where the request waits. asyncio: the request's task is cancelled. \
+        doc: "In a greenlet tidegate.ClientLeft is raised at the next point where the request waits. A task of asyncio's is cancelled. \
               Threads cannot be cancelled. Without it, a WSGI application can look at environ['tidegate.cancelled'], and an ASGI application \
               receives http.disconnect.",
         ..PLAIN
