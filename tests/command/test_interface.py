@@ -384,7 +384,7 @@ def told(project: Path, taken: str, *arguments: str) -> list[str]:
         (["service:wsgi"], [f"service:wsgi {WSGI_ON_THREADS}"]),
         (["service:asgi"], [f"service:asgi {ASGI_ON_ASYNCIO}"]),
         (["service:asgi", "--threads", "1"], [f"service:asgi {ASGI_ON_ASYNCIO}"]),
-        (["service:wsgi", "-c", "asyncio"], [f"service:wsgi {WSGI_ON_THREADS}"]),
+        (["service:wsgi", "-c", "asyncio"], ["service:wsgi is a WSGI application (asyncio 10000)"]),
         (["service:anything"], [f"service:anything {WSGI_ON_THREADS}"]),
         (["service:anything", "-i", "wsgi"], [f"service:anything {WSGI_ON_THREADS}"]),
         (["service:anything", "-i", "asgi"], [f"service:anything {ASGI_ON_ASYNCIO}"]),

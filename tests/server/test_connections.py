@@ -31,6 +31,7 @@ HOSTS = {
     "inline": ["--threads", "1"],
     "threads": ["--threads", "20", "--request-buffering", "off"],
     "greenlets": ["--concurrency", "greenlets"],
+    "bridge": ["--concurrency", "asyncio"],
     "beside asyncio": [
         *("--threads", "20", "--request-buffering", "off"),
         *("--mount", "/asgi=apps.asgi_basics:app"),

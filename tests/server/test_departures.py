@@ -15,6 +15,7 @@ HOSTS = {
     "inline": ["--threads", "1"],
     "threads": ["--threads", "20"],
     "greenlets": ["--concurrency", "greenlets"],
+    "bridge": ["--concurrency", "asyncio"],
     "beside asyncio": ["--threads", "20", "--mount", "/asgi=apps.asgi_basics:app"],
 }
 
