@@ -1,4 +1,4 @@
-"""Django in a single file. Run it with `pip install django` and `tidegate django_single`."""
+"""Django in one file: `pip install django` and `tidegate django_single`; by ASGI `tidegate django_single:asgi`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from secrets import token_urlsafe
 
 from django.conf import settings
+from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
@@ -39,3 +40,4 @@ def count(request: HttpRequest, limit: int) -> StreamingHttpResponse:
 urlpatterns = [path("", home), path("greet/<str:name>", greet), path("count/<int:limit>", count)]
 
 application = get_wsgi_application()
+asgi = get_asgi_application()

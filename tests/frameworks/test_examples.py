@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from websockets.sync.client import connect
 
 from support.clients import Client
-from support.server import EXAMPLES, Server
+from support.server import EXAMPLES, PATIENCE_S, Server
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,36 @@ def test_a_backend_that_does_not_answer_is_said_to_the_client():
             answer = session.get(server.url("/"))
         assert answer.status_code == 502
         assert "has not answered" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("app", "interface"),
+    [("django_single", "wsgi"), ("django_single:application", "wsgi"), ("django_single:asgi", "asgi")],
+)
+def test_django_is_served_by_either_interface(app, interface):
+    with Server(app, cwd=EXAMPLES) as server, server.connect() as wire:
+        assert f"({interface}, " in server.log
+        assert b"Hello from Django" in wire.ask("GET", "/").body
+        assert wire.ask("GET", "/count/3").body == b"1\n2\n3\n"
+        assert server.complaints() == []
+
+
+def test_tides_are_told_by_fastapi():
+    with Server("tides", cwd=EXAMPLES) as server, server.connect() as wire:
+        assert -2 < json.loads(wire.ask("GET", "/").body)["height"] < 2
+        assert len(json.loads(wire.ask("GET", "/forecast?hours=6").body)) == 6
+        assert wire.ask("GET", "/forecast?hours=0").status == 422
+        with connect(f"ws://{server.authority}/live?every=0", proxy=None) as websocket:
+            assert list(json.loads(websocket.recv(PATIENCE_S))) == ["height"]
+        assert server.complaints() == []
+
+
+def test_django_and_a_chat_share_a_process():
+    with Server("django_single", cwd=EXAMPLES, options=["--mount", "/live=chat:app"]) as server:
+        with server.connect() as wire:
+            assert b"Hello from Django" in wire.ask("GET", "/").body
+            assert b"new WebSocket" in wire.ask("GET", "/live/").body
+        url = f"ws://{server.authority}/live/"
+        with connect(url, proxy=None) as one, connect(url, proxy=None) as other:
+            one.send("high water")
+            assert (one.recv(PATIENCE_S), other.recv(PATIENCE_S)) == ("high water", "high water")
