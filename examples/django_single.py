@@ -1,4 +1,4 @@
-"""Django in one file: `pip install django` and `tidegate django_single`; by ASGI `tidegate django_single:asgi`."""
+"""Django in one file (`pip install django`): `tidegate django_single`, or `django_single:asgi` for ASGI."""
 
 from __future__ import annotations
 
