@@ -191,7 +191,8 @@ fn what_requests_run_on_and_how_many_follows_from_concurrency_threads_and_interf
         (&["--max-concurrency", "7", "--threads", "3"], false, RunsOn::Threads, 3),
         (&["-c", "greenlets"], false, RunsOn::Greenlets, 10_000),
         (&["-c", "greenlets", "--max-concurrency", "7"], false, RunsOn::Greenlets, 7),
-        (&["-c", "asyncio"], false, RunsOn::Asyncio, 10_000),
+        (&["-c", "asyncio"], false, RunsOn::Bridge, 10_000),
+        (&["-c", "asyncio"], true, RunsOn::Asyncio, 10_000),
         (&["--max-concurrency", "20000"], true, RunsOn::Asyncio, 20_000),
     ] {
         let settings = settings(&[&["a"], args].concat(), &[], &cwd);
