@@ -62,7 +62,9 @@ def test_a_call_that_computes_is_interrupted_by_the_second_signal(host):
         assert server.wait() == 0
 
 
-@pytest.mark.parametrize("settings", ["threads=1", "threads=8", "concurrency='greenlets'", "concurrency='asyncio'"])
+@pytest.mark.parametrize(
+    "settings", ["threads=1", "threads=8", "concurrency='greenlets'", "concurrency='asyncio'"]
+)
 def test_a_server_that_ends_by_an_exception_gives_its_port_back(settings):
     script = f"""
 import os, signal, socket, subprocess, threading
