@@ -412,7 +412,12 @@ impl Conversation for HttpCall {
     }
 
     fn is_gone(&self) -> bool {
-        self.with_exchange(Exchange::has_left) == Some(true)
+        let state = self.state();
+        state.exchange.as_ref().is_some_and(|exchange| match state.progress {
+            // A client that has had all of its response has not left it.
+            Progress::Over => exchange.is_lost(),
+            _ => exchange.has_left(),
+        })
     }
 
     fn receive_of(call: &Object<Self>) -> &Answers<Self> {
