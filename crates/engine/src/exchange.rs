@@ -315,7 +315,7 @@ impl Exchange {
                         // Reading a file can take a disk's time, so the reactor does it, piece by piece between others.
                         output.push_file(file, offset, take as u64);
                         output.push_bytes(Bytes::from(tail));
-                        flushed
+                        if flushed == Flushed::All && !output.is_empty() { Flushed::Enough } else { flushed }
                     }
                 },
             })
@@ -331,7 +331,12 @@ impl Exchange {
             core.complete(connection, now_ms);
             self.done = true;
         }
-        self.attend(&core);
+        if flushed == Flushed::Enough && core.phase == Phase::Serving {
+            // The socket takes more, and so no wake will come for the rest.
+            connection.shared.attend(connection.clone());
+        } else {
+            self.attend(&core);
+        }
         drop(core);
         if end_with.is_some() {
             self.log();
