@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
 from typing import Any, Literal
 
 Message = MutableMapping[str, Any]
@@ -62,6 +65,11 @@ def close_event_loop(loop: asyncio.AbstractEventLoop) -> None:
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def was_raised_in_a_task(where: TracebackType | None) -> bool:
+    """Whether an exception with this traceback comes from a coroutine that the loop was running."""
+    return any(frame.f_code.co_flags & inspect.CO_COROUTINE for frame, _ in traceback.walk_tb(where))
 
 
 class Lifespan:

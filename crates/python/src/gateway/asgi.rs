@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -234,9 +234,11 @@ impl Run {
             }
             Err(error) => {
                 self.end(py, Some(&error));
-                let is_exception = error.is_instance_of::<PyException>(py);
-                // Cancellation, and what is meant to end the server, is for the task to see.
-                if is_exception { Ok(Step::Return(None)) } else { Err(error) }
+                // What ends the task from outside is for it to see. An application's own SystemExit is one more way to fail: one request's
+                // code does not decide for all the others.
+                let is_of_the_task =
+                    self.gateway.is_cancellation(py, &error) || error.is_instance_of::<PyGeneratorExit>(py);
+                if is_of_the_task { Err(error) } else { Ok(Step::Return(None)) }
             }
         }
     }
