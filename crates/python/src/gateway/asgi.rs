@@ -82,7 +82,7 @@ impl Asgi {
             call,
             stage: Mutex::new(Stage::New(scope.unbind())),
             over: AtomicBool::new(false),
-            kept: Mutex::new((permit, None)),
+            permit: Mutex::new(permit),
         };
         self.run.object(py, run).map(Some)
     }
@@ -165,7 +165,7 @@ pub(crate) struct Run {
     stage: Mutex<Stage>,
     over: AtomicBool,
     /// What the request holds while it runs.
-    kept: Mutex<(Option<Permit>, Option<Registration>)>,
+    permit: Mutex<Option<Permit>>,
 }
 
 enum Call {
@@ -186,14 +186,17 @@ impl Run {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Whether it is to be cancelled when its client leaves, where that is wanted: a WebSocket receives a message instead.
+    /// Whether it is to be cancelled when its client leaves, where that is wanted: a WebSocket receives a message instead, and what
+    /// goes on after a response is not for the client.
     pub(crate) fn ends_with_its_client(&self) -> bool {
-        matches!(self.call, Call::Http(_))
+        matches!(&self.call, Call::Http(call) if !call.is_complete())
     }
 
-    /// Keeps what watches for the client's departure, until the end.
+    /// Keeps what watches for the client's departure, until the response is complete.
     pub(crate) fn keep(&self, registration: Option<Registration>) {
-        lock(&self.kept).1 = registration;
+        if let Call::Http(call) = &self.call {
+            call.keep(registration);
+        }
     }
 
     /// The application's coroutine, which is begun if it was not.
@@ -250,8 +253,8 @@ impl Run {
             Call::Http(call) => self.gateway.end_http(py, call, error),
             Call::Socket(call) => self.gateway.end_socket(py, call, error),
         }
-        let kept = std::mem::take(&mut *lock(&self.kept));
-        drop(kept);
+        let permit = lock(&self.permit).take();
+        drop(permit);
         drop(self.host.task_over(self.number));
     }
 }

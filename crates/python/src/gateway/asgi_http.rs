@@ -15,7 +15,7 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use tidegate_engine::http::{BodyLength, FieldOutcome, ResponseHead, ResponseTrailers};
-use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, SendError, Sent, Watch};
+use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, Registration, SendError, Sent, Watch};
 
 use crate::ffi::{Arguments, Callable, Kind, Object, borrow_descriptor};
 use crate::gateway::asgi_answer::{Answers, ClientDisconnected, Conversation, UNSENT_MAX, gone};
@@ -84,6 +84,7 @@ impl HttpCalls {
     ) -> PyResult<Object<HttpCall>> {
         let state = State {
             exchange: Some(exchange),
+            registration: None,
             progress: Progress::Idle,
             head: None,
             trailers_due: false,
@@ -127,6 +128,8 @@ enum Progress {
 
 struct State {
     exchange: Option<Exchange>,
+    /// Has the task cancelled when the client leaves before the response is complete.
+    registration: Option<Registration>,
     progress: Progress,
     head: Option<ResponseHead>,
     trailers_due: bool,
@@ -151,9 +154,18 @@ impl HttpCall {
 
     /// Ends the call's use of the exchange. Whoever still receives is told that the client is gone.
     pub(crate) fn take_exchange(&self, py: Python<'_>) -> Option<Exchange> {
-        let exchange = self.state().exchange.take();
+        let exchange = {
+            let mut state = self.state();
+            state.registration = None;
+            state.exchange.take()
+        };
         self.pauses.end(py);
         exchange
+    }
+
+    /// Keeps what watches for the client's departure, until the response is complete.
+    pub(crate) fn keep(&self, registration: Option<Registration>) {
+        self.state().registration = registration;
     }
 
     pub(crate) fn with_exchange<T>(&self, work: impl FnOnce(&Exchange) -> T) -> Option<T> {
@@ -210,7 +222,7 @@ impl HttpCall {
             if state.told_departure {
                 return Err(gone());
             }
-            let State { exchange, progress, head, trailers_due, .. } = &mut *state;
+            let State { exchange, registration, progress, head, trailers_due, .. } = &mut *state;
             let first = match progress {
                 Progress::Started => true,
                 Progress::Body => false,
@@ -231,6 +243,9 @@ impl HttpCall {
                 (false, true) => Progress::Trailers,
                 (false, false) => Progress::Over,
             };
+            if last {
+                *registration = None;
+            }
             over = last || sent.is_err();
             sent
         };
@@ -273,6 +288,7 @@ impl HttpCall {
             state.progress = Progress::Over;
             let takes = state.exchange.as_ref().is_some_and(|exchange| takes_trailers(exchange.head()));
             let trailers = if takes { trailers } else { ResponseTrailers::NONE };
+            state.registration = None;
             state.exchange.as_mut().map(|exchange| exchange.finish(&trailers))
         };
         self.pauses.end(py);
