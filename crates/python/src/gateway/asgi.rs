@@ -146,7 +146,7 @@ impl Asgi {
             }
         };
         match status {
-            Some((status, reason)) if !started => answer_error(&mut exchange, status, reason),
+            Some((status, reason)) if !exchange.head_sent() => answer_error(&mut exchange, status, reason),
             _ => exchange.abort(),
         }
     }

@@ -172,9 +172,9 @@ impl HttpCall {
         self.state().exchange.as_ref().map(work)
     }
 
-    /// How the application has left its response.
+    /// Whether the application has begun its response, the head of which goes out with the first part of the body.
     pub(crate) fn is_started(&self) -> bool {
-        !matches!(self.state().progress, Progress::Idle)
+        self.state().progress != Progress::Idle
     }
 
     pub(crate) fn is_complete(&self) -> bool {
