@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -316,9 +317,16 @@ impl HttpCall {
     }
 
     fn path_send(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
-        let path: std::path::PathBuf = message.require(&self.calls.keys.path)?.extract()?;
-        let file = File::open(&path)?;
-        let about = file.metadata()?;
+        let path = message.require(&self.calls.keys.path)?;
+        if !path.is_instance_of::<PyString>() {
+            return Err(message.wrong_type("path", "a str", &path));
+        }
+        let path: PathBuf = path.extract()?;
+        if !path.is_absolute() {
+            return Err(message.wrong_value("path", format_args!("{} is not absolute", path.display())));
+        }
+        let opened = File::open(&path).and_then(|file| file.metadata().map(|about| (file, about)));
+        let (file, about) = opened.map_err(|error| message.failed("path", &path.display(), &error))?;
         if !about.is_file() {
             return Err(message.wrong_value("path", "not a regular file"));
         }
