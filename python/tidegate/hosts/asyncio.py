@@ -97,6 +97,7 @@ class Lifespan:
         self._messages: asyncio.Queue[Message] | None = None
         self._answer: asyncio.Future[Message] | None = None
         self._started = False
+        self._stopping = False
 
     def start(self) -> None:
         """Have the application start up.
@@ -136,13 +137,24 @@ class Lifespan:
         if answer["type"] == "lifespan.startup.complete":
             self.state = state
             self._started = True
+            self._task.add_done_callback(self._ended)
             return
         error = self._task.exception() if self._task.done() and not self._task.cancelled() else None
         if self._mode == "on":
             raise LifespanError("the application has no lifespan (--lifespan on)") from error
         logging.getLogger("tidegate.error").debug("the application has no lifespan: %r", error)
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell of a failure when it happens, which may be long before the server ends."""
+        if self._stopping or task.cancelled() or (error := task.exception()) is None:
+            return
+        self._started = False
+        logging.getLogger("tidegate.error").error(
+            "the application's lifespan failed after its start-up", exc_info=error
+        )
+
     async def _stop(self, timeout: float) -> None:
+        self._stopping = True
         answer = await self._ask("shutdown", timeout)
         task = self._task
         if answer is None:
