@@ -125,7 +125,10 @@ pub(crate) struct Core {
     pub(crate) ended: bool,
     /// A request was refused, so what follows it was never looked at.
     pub(crate) refused: bool,
-    served_one: bool,
+    /// Responses that are out, with the connection kept for more.
+    pub(crate) served: u64,
+    /// It did not come to an orderly end.
+    pub(crate) lost: bool,
     pub(crate) since_ms: Millis,
     idle_until_ms: Millis,
     pub(crate) progress_ms: Millis,
@@ -164,7 +167,8 @@ impl Connection {
             readable: false,
             ended: false,
             refused: false,
-            served_one: false,
+            served: 0,
+            lost: false,
             since_ms: now_ms,
             // The first head has its deadline from accept on, whether or not a byte has come.
             idle_until_ms: now_ms + shared.settings.head_timeout_ms,
@@ -508,7 +512,7 @@ impl Core {
     /// The first head has had its time since accept; a later one has it from its first byte.
     fn enter_head(&mut self, now_ms: Millis) {
         self.phase = Phase::Head;
-        if self.served_one {
+        if self.served > 0 {
             self.since_ms = now_ms;
         }
     }
@@ -589,7 +593,7 @@ impl Core {
         match connection.shared.gates.enter(connection, self.aside, until_ms) {
             Admission::Run(permit) => {
                 self.phase = Phase::Serving;
-                let exchange = Exchange::new(connection.clone(), head, started);
+                let exchange = Exchange::new(connection.clone(), head, self.served, started);
                 turn.ready.push_back(Admitted { exchange, permit });
             }
             Admission::Wait(ticket) => {
@@ -601,7 +605,7 @@ impl Core {
             }
             Admission::TurnAway => {
                 self.phase = Phase::Serving;
-                turn.turned_away = Some(Exchange::new(connection.clone(), head, started));
+                turn.turned_away = Some(Exchange::new(connection.clone(), head, self.served, started));
             }
         }
         Step::Rest
@@ -614,7 +618,7 @@ impl Core {
         }
         let (head, started) = self.head.take()?;
         self.phase = Phase::Serving;
-        Some(Exchange::new(connection.clone(), head, started))
+        Some(Exchange::new(connection.clone(), head, self.served, started))
     }
 
     /// Answers the peer's fault and closes; the application is not run.
@@ -680,7 +684,7 @@ impl Core {
             return false;
         }
         self.phase = Phase::Waiting;
-        self.served_one = true;
+        self.served += 1;
         self.body = Body::default();
         self.count_body(&connection.shared);
         self.dropped = 0;
@@ -795,6 +799,7 @@ impl Core {
         if !self.body.complete && self.body.fault.is_none() {
             self.body.fault = Some(BodyFault::Lost);
         }
+        self.lost = true;
         self.close(connection);
     }
 

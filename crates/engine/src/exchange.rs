@@ -95,6 +95,8 @@ pub enum BodyRead {
 pub struct Exchange {
     connection: Arc<Connection>,
     head: RequestHead,
+    /// How many responses the connection has had before this one.
+    number: u64,
     started: Option<Instant>,
     status: u16,
     body_sent: u64,
@@ -102,8 +104,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(connection: Arc<Connection>, head: RequestHead, started: Option<Instant>) -> Self {
-        Self { connection, head, started, status: 0, body_sent: 0, done: false }
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        head: RequestHead,
+        number: u64,
+        started: Option<Instant>,
+    ) -> Self {
+        Self { connection, head, number, started, status: 0, body_sent: 0, done: false }
     }
 
     /// The request's head.
@@ -132,9 +139,15 @@ impl Exchange {
         Departure::new(&self.connection)
     }
 
-    /// The connection is gone or was cut: nothing that is sent now reaches anybody.
+    /// The connection is gone or was cut before the response was out.
     pub fn is_lost(&self) -> bool {
-        self.connection.lock().phase == Phase::Closed
+        let core = self.connection.lock();
+        core.lost && core.served == self.number
+    }
+
+    /// The head of the response is out: it can no longer be answered otherwise.
+    pub fn head_sent(&self) -> bool {
+        self.status != 0
     }
 
     /// A place to wait for the reactor to move this exchange's connection: make it, look, and wait if there is nothing yet.
@@ -144,7 +157,9 @@ impl Exchange {
 
     /// Bytes of the response that the kernel has not taken yet.
     pub fn unsent(&self) -> u64 {
-        self.connection.lock().output.unsent()
+        let core = self.connection.lock();
+        // What waits may be a later response's.
+        if core.served == self.number { core.output.unsent() } else { 0 }
     }
 
     /// The decoded length of a request body that is wholly in and untaken.
@@ -300,7 +315,7 @@ impl Exchange {
                         // Reading a file can take a disk's time, so the reactor does it, piece by piece between others.
                         output.push_file(file, offset, take as u64);
                         output.push_bytes(Bytes::from(tail));
-                        flushed
+                        if flushed == Flushed::All && !output.is_empty() { Flushed::Enough } else { flushed }
                     }
                 },
             })
@@ -316,7 +331,12 @@ impl Exchange {
             core.complete(connection, now_ms);
             self.done = true;
         }
-        self.attend(&core);
+        if flushed == Flushed::Enough && core.phase == Phase::Serving {
+            // The socket takes more, and so no wake will come for the rest.
+            connection.shared.attend(connection.clone());
+        } else {
+            self.attend(&core);
+        }
         drop(core);
         if end_with.is_some() {
             self.log();

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
 from typing import Any, Literal
 
 Message = MutableMapping[str, Any]
@@ -64,6 +67,11 @@ def close_event_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
+def was_raised_in_a_task(where: TracebackType | None) -> bool:
+    """Whether an exception with this traceback comes from a coroutine that the loop was running."""
+    return any(frame.f_code.co_flags & inspect.CO_COROUTINE for frame, _ in traceback.walk_tb(where))
+
+
 class Lifespan:
     """One application's lifespan (ASGI, "Lifespan Protocol"), in a task of its own.
 
@@ -89,6 +97,7 @@ class Lifespan:
         self._messages: asyncio.Queue[Message] | None = None
         self._answer: asyncio.Future[Message] | None = None
         self._started = False
+        self._stopping = False
 
     def start(self) -> None:
         """Have the application start up.
@@ -128,13 +137,24 @@ class Lifespan:
         if answer["type"] == "lifespan.startup.complete":
             self.state = state
             self._started = True
+            self._task.add_done_callback(self._ended)
             return
         error = self._task.exception() if self._task.done() and not self._task.cancelled() else None
         if self._mode == "on":
             raise LifespanError("the application has no lifespan (--lifespan on)") from error
         logging.getLogger("tidegate.error").debug("the application has no lifespan: %r", error)
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell of a failure when it happens, which may be long before the server ends."""
+        if self._stopping or task.cancelled() or (error := task.exception()) is None:
+            return
+        self._started = False
+        logging.getLogger("tidegate.error").error(
+            "the application's lifespan failed after its start-up", exc_info=error
+        )
+
     async def _stop(self, timeout: float) -> None:
+        self._stopping = True
         answer = await self._ask("shutdown", timeout)
         task = self._task
         if answer is None:

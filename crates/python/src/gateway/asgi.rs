@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -82,7 +82,7 @@ impl Asgi {
             call,
             stage: Mutex::new(Stage::New(scope.unbind())),
             over: AtomicBool::new(false),
-            kept: Mutex::new((permit, None)),
+            permit: Mutex::new(permit),
         };
         self.run.object(py, run).map(Some)
     }
@@ -146,7 +146,7 @@ impl Asgi {
             }
         };
         match status {
-            Some((status, reason)) if !started => answer_error(&mut exchange, status, reason),
+            Some((status, reason)) if !exchange.head_sent() => answer_error(&mut exchange, status, reason),
             _ => exchange.abort(),
         }
     }
@@ -165,7 +165,7 @@ pub(crate) struct Run {
     stage: Mutex<Stage>,
     over: AtomicBool,
     /// What the request holds while it runs.
-    kept: Mutex<(Option<Permit>, Option<Registration>)>,
+    permit: Mutex<Option<Permit>>,
 }
 
 enum Call {
@@ -186,14 +186,17 @@ impl Run {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Whether it is to be cancelled when its client leaves, where that is wanted: a WebSocket receives a message instead.
+    /// Whether it is to be cancelled when its client leaves, where that is wanted: a WebSocket receives a message instead, and what
+    /// goes on after a response is not for the client.
     pub(crate) fn ends_with_its_client(&self) -> bool {
-        matches!(self.call, Call::Http(_))
+        matches!(&self.call, Call::Http(call) if !call.is_complete())
     }
 
-    /// Keeps what watches for the client's departure, until the end.
+    /// Keeps what watches for the client's departure, until the response is complete.
     pub(crate) fn keep(&self, registration: Option<Registration>) {
-        lock(&self.kept).1 = registration;
+        if let Call::Http(call) = &self.call {
+            call.keep(registration);
+        }
     }
 
     /// The application's coroutine, which is begun if it was not.
@@ -234,9 +237,11 @@ impl Run {
             }
             Err(error) => {
                 self.end(py, Some(&error));
-                let is_exception = error.is_instance_of::<PyException>(py);
-                // Cancellation, and what is meant to end the server, is for the task to see.
-                if is_exception { Ok(Step::Return(None)) } else { Err(error) }
+                // What ends the task from outside is for it to see. An application's own SystemExit is one more way to fail: one request's
+                // code does not decide for all the others.
+                let is_of_the_task =
+                    self.gateway.is_cancellation(py, &error) || error.is_instance_of::<PyGeneratorExit>(py);
+                if is_of_the_task { Err(error) } else { Ok(Step::Return(None)) }
             }
         }
     }
@@ -248,8 +253,8 @@ impl Run {
             Call::Http(call) => self.gateway.end_http(py, call, error),
             Call::Socket(call) => self.gateway.end_socket(py, call, error),
         }
-        let kept = std::mem::take(&mut *lock(&self.kept));
-        drop(kept);
+        let permit = lock(&self.permit).take();
+        drop(permit);
         drop(self.host.task_over(self.number));
     }
 }

@@ -9,13 +9,14 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use tidegate_engine::http::{BodyLength, FieldOutcome, ResponseHead, ResponseTrailers};
-use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, SendError, Sent, Watch};
+use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, Registration, SendError, Sent, Watch};
 
 use crate::ffi::{Arguments, Callable, Kind, Object, borrow_descriptor};
 use crate::gateway::asgi_answer::{Answers, ClientDisconnected, Conversation, UNSENT_MAX, gone};
@@ -84,6 +85,7 @@ impl HttpCalls {
     ) -> PyResult<Object<HttpCall>> {
         let state = State {
             exchange: Some(exchange),
+            registration: None,
             progress: Progress::Idle,
             head: None,
             trailers_due: false,
@@ -127,6 +129,8 @@ enum Progress {
 
 struct State {
     exchange: Option<Exchange>,
+    /// Has the task cancelled when the client leaves before the response is complete.
+    registration: Option<Registration>,
     progress: Progress,
     head: Option<ResponseHead>,
     trailers_due: bool,
@@ -151,18 +155,27 @@ impl HttpCall {
 
     /// Ends the call's use of the exchange. Whoever still receives is told that the client is gone.
     pub(crate) fn take_exchange(&self, py: Python<'_>) -> Option<Exchange> {
-        let exchange = self.state().exchange.take();
+        let exchange = {
+            let mut state = self.state();
+            state.registration = None;
+            state.exchange.take()
+        };
         self.pauses.end(py);
         exchange
+    }
+
+    /// Keeps what watches for the client's departure, until the response is complete.
+    pub(crate) fn keep(&self, registration: Option<Registration>) {
+        self.state().registration = registration;
     }
 
     pub(crate) fn with_exchange<T>(&self, work: impl FnOnce(&Exchange) -> T) -> Option<T> {
         self.state().exchange.as_ref().map(work)
     }
 
-    /// How the application has left its response.
+    /// Whether the application has begun its response, the head of which goes out with the first part of the body.
     pub(crate) fn is_started(&self) -> bool {
-        !matches!(self.state().progress, Progress::Idle)
+        self.state().progress != Progress::Idle
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -210,7 +223,7 @@ impl HttpCall {
             if state.told_departure {
                 return Err(gone());
             }
-            let State { exchange, progress, head, trailers_due, .. } = &mut *state;
+            let State { exchange, registration, progress, head, trailers_due, .. } = &mut *state;
             let first = match progress {
                 Progress::Started => true,
                 Progress::Body => false,
@@ -231,6 +244,9 @@ impl HttpCall {
                 (false, true) => Progress::Trailers,
                 (false, false) => Progress::Over,
             };
+            if last {
+                *registration = None;
+            }
             over = last || sent.is_err();
             sent
         };
@@ -273,6 +289,7 @@ impl HttpCall {
             state.progress = Progress::Over;
             let takes = state.exchange.as_ref().is_some_and(|exchange| takes_trailers(exchange.head()));
             let trailers = if takes { trailers } else { ResponseTrailers::NONE };
+            state.registration = None;
             state.exchange.as_mut().map(|exchange| exchange.finish(&trailers))
         };
         self.pauses.end(py);
@@ -300,9 +317,16 @@ impl HttpCall {
     }
 
     fn path_send(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
-        let path: std::path::PathBuf = message.require(&self.calls.keys.path)?.extract()?;
-        let file = File::open(&path)?;
-        let about = file.metadata()?;
+        let path = message.require(&self.calls.keys.path)?;
+        if !path.is_instance_of::<PyString>() {
+            return Err(message.wrong_type("path", "a str", &path));
+        }
+        let path: PathBuf = path.extract()?;
+        if !path.is_absolute() {
+            return Err(message.wrong_value("path", format_args!("{} is not absolute", path.display())));
+        }
+        let opened = File::open(&path).and_then(|file| file.metadata().map(|about| (file, about)));
+        let (file, about) = opened.map_err(|error| message.failed("path", &path.display(), &error))?;
         if !about.is_file() {
             return Err(message.wrong_value("path", "not a regular file"));
         }
@@ -412,7 +436,12 @@ impl Conversation for HttpCall {
     }
 
     fn is_gone(&self) -> bool {
-        self.with_exchange(Exchange::has_left) == Some(true)
+        let state = self.state();
+        state.exchange.as_ref().is_some_and(|exchange| match state.progress {
+            // A client that has had all of its response has not left it.
+            Progress::Over => exchange.is_lost(),
+            _ => exchange.has_left(),
+        })
     }
 
     fn receive_of(call: &Object<Self>) -> &Answers<Self> {

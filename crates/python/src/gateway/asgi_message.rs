@@ -47,6 +47,12 @@ impl<'py> Message<'_, 'py> {
         PyValueError::new_err(format!("{}: \"{key}\": {fault} [{}]", self.kind, self.rule))
     }
 
+    /// The system refuses what a key names: the exception is the one that Python has for it (FileNotFoundError and its like).
+    pub(crate) fn failed(&self, key: &str, named: impl std::fmt::Display, error: &std::io::Error) -> PyErr {
+        let text = format!("{}: \"{key}\": {error}: {named} [{}]", self.kind, self.rule);
+        PyErr::from(std::io::Error::new(error.kind(), text))
+    }
+
     /// The message as a whole is not valid.
     pub(crate) fn invalid(&self, fault: impl std::fmt::Display) -> PyErr {
         PyValueError::new_err(format!("{}: {fault} [{}]", self.kind, self.rule))

@@ -30,6 +30,10 @@ const NAME_SIZE_MAX: usize = 64;
 pub(crate) struct Scopes {
     template: Py<PyDict>,
     socket_template: Py<PyDict>,
+    /// What `asgi` holds: a copy for every request, as applications may change all that a scope has.
+    versions: Py<PyDict>,
+    extensions: Vec<Py<PyString>>,
+    socket_extensions: Vec<Py<PyString>>,
     /// Given to every request as a copy, where the application has a lifespan.
     state: Option<Py<PyDict>>,
     names: Mutex<HashMap<Box<[u8]>, Py<PyBytes>, RandomState>>,
@@ -57,6 +61,7 @@ struct Keys {
     extensions: Py<PyString>,
     trailers: Py<PyString>,
     subprotocols: Py<PyString>,
+    asgi: Py<PyString>,
 }
 
 impl Keys {
@@ -77,6 +82,7 @@ impl Keys {
             extensions: key("extensions"),
             trailers: key("http.response.trailers"),
             subprotocols: key("subprotocols"),
+            asgi: key("asgi"),
         }
     }
 }
@@ -92,36 +98,44 @@ impl Scopes {
         versions.set_item("spec_version", SPEC_VERSION)?;
         let text = |text: &str| PyString::intern(py, text).into_any();
         set("type", text("http"))?;
-        set("asgi", versions.into_any())?;
         set("http_version", text("1.1"))?;
         set("scheme", text("http"))?;
         set("root_path", PyString::new(py, root_path).into_any())?;
         set("method", text("GET"))?;
         set("query_string", PyBytes::new(py, b"").into_any())?;
         // What every request sets: a copy has their places.
-        for key in [&keys.path, &keys.raw_path, &keys.headers, &keys.client, &keys.server, &keys.extensions] {
+        let of_each = [
+            &keys.asgi,
+            &keys.path,
+            &keys.raw_path,
+            &keys.headers,
+            &keys.client,
+            &keys.server,
+            &keys.extensions,
+        ];
+        for key in of_each {
             template.set_item(key, py.None())?;
         }
         if state.is_some() {
             template.set_item(&keys.state, py.None())?;
         }
-        let extensions = PyDict::new(py);
-        for name in ["http.response.early_hint", "http.response.pathsend", "http.response.zerocopysend"] {
-            extensions.set_item(PyString::intern(py, name), PyDict::new(py))?;
-        }
-        template.set_item(&keys.extensions, extensions)?;
         let socket_template = template.copy()?;
         socket_template.del_item(&keys.method)?;
         for (key, value) in [("type", "websocket"), ("scheme", "ws")] {
             socket_template.set_item(PyString::intern(py, key), PyString::intern(py, value))?;
         }
-        let extensions = PyDict::new(py);
-        extensions.set_item(PyString::intern(py, "websocket.http.response"), PyDict::new(py))?;
-        socket_template.set_item(&keys.extensions, extensions)?;
         socket_template.set_item(&keys.subprotocols, py.None())?;
+        let names = |names: &[&str]| names.iter().map(|name| PyString::intern(py, name).unbind()).collect();
         Ok(Self {
             template: template.unbind(),
             socket_template: socket_template.unbind(),
+            versions: versions.unbind(),
+            extensions: names(&[
+                "http.response.early_hint",
+                "http.response.pathsend",
+                "http.response.zerocopysend",
+            ]),
+            socket_extensions: names(&["websocket.http.response"]),
             state,
             names: Mutex::default(),
             keys,
@@ -142,7 +156,7 @@ impl Scopes {
         if head.version() == Version::Http10 {
             scope.set_item(&keys.http_version, &keys.http10)?;
         }
-        let extensions = self.describe(py, &scope, exchange)?;
+        let extensions = self.describe(py, &scope, exchange, &self.extensions)?;
         if takes_trailers(head) {
             extensions.set_item(&keys.trailers, PyDict::new(py))?;
         }
@@ -157,18 +171,19 @@ impl Scopes {
         handshake: &Handshake,
     ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.socket_template.bind(py).copy()?;
-        self.describe(py, &scope, exchange)?;
+        self.describe(py, &scope, exchange, &self.socket_extensions)?;
         scope
             .set_item(&self.keys.subprotocols, PyList::new(py, handshake.protocols().collect::<Vec<_>>())?)?;
         Ok(scope)
     }
 
-    /// Sets what is the same for both kinds. Gives the extensions, which are the scope's own: applications may add to them.
+    /// Sets what is the same for both kinds. Gives the extensions, with those of these names in it.
     fn describe<'py>(
         &self,
         py: Python<'py>,
         scope: &Bound<'py, PyDict>,
         exchange: &Exchange,
+        names: &[Py<PyString>],
     ) -> PyResult<Bound<'py, PyDict>> {
         let keys = &self.keys;
         let head = exchange.head();
@@ -185,10 +200,11 @@ impl Scopes {
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
         }
-        let extensions = match scope.get_item(&keys.extensions)? {
-            Some(extensions) => extensions.cast_into::<PyDict>()?.copy()?,
-            None => PyDict::new(py),
-        };
+        scope.set_item(&keys.asgi, self.versions.bind(py).copy()?)?;
+        let extensions = PyDict::new(py);
+        for name in names {
+            extensions.set_item(name, PyDict::new(py))?;
+        }
         scope.set_item(&keys.extensions, &extensions)?;
         Ok(extensions)
     }

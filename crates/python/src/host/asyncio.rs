@@ -130,6 +130,9 @@ impl AsyncioHost {
                 Err(error)
                     if error.is_instance_of::<PyKeyboardInterrupt>(py)
                         && self.handle.lifecycle() == Lifecycle::Stopping => {}
+                Err(error) if was_raised_in_a_task(py, &error)? => {
+                    self.error_log.say(py, "a task of the application's own ended with an exit", Some(&error));
+                }
                 Err(error) => outcome = Err(error),
             }
         }
@@ -167,9 +170,9 @@ impl AsyncioHost {
                 }
             }
         }
-        for pauses in self.woken.take() {
-            pauses.resume(py)?;
-        }
+        // What one raises keeps none of the others waiting.
+        let resumed = self.woken.take().iter().fold(Ok(()), |outcome, pauses| outcome.and(pauses.resume(py)));
+        resumed?;
         self.cancel_abandoned(py);
         self.pool.call_deferred(py);
         if self.handle.lifecycle() != Lifecycle::Serving {
@@ -265,6 +268,12 @@ impl AsyncioHost {
             lock(&self.failure).get_or_insert(error);
         }
     }
+}
+
+/// Whether it comes from a task, which asyncio lets SystemExit and KeyboardInterrupt pass through, and not from a signal handler.
+fn was_raised_in_a_task(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    let module = py.import("tidegate.hosts.asyncio")?;
+    module.call_method1("was_raised_in_a_task", (error.traceback(py),))?.extract()
 }
 
 /// The callback of the reactor's descriptor.
