@@ -302,6 +302,17 @@ async def exits(scope: HTTPScope, receive: Receive, send: Send) -> None:
 
 
 @probe
+async def exits_in_a_task(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """As a view of Django's does, and one behind Starlette's middleware."""
+    await asyncio.create_task(exits(scope, receive, send))
+
+
+@probe
+async def interrupts(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    raise KeyboardInterrupt
+
+
+@probe
 async def works_on(scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Waits after the response, inside the call, until its gate opens."""
     name = named(scope)
@@ -492,6 +503,24 @@ async def task_group(scope: HTTPScope, receive: Receive, send: Send) -> None:
     with contextlib.suppress(OSError):
         await part(send, b"done\n", more=False)
     tell(f"{name} is through")
+
+
+@probe
+async def hears_and_speaks(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """As Django streams: the task that hears of the departure cancels the one that sends, which would be told by an exception."""
+    name = named(scope)
+    await whole_body(receive)
+    await start(send, BINARY)
+
+    async def speak() -> None:
+        while True:
+            await part(send, BLOCK)
+
+    speaking = asyncio.create_task(speak())
+    await receive()
+    speaking.cancel()
+    (outcome,) = await asyncio.gather(speaking, return_exceptions=True)
+    tell(f"{name} ended by {type(outcome).__name__}")
 
 
 @probe

@@ -321,14 +321,15 @@ def test_a_failure_before_the_first_byte_gives_a_500(server, path):
         assert wire.ask("GET", "/hello").body == HELLO
 
 
-def test_an_application_that_exits_does_not_take_the_server_with_it(loop):
+@pytest.mark.parametrize("path", ["exits", "exits_in_a_task", "interrupts"])
+def test_an_application_that_exits_does_not_take_the_server_with_it(loop, path):
     # As with WSGI: one request's code does not decide for all the others.
     with Server(APP, options=["--loop", loop]) as server:
         with server.connect() as wire:
-            assert wire.ask("GET", "/exits").status == 500
+            assert wire.ask("GET", f"/{path}").status == 500
         with server.connect() as wire:
             assert wire.ask("GET", "/hello").body == HELLO
-        server.wait_for_log("SystemExit")
+        server.wait_for_log("KeyboardInterrupt" if path == "interrupts" else "SystemExit")
 
 
 @pytest.mark.parametrize("path", ["raises_in_the_middle", "stops_in_the_middle", "too_few_bytes"])

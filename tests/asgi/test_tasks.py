@@ -122,6 +122,14 @@ def test_a_task_group_that_listens_and_speaks_ends_with_the_client(server, name)
     server.wait_for_log(f"{name} is through")
 
 
+def test_a_task_that_hears_of_the_departure_can_end_the_one_that_speaks(server, name):
+    with server.connect() as wire:
+        begin(wire, f"hears_and_speaks?name={name}")
+        assert wire.receive(1000)
+        wire.reset()
+    server.wait_for_log(f"{name} ended by CancelledError")
+
+
 def test_a_request_runs_to_its_end_though_its_client_has_left(server, name):
     with server.connect() as wire:
         begin(wire, f"sleeps?name={name}")

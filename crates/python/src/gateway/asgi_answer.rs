@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use tidegate_engine::Watch;
 
 use crate::ffi::{Arguments, Callable, Coroutine, Kind, Object, Step};
-use crate::host::{Pauses, lock};
+use crate::host::{Pauses, Ready, Watched, lock};
 
 create_exception!(
     tidegate,
@@ -22,6 +22,10 @@ create_exception!(
 
 /// Bytes that may be on their way to the client when `send` completes at once.
 pub(crate) const UNSENT_MAX: u64 = 64 * 1024;
+
+/// Rounds of the loop before `send` raises that the client has left: a task that was told by `receive` can end the one that sends in its
+/// own way until then. From `receive` to the cancellation Django needs three.
+const DEPARTURE_ROUNDS: u32 = 16;
 
 pub(crate) fn gone() -> PyErr {
     ClientDisconnected::new_err("the client has left [ASGI, Disconnect - send exception]")
@@ -41,6 +45,10 @@ pub(crate) trait Conversation: Send + Sync + Sized + 'static {
     fn pauses(&self) -> &Pauses;
     /// The client has left.
     fn is_gone(&self) -> bool;
+    /// A `send` that has waited until the client left is to return all the same: another task has just been told.
+    fn others_are_told(&self) -> bool {
+        false
+    }
     /// What makes its awaitables.
     fn receive_of(call: &Object<Self>) -> &Answers<Self>;
 }
@@ -63,6 +71,11 @@ impl<T: Conversation> Answers<T> {
     /// The `receive` of a call.
     pub(crate) fn receive<'py>(&self, py: Python<'py>, call: &Object<T>) -> PyResult<Bound<'py, PyAny>> {
         Ok(self.receive.object(py, Receive(call.clone_ref(py)))?.into_any(py))
+    }
+
+    /// What `send` gives when nobody is left to send to.
+    pub(crate) fn gone<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(self.answer.object(py, Answer(Mutex::new(What::Gone { rounds: 0 })))?.into_any(py))
     }
 
     /// What `send` gives when its message is on its way.
@@ -98,6 +111,10 @@ enum What<T> {
     /// Room for more.
     Room(Object<T>),
     Message(Object<T>),
+    /// That the client has left.
+    Gone {
+        rounds: u32,
+    },
     /// Awaited to its end.
     Over,
 }
@@ -108,9 +125,13 @@ impl<T> Answer<T> {
     }
 
     fn end(&self) {
+        self.go_on_as(What::Over);
+    }
+
+    fn go_on_as(&self, next: What<T>) {
         let mut what = self.what();
         if !matches!(*what, What::Nothing) {
-            let former = std::mem::replace(&mut *what, What::Over);
+            let former = std::mem::replace(&mut *what, next);
             // Dropped without the lock: it may be the last reference to what it refers to.
             drop(what);
             drop(former);
@@ -122,10 +143,19 @@ impl<T: Conversation> Coroutine for Answer<T> {
     const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Answer";
 
     fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>> {
-        let (call, receives) = match &*this.what() {
+        let (call, receives) = match &mut *this.what() {
             What::Nothing => return Ok(Step::Return(None)),
             What::Over => {
                 return Err(PyRuntimeError::new_err("what send() or receive() gave is awaited once"));
+            }
+            What::Gone { rounds: rounds @ ..DEPARTURE_ROUNDS } => {
+                *rounds += 1;
+                // What a bare `yield` gives: asyncio calls the task in the loop's next round.
+                return Ok(Step::Yield(py.None().into_bound(py)));
+            }
+            over @ What::Gone { .. } => {
+                *over = What::Over;
+                return Err(gone());
             }
             What::Room(call) => (call.clone_ref(py), false),
             What::Message(call) => (call.clone_ref(py), true),
@@ -144,12 +174,17 @@ impl<T: Conversation> Coroutine for Answer<T> {
                 }
             }
         } else if ready(&call) {
+            if call.is_gone() && !call.others_are_told() {
+                this.go_on_as(What::Gone { rounds: 0 });
+                return Self::step(this, py);
+            }
             this.end();
-            return if call.is_gone() { Err(gone()) } else { Ok(Step::Return(None)) };
+            return Ok(Step::Return(None));
         }
         let (looked, watched) = (call.clone_ref(py), call.clone_ref(py));
-        let pause =
-            call.pauses().pause(py, Box::new(move || ready(&looked)), Box::new(move || watched.watch()))?;
+        let (ready, watched): (Ready, Watched) =
+            (Box::new(move || ready(&looked)), Box::new(move || watched.watch()));
+        let pause = call.pauses().pause(py, ready, watched, receives)?;
         Ok(Step::Yield(pause))
     }
 

@@ -25,6 +25,10 @@ use crate::gateway::asgi_scope::takes_trailers;
 use crate::gateway::call::block_of;
 use crate::host::{Pauses, lock};
 
+/// Messages that `send` still takes, for nobody, when the client has left and another task waited in `receive`. That task is told and
+/// can end the one that sends where that is in code of the application's own, such as the generator of a stream, and not in `send`.
+const LEEWAY: u32 = 16;
+
 /// What all requests of an application have in common.
 pub(crate) struct HttpCalls {
     call: Kind<HttpCall>,
@@ -92,6 +96,9 @@ impl HttpCalls {
             trailers: ResponseTrailers::NONE,
             request_over: false,
             told_departure: false,
+            receives: false,
+            sent_meanwhile: false,
+            leeway: 0,
         };
         self.call.object(py, HttpCall { state: Mutex::new(state), pauses, calls: self.clone() })
     }
@@ -139,6 +146,12 @@ struct State {
     request_over: bool,
     /// It was told that the client has left. Until then a client that has only closed its side still gets its response.
     told_departure: bool,
+    /// A task waits in `receive`.
+    receives: bool,
+    /// One did when the last message was sent, which was by another task then.
+    sent_meanwhile: bool,
+    /// See [`LEEWAY`]: how much of it is left.
+    leeway: u32,
 }
 
 /// One request, and its `send`. Its lock is held for moments, never while Python code runs.
@@ -220,9 +233,14 @@ impl HttpCall {
         let over;
         let sent = {
             let mut state = self.state();
+            if state.leeway > 0 {
+                state.leeway -= 1;
+                return Ok(());
+            }
             if state.told_departure {
                 return Err(gone());
             }
+            state.sent_meanwhile = state.receives;
             let State { exchange, registration, progress, head, trailers_due, .. } = &mut *state;
             let first = match progress {
                 Progress::Started => true,
@@ -248,7 +266,14 @@ impl HttpCall {
                 *registration = None;
             }
             over = last || sent.is_err();
-            sent
+            match sent {
+                // The task that receives is told by what follows.
+                Err(SendError::Gone) if state.sent_meanwhile => {
+                    state.leeway = LEEWAY;
+                    Ok(Sent::default())
+                }
+                sent => sent,
+            }
         };
         if over && self.pauses.any() {
             self.pauses.end(py);
@@ -365,6 +390,39 @@ impl HttpCall {
         self.body(py, message, Block::File { file, offset, length }, length, more)
     }
 
+    /// Does what a message says.
+    fn take(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        let fields = as_dict(message)?;
+        let keys = &self.calls.keys;
+        let kind = kind_of(fields, &keys.kind)?;
+        let kind = kind.to_str()?;
+        let message = |rule| Message { fields, kind, rule };
+        match kind {
+            "http.response.start" => self.start(&message("ASGI HTTP, Response Start"))?,
+            "http.response.body" => {
+                let message = message("ASGI HTTP, Response Body");
+                let more = message.flag(&keys.more_body)?;
+                match message.bytes(&keys.body)? {
+                    Some(body) => {
+                        let size = body.as_bytes().len() as u64;
+                        self.body(py, &message, block_of(&body)?, size, more)?;
+                    }
+                    None => self.body(py, &message, Block::EMPTY, 0, more)?,
+                }
+            }
+            "http.response.trailers" => self.trailers(py, &message("ASGI HTTP Trailers"))?,
+            "http.response.early_hint" => self.early_hint(&message("ASGI Early Hints"))?,
+            "http.response.pathsend" => self.path_send(py, &message("ASGI Path Send"))?,
+            "http.response.zerocopysend" => self.zero_copy_send(py, &message("ASGI Zero Copy Send"))?,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "{other:?} is no message that an HTTP request's application sends [ASGI HTTP]"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn body_fault(&self) -> Option<BodyFault> {
         self.with_exchange(Exchange::body_fault).flatten()
     }
@@ -379,6 +437,8 @@ impl Conversation for HttpCall {
         let keys = &self.calls.keys;
         let (body, more) = {
             let mut state = self.state();
+            // Until there is something to tell.
+            state.receives = true;
             let State { exchange, progress, request_over, told_departure, .. } = &mut *state;
             let told = match exchange.as_mut().filter(|_| *progress != Progress::Over) {
                 None => (None, false),
@@ -402,7 +462,12 @@ impl Conversation for HttpCall {
                     BodyRead::Fault(_) => (None, false),
                 },
             };
-            *told_departure |= told.0.is_none() && *progress != Progress::Over;
+            let first_told = told.0.is_none() && *progress != Progress::Over && !*told_departure;
+            state.receives = false;
+            state.told_departure |= first_told;
+            if first_told && state.sent_meanwhile {
+                state.leeway = LEEWAY;
+            }
             told
         };
         let message = PyDict::new(py);
@@ -444,6 +509,14 @@ impl Conversation for HttpCall {
         })
     }
 
+    fn others_are_told(&self) -> bool {
+        let mut state = self.state();
+        if state.told_departure {
+            state.leeway = LEEWAY;
+        }
+        state.told_departure
+    }
+
     fn receive_of(call: &Object<Self>) -> &Answers<Self> {
         &call.calls.answers
     }
@@ -457,36 +530,11 @@ impl Callable for HttpCall {
 
     fn call<'py>(call: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
-        let argument = arguments.require(0)?;
-        let fields = as_dict(&argument)?;
-        let keys = &call.calls.keys;
-        let kind = kind_of(fields, &keys.kind)?;
-        let kind = kind.to_str()?;
-        let message = |rule| Message { fields, kind, rule };
-        match kind {
-            "http.response.start" => call.start(&message("ASGI HTTP, Response Start"))?,
-            "http.response.body" => {
-                let message = message("ASGI HTTP, Response Body");
-                let more = message.flag(&keys.more_body)?;
-                match message.bytes(&keys.body)? {
-                    Some(body) => {
-                        let size = body.as_bytes().len() as u64;
-                        call.body(py, &message, block_of(&body)?, size, more)?;
-                    }
-                    None => call.body(py, &message, Block::EMPTY, 0, more)?,
-                }
-            }
-            "http.response.trailers" => call.trailers(py, &message("ASGI HTTP Trailers"))?,
-            "http.response.early_hint" => call.early_hint(&message("ASGI Early Hints"))?,
-            "http.response.pathsend" => call.path_send(py, &message("ASGI Path Send"))?,
-            "http.response.zerocopysend" => call.zero_copy_send(py, &message("ASGI Zero Copy Send"))?,
-            other => {
-                return Err(PyValueError::new_err(format!(
-                    "{other:?} is no message that an HTTP request's application sends [ASGI HTTP]"
-                )));
-            }
+        match call.take(py, &arguments.require(0)?) {
+            Ok(()) => call.calls.answers.sent(py, call),
+            Err(error) if error.is_instance_of::<ClientDisconnected>(py) => call.calls.answers.gone(py),
+            Err(error) => Err(error),
         }
-        call.calls.answers.sent(py, call)
     }
 }
 

@@ -435,7 +435,7 @@ impl Callable for SocketCall {
             "websocket.accept" => call.accept(&message("ASGI WebSocket, Accept"))?,
             "websocket.close" => {
                 call.close(&message("ASGI WebSocket, Close"))?;
-                if call.is_closed() && call.pauses.any() {
+                if call.is_closed() {
                     call.pauses.end(py);
                 }
             }

@@ -131,7 +131,11 @@ impl AsyncioHost {
                     if error.is_instance_of::<PyKeyboardInterrupt>(py)
                         && self.handle.lifecycle() == Lifecycle::Stopping => {}
                 Err(error) if was_raised_in_a_task(py, &error)? => {
-                    self.error_log.say(py, "a task of the application's own ended with an exit", Some(&error));
+                    self.error_log.say(
+                        py,
+                        "a task of the application's own ended with an exit",
+                        Some(&error),
+                    );
                 }
                 Err(error) => outcome = Err(error),
             }

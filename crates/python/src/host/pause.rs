@@ -34,6 +34,7 @@ pub(crate) type Watched = Box<dyn Fn() -> Option<Watch> + Send + Sync>;
 
 struct Waiting {
     pause: Py<Pause>,
+    receives: bool,
     ready: Ready,
     watched: Watched,
     _watch: Option<Watch>,
@@ -60,15 +61,17 @@ impl Pauses {
         })
     }
 
-    /// A pause that the reactor ends when `ready` says so, for a task to wait with.
+    /// A pause that the reactor ends when `ready` says so, for a task to wait with. Of several those that receive end first: they are told
+    /// why the others cannot go on.
     pub(crate) fn pause<'py>(
         &self,
         py: Python<'py>,
         ready: Ready,
         watched: Watched,
+        receives: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let pause = Bound::new(py, Pause::new(self.event_loop.clone_ref(py)))?;
-        let waiting = Waiting { pause: pause.clone().unbind(), ready, watched, _watch: None };
+        let waiting = Waiting { pause: pause.clone().unbind(), receives, ready, watched, _watch: None };
         if let Some(waiting) = self.register(waiting) {
             // Nothing to wait for: the task looks again at once.
             waiting.pause.get().end();
@@ -96,7 +99,8 @@ impl Pauses {
     /// What is meant to end the server: SystemExit and KeyboardInterrupt.
     pub(crate) fn resume(&self, py: Python<'_>) -> PyResult<()> {
         self.listed.store(false, Ordering::Release);
-        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        let mut waiting = std::mem::take(&mut *lock(&self.waiting));
+        waiting.sort_by_key(|waiting| !waiting.receives);
         let mut outcome = Ok(());
         for waiting in waiting {
             let pause = waiting.pause.clone_ref(py);
