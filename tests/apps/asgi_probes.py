@@ -304,7 +304,11 @@ async def exits(scope: HTTPScope, receive: Receive, send: Send) -> None:
 @probe
 async def exits_in_a_task(scope: HTTPScope, receive: Receive, send: Send) -> None:
     """As a view of Django's does, and one behind Starlette's middleware."""
-    await asyncio.create_task(exits(scope, receive, send))
+
+    async def view() -> None:
+        raise SystemExit(3)
+
+    await asyncio.create_task(view())
 
 
 @probe
@@ -507,7 +511,7 @@ async def task_group(scope: HTTPScope, receive: Receive, send: Send) -> None:
 
 @probe
 async def hears_and_speaks(scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """As Django streams: the task that hears of the departure cancels the one that sends, which would be told by an exception."""
+    """As Django streams: the task that hears of the departure cancels the one that sends."""
     name = named(scope)
     await whole_body(receive)
     await start(send, BINARY)

@@ -174,8 +174,11 @@ impl AsyncioHost {
                 }
             }
         }
-        // What one raises keeps none of the others waiting.
-        let resumed = self.woken.take().iter().fold(Ok(()), |outcome, pauses| outcome.and(pauses.resume(py)));
+        let mut resumed = Ok(());
+        for pauses in self.woken.take() {
+            // What one raises keeps none of the others waiting.
+            resumed = resumed.and(pauses.resume(py));
+        }
         resumed?;
         self.cancel_abandoned(py);
         self.pool.call_deferred(py);
