@@ -98,7 +98,7 @@ impl HttpCalls {
             told_departure: false,
             receives: false,
             sent_meanwhile: false,
-            leeway: 0,
+            leeway: None,
         };
         self.call.object(py, HttpCall { state: Mutex::new(state), pauses, calls: self.clone() })
     }
@@ -150,8 +150,8 @@ struct State {
     receives: bool,
     /// One did when the last message was sent, which was by another task then.
     sent_meanwhile: bool,
-    /// See [`LEEWAY`]: how much of it is left.
-    leeway: u32,
+    /// See [`LEEWAY`]: how much is left of it, which is given once.
+    leeway: Option<u32>,
 }
 
 /// One request, and its `send`. Its lock is held for moments, never while Python code runs.
@@ -233,12 +233,14 @@ impl HttpCall {
         let over;
         let sent = {
             let mut state = self.state();
-            if state.leeway > 0 {
-                state.leeway -= 1;
-                return Ok(());
-            }
-            if state.told_departure {
-                return Err(gone());
+            match state.leeway {
+                Some(0) => return Err(gone()),
+                Some(left) => {
+                    state.leeway = Some(left - 1);
+                    return Ok(());
+                }
+                None if state.told_departure => return Err(gone()),
+                None => {}
             }
             state.sent_meanwhile = state.receives;
             let State { exchange, registration, progress, head, trailers_due, .. } = &mut *state;
@@ -269,7 +271,7 @@ impl HttpCall {
             match sent {
                 // The task that receives is told by what follows.
                 Err(SendError::Gone) if state.sent_meanwhile => {
-                    state.leeway = LEEWAY;
+                    state.leeway.get_or_insert(LEEWAY);
                     Ok(Sent::default())
                 }
                 sent => sent,
@@ -466,7 +468,7 @@ impl Conversation for HttpCall {
             state.receives = false;
             state.told_departure |= first_told;
             if first_told && state.sent_meanwhile {
-                state.leeway = LEEWAY;
+                state.leeway.get_or_insert(LEEWAY);
             }
             told
         };
@@ -512,7 +514,7 @@ impl Conversation for HttpCall {
     fn others_are_told(&self) -> bool {
         let mut state = self.state();
         if state.told_departure {
-            state.leeway = LEEWAY;
+            state.leeway.get_or_insert(LEEWAY);
         }
         state.told_departure
     }
