@@ -25,6 +25,7 @@ use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
 use crate::sys;
 use crate::timer::{Target, Timers};
+use crate::websocket::FRAME_HEAD_MAX;
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -104,7 +105,7 @@ impl Reactor {
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
-            scratch: vec![0; settings.read_ahead_max.max(1)],
+            scratch: vec![0; settings.read_ahead_max.max(1) + FRAME_HEAD_MAX],
             shared: Arc::new(Shared::new(settings, access_log, waker)),
             listeners,
             connections: Slab::new(),
@@ -194,6 +195,12 @@ impl Reactor {
     /// One at a time, so that a request is answered while its socket is still in the processor's caches. `None` when all is
     /// handled, or waits for others to be over, or is to wait for the next poll; an outer loop asks until then before it watches the descriptor again.
     pub fn next_exchange(&mut self) -> Option<Admitted> {
+        self.next_exchange_unless(|| false)
+    }
+
+    /// As [`Reactor::next_exchange`], but comes back without one as soon as `woken` says that somebody who waited for a connection may go
+    /// on: what it is to receive is still in the processor's caches.
+    pub fn next_exchange_unless(&mut self, woken: impl Fn() -> bool) -> Option<Admitted> {
         let now_ms = clock::now_ms();
         if !self.work.is_empty() {
             self.now_ms = now_ms;
@@ -201,7 +208,7 @@ impl Reactor {
         // A round that takes long keeps others from being seen: the rest of its work is handled at once, so that requests are
         // counted, and those that are too many turned away; and the next poll comes before the next request.
         let long = now_ms > self.polled_ms + ROUND_MAX_MS;
-        while (self.ready.is_empty() || long) && self.handle_one() {}
+        while (long || self.ready.is_empty() && !woken()) && self.handle_one() {}
         if long && (!self.ready.is_empty() || self.shared.gates.both().iter().any(|gate| gate.any_waits())) {
             if self.watched {
                 self.shared.wake();

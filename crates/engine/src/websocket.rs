@@ -30,6 +30,13 @@ const LOST: u16 = 1006;
 const INTERNAL_ERROR: u16 = 1011;
 const RESTARTS: u16 = 1012;
 
+/// The head of a frame (RFC 6455 section 5.2). Read together with as many bytes as are read at once, so that a message of that size, such as
+/// 64 KiB, comes in with one read.
+pub(crate) const FRAME_HEAD_MAX: usize = 14;
+
+/// Room for messages that a WebSocket keeps while it rests: one that comes is no reason to allocate.
+const MESSAGES_KEPT: usize = 4;
+
 /// What a message takes besides its bytes: many small ones are a load too.
 const MESSAGE_OVERHEAD: usize = 64;
 
@@ -358,7 +365,7 @@ impl WebSocket {
         let Some(session) = &mut core.websocket else { return WebSocketRead::Wait };
         if let Some(message) = session.messages.pop_front() {
             session.queued -= message.data.len() + MESSAGE_OVERHEAD;
-            if session.messages.is_empty() {
+            if session.messages.is_empty() && session.messages.capacity() > MESSAGES_KEPT {
                 // Nothing of a busy time is kept by a WebSocket that rests.
                 session.messages = VecDeque::new();
             }

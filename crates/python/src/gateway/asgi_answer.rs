@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use tidegate_engine::Watch;
 
 use crate::ffi::{Arguments, Callable, Coroutine, Kind, Object, Step};
-use crate::host::{Pauses, lock};
+use crate::host::{Awaited, Pauses, lock};
 
 create_exception!(
     tidegate,
@@ -118,6 +118,22 @@ impl<T> Answer<T> {
     }
 }
 
+/// What the client is to do: send something, or take some of what waits for it.
+struct ClientsPart<T> {
+    call: Object<T>,
+    receives: bool,
+}
+
+impl<T: Conversation> Awaited for ClientsPart<T> {
+    fn is_there(&self) -> bool {
+        if self.receives { self.call.is_readable() } else { !self.call.is_full() }
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        self.call.watch()
+    }
+}
+
 impl<T: Conversation> Coroutine for Answer<T> {
     const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Answer";
 
@@ -130,7 +146,6 @@ impl<T: Conversation> Coroutine for Answer<T> {
             What::Room(call) => (call.clone_ref(py), false),
             What::Message(call) => (call.clone_ref(py), true),
         };
-        let ready = move |call: &T| if receives { call.is_readable() } else { !call.is_full() };
         if receives {
             match call.poll_receive(py) {
                 Ok(None) => {}
@@ -143,14 +158,12 @@ impl<T: Conversation> Coroutine for Answer<T> {
                     return Err(error);
                 }
             }
-        } else if ready(&call) {
+        } else if !call.is_full() {
             this.end();
             return if call.is_gone() { Err(gone()) } else { Ok(Step::Return(None)) };
         }
-        let (looked, watched) = (call.clone_ref(py), call.clone_ref(py));
-        let pause =
-            call.pauses().pause(py, Box::new(move || ready(&looked)), Box::new(move || watched.watch()))?;
-        Ok(Step::Yield(pause))
+        let part = ClientsPart { call: call.clone_ref(py), receives };
+        Ok(Step::Yield(call.pauses().pause(py, Box::new(part))?))
     }
 
     fn throw<'py>(this: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
