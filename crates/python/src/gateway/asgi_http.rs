@@ -326,7 +326,7 @@ impl HttpCall {
             return Err(message.wrong_value("path", format_args!("{} is not absolute", path.display())));
         }
         let opened = File::open(&path).and_then(|file| file.metadata().map(|about| (file, about)));
-        let (file, about) = opened.map_err(|error| message.failed("path", &path.display(), &error))?;
+        let (file, about) = opened.map_err(|error| message.failed("path", path.display(), &error))?;
         if !about.is_file() {
             return Err(message.wrong_value("path", "not a regular file"));
         }
