@@ -33,6 +33,7 @@ DOCUMENT = ROOT / "docs" / "conformance.md"
 # conformance/document.py keeps what stands from this line on when it writes the page anew.
 HEADING = "## WebSocket: the Autobahn test suite"
 
+PYTHON2 = "2.7.18"
 SUITE = "autobahntestsuite==25.10.1"
 # The last that makes environments of Python 2.7.
 VIRTUALENV = "virtualenv==20.21.1"
@@ -87,7 +88,23 @@ class Verdict:
 
 
 def python2() -> str:
-    """Return a Python 2.7 that runs; raise CannotRun if there is none."""
+    """Return a Python 2.7 that runs, from pyenv if need be; raise CannotRun if there is none."""
+    if found := _found_python2():
+        return found
+    if pyenv := shutil.which("pyenv"):
+        print(f"installing Python {PYTHON2} with pyenv", file=sys.stderr)
+        command = [pyenv, "install", "--skip-existing", PYTHON2]
+        finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if finished.returncode != 0:
+            raise CannotRun(f"{shlex.join(command)} failed:\n{finished.stdout}")
+        if found := _found_python2():
+            return found
+    raise CannotRun(
+        "the Autobahn test suite needs Python 2.7: there is none on PATH, and no pyenv to install it"
+    )
+
+
+def _found_python2() -> str | None:
     candidates = [found] if (found := shutil.which("python2.7")) else []
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
     candidates += [str(path) for path in sorted(pyenv.glob("versions/2.7*/bin/python2.7"), reverse=True)]
@@ -97,9 +114,7 @@ def python2() -> str:
         with contextlib.suppress(OSError):
             if subprocess.run(check, capture_output=True).returncode == 0:
                 return candidate
-    raise CannotRun(
-        "the Autobahn test suite needs Python 2.7: none on PATH, none in pyenv (pyenv install 2.7.18)"
-    )
+    return None
 
 
 def install() -> Path:
@@ -233,7 +248,7 @@ def section_of_document(verdicts: Sequence[Verdict], command: Sequence[str]) -> 
 
 [Autobahn|Testsuite](https://github.com/crossbario/autobahn-testsuite) ({SUITE.replace("==", " ")}) puts
 {len(verdicts)} cases to a server that sends back what it gets, none of them left out: RFC 6455, and RFC 7692
-in sections 12 and 13. `make test-autobahn` runs it on this build; it needs a Python 2.7, on PATH or in pyenv.
+in sections 12 and 13. `make test-autobahn` runs it on this build; it needs Python 2.7, on PATH or from pyenv.
 NON-STRICT is right, though not as early as could be; INFORMATIONAL is where the specification leaves a
 choice; all else counts as failed. `close` is how the connection was closed after the case.
 

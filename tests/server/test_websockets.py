@@ -201,6 +201,25 @@ def test_who_breaks_a_rule_is_told_and_cut_off(server, frames, code):
         assert wire.rest() == b""
 
 
+def test_what_came_before_a_broken_rule_is_answered_first(server):
+    with server.connect() as wire:
+        raw_open(wire)
+        wire.send(masked(1, b"one") + masked(1, b"two") + masked(3, b""))
+        assert wire.receive(10) == b"\x81\x03one\x81\x03two"
+        assert close_code(wire) == 1002
+        wire.end_sending()
+        assert wire.rest() == b""
+
+
+def test_an_application_that_takes_nothing_from_who_breaks_a_rule_is_closed_by_the_drain():
+    with Server(APP, options=["--graceful-timeout", "1s"]) as server, server.connect() as wire:
+        raw_open(wire, "/deaf", rest=masked(1, b"one") + masked(3, b""))
+        server.signal(signal.SIGTERM)
+        assert close_code(wire) == 1012
+        assert wire.rest() == b""
+        server.wait()
+
+
 def test_a_message_larger_than_the_limit_is_refused_at_its_head():
     options = ["--websocket-message-size-max", "1KiB"]
     with Server(APP, options=options) as server, open_at(server, "/echo") as socket:

@@ -522,11 +522,11 @@ impl Core {
         if let Some(unread) = self.unread(turn) {
             return unread;
         }
-        let moved = connection.socket.receive(turn.scratch);
+        let size = connection.settings().read_ahead_max.clamp(1, turn.scratch.len());
+        let moved = connection.socket.receive(&mut turn.scratch[..size]);
         if let Moved::Bytes(count) = moved {
             self.http.receive(&turn.scratch[..count]);
         }
-        let size = turn.scratch.len();
         self.note_read(connection, turn, &moved, size)
     }
 

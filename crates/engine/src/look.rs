@@ -34,6 +34,11 @@ impl<'a> Turn<'a> {
     pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Admitted>) -> Self {
         Self { now_ms, scratch, ready, turned_away: None, budget: TURN_BUDGET }
     }
+
+    /// Bytes that the connection has brought in.
+    pub(crate) fn spent(&self) -> usize {
+        TURN_BUDGET - self.budget
+    }
 }
 
 /// What a look at a connection leaves to the reactor.

@@ -8,12 +8,16 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::socket::{Moved, Socket};
 
 /// Most bytes of a file handed to the kernel in one call, so that one peer with a fast link cannot hold up a turn.
 const FILE_PIECE_MAX: usize = 1024 * 1024;
+
+/// Most bytes of small blocks that are put together to one: a peer that is slow to take many of them costs what they hold, not an
+/// allocation and a system call for each.
+const COPIED_SIZE_MAX: usize = 16 * 1024;
 
 thread_local! {
     /// Where a response is put together before it goes to the socket: once per thread instead of once per response.
@@ -31,6 +35,7 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 #[derive(Debug)]
 enum Segment {
     Bytes(Bytes),
+    Copied(BytesMut),
     File { file: File, offset: u64, remaining: u64 },
 }
 
@@ -73,6 +78,7 @@ impl Output {
     fn push(&mut self, segment: Segment) {
         let size = match &segment {
             Segment::Bytes(bytes) => bytes.len() as u64,
+            Segment::Copied(bytes) => bytes.len() as u64,
             Segment::File { remaining, .. } => *remaining,
         };
         if size > 0 {
@@ -85,6 +91,16 @@ impl Output {
         self.push(Segment::Bytes(bytes));
     }
 
+    fn push_copy(&mut self, bytes: &[u8]) {
+        match self.segments.back_mut() {
+            Some(Segment::Copied(last)) if last.len() + bytes.len() <= COPIED_SIZE_MAX => {
+                last.extend_from_slice(bytes);
+                self.unsent += bytes.len() as u64;
+            }
+            _ => self.push(Segment::Copied(BytesMut::from(bytes))),
+        }
+    }
+
     pub(crate) fn push_file(&mut self, file: File, offset: u64, length: u64) {
         self.push(Segment::File { file, offset, remaining: length });
     }
@@ -92,7 +108,7 @@ impl Output {
     /// Sends `bytes` after what already waits; what the socket does not take is copied and kept.
     pub(crate) fn send(&mut self, socket: &Socket, bytes: &[u8], more: bool) -> Flushed {
         if !self.is_empty() {
-            self.push_bytes(Bytes::copy_from_slice(bytes));
+            self.push_copy(bytes);
             return Flushed::Blocked { progress: false };
         }
         let mut rest = bytes;
@@ -100,7 +116,7 @@ impl Output {
             match socket.send(rest, more) {
                 Moved::Bytes(count) => rest = &rest[count..],
                 Moved::Blocked | Moved::End => {
-                    self.push_bytes(Bytes::copy_from_slice(rest));
+                    self.push_copy(rest);
                     return Flushed::Blocked { progress: rest.len() < bytes.len() };
                 }
                 Moved::Lost(kind) => return Flushed::Lost(kind),
@@ -118,9 +134,9 @@ impl Output {
         after: &[u8],
     ) -> Flushed {
         if !self.is_empty() {
-            self.push_bytes(Bytes::copy_from_slice(before));
+            self.push_copy(before);
             self.push_bytes(data);
-            self.push_bytes(Bytes::copy_from_slice(after));
+            self.push_copy(after);
             return Flushed::Blocked { progress: false };
         }
         let parts = [IoSlice::new(before), IoSlice::new(&data), IoSlice::new(after)];
@@ -131,9 +147,9 @@ impl Output {
         };
         let data_sent = sent.saturating_sub(before.len()).min(data.len());
         let after_sent = sent.saturating_sub(before.len() + data.len());
-        self.push_bytes(Bytes::copy_from_slice(&before[sent.min(before.len())..]));
+        self.push_copy(&before[sent.min(before.len())..]);
         self.push_bytes(data.slice(data_sent..));
-        self.push_bytes(Bytes::copy_from_slice(&after[after_sent..]));
+        self.push_copy(&after[after_sent..]);
         // After a short count the socket must be asked again: only an attempt that fails promises a wake.
         self.flush(socket)
     }
@@ -150,13 +166,8 @@ impl Output {
             }
             pieces += 1;
             let (moved, left) = match segment {
-                Segment::Bytes(bytes) => {
-                    let moved = socket.send(bytes, more);
-                    if let Moved::Bytes(count) = moved {
-                        let _ = bytes.split_to(count);
-                    }
-                    (moved, bytes.len() as u64)
-                }
+                Segment::Bytes(bytes) => send_from(socket, bytes, more),
+                Segment::Copied(bytes) => send_from(socket, bytes, more),
                 Segment::File { file, offset, remaining } => {
                     let piece = usize::try_from(*remaining).unwrap_or(FILE_PIECE_MAX).min(FILE_PIECE_MAX);
                     let moved = socket.send_file(file, offset, piece);
@@ -179,5 +190,49 @@ impl Output {
                 Moved::Lost(kind) => return Flushed::Lost(kind),
             }
         }
+    }
+}
+
+/// Sends from the beginning of `bytes`, which is taken off. Says what is left, too.
+fn send_from(socket: &Socket, bytes: &mut impl Buf, more: bool) -> (Moved, u64) {
+    let moved = socket.send(bytes.chunk(), more);
+    if let Moved::Bytes(count) = moved {
+        bytes.advance(count);
+    }
+    (moved, bytes.remaining() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn many_small_blocks_for_a_peer_that_takes_none_are_kept_as_a_few_and_come_in_order() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let socket = Socket::new(near.into());
+        let (mut output, mut sent) = (Output::default(), Vec::new());
+        while output.is_empty() {
+            output.send(&socket, &[0; 1000], false);
+            sent.extend_from_slice(&[0; 1000]);
+        }
+        for number in 0..20_000_u16 {
+            output.send(&socket, &number.to_be_bytes(), false);
+            sent.extend_from_slice(&number.to_be_bytes());
+        }
+        output.send_large(&socket, b"before", Bytes::from_static(b"large"), b"after");
+        sent.extend_from_slice(b"beforelargeafter");
+        assert!(output.segments.len() <= 3 + 40_000 / COPIED_SIZE_MAX + 2, "{}", output.segments.len());
+
+        let mut received = Vec::new();
+        let mut buffer = vec![0; 4096];
+        while received.len() < sent.len() {
+            let count = far.read(&mut buffer).unwrap();
+            received.extend_from_slice(&buffer[..count]);
+            output.flush(&socket);
+        }
+        assert!(received == sent && output.is_empty() && output.unsent() == 0);
     }
 }

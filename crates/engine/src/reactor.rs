@@ -25,6 +25,7 @@ use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
 use crate::sys;
 use crate::timer::{Target, Timers};
+use crate::websocket::FRAME_HEAD_MAX;
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -34,6 +35,10 @@ const LISTENER_TOP: usize = usize::MAX - 3;
 
 /// Wakes handled in one turn.
 const EVENTS_MAX: usize = 256;
+
+/// Bytes that are read before those who wait for them go on: what they are to receive is then still in the processor's caches. Small
+/// messages are read for all first, because each answer may have a client waked on another core.
+const READ_ON_MAX: usize = 64 * 1024;
 
 /// A look that is for no connection.
 const NOBODY: Target = (usize::MAX, 0);
@@ -64,6 +69,8 @@ pub struct Reactor {
     rouser: Option<OwnedFd>,
     /// What sockets are read into; what stays is copied out.
     scratch: Vec<u8>,
+    /// Bytes that were read since an exchange was asked for.
+    read: usize,
     ready: VecDeque<Admitted>,
     /// When the timer will go off for those that wait their turn.
     queue_look_ms: Millis,
@@ -104,7 +111,8 @@ impl Reactor {
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
-            scratch: vec![0; settings.read_ahead_max.max(1)],
+            scratch: vec![0; settings.read_ahead_max.max(1) + FRAME_HEAD_MAX],
+            read: 0,
             shared: Arc::new(Shared::new(settings, access_log, waker)),
             listeners,
             connections: Slab::new(),
@@ -194,6 +202,12 @@ impl Reactor {
     /// One at a time, so that a request is answered while its socket is still in the processor's caches. `None` when all is
     /// handled, or waits for others to be over, or is to wait for the next poll; an outer loop asks until then before it watches the descriptor again.
     pub fn next_exchange(&mut self) -> Option<Admitted> {
+        self.next_exchange_unless(|| false)
+    }
+
+    /// As [`Reactor::next_exchange`], but comes back without one when much has been read and `woken` says that somebody who waited for a
+    /// connection may go on.
+    pub fn next_exchange_unless(&mut self, woken: impl Fn() -> bool) -> Option<Admitted> {
         let now_ms = clock::now_ms();
         if !self.work.is_empty() {
             self.now_ms = now_ms;
@@ -201,7 +215,9 @@ impl Reactor {
         // A round that takes long keeps others from being seen: the rest of its work is handled at once, so that requests are
         // counted, and those that are too many turned away; and the next poll comes before the next request.
         let long = now_ms > self.polled_ms + ROUND_MAX_MS;
-        while (self.ready.is_empty() || long) && self.handle_one() {}
+        self.read = 0;
+        let enough = |read| read >= READ_ON_MAX && woken();
+        while (long || self.ready.is_empty() && !enough(self.read)) && self.handle_one() {}
         if long && (!self.ready.is_empty() || self.shared.gates.both().iter().any(|gate| gate.any_waits())) {
             if self.watched {
                 self.shared.wake();
@@ -284,6 +300,7 @@ impl Reactor {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
         let Looked { more, next } = steps(connection, &mut turn);
         let turned_away = turn.turned_away.take();
+        self.read += turn.spent();
         connection.changes.announce();
         if let Some(exchange) = turned_away {
             exchange.turn_away();

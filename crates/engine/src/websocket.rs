@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_http::RequestHead;
-use tidegate_http::ws::{AcceptFault, Accepted, Event, Message, MessageKind, Socket as Protocol};
+use tidegate_http::ws::{AcceptFault, Accepted, Event, Fault, Message, MessageKind, Socket as Protocol};
 
 use crate::changes::Watch;
 use crate::clock::{self, Millis, NEVER};
@@ -29,6 +29,13 @@ const NO_CODE: u16 = 1005;
 const LOST: u16 = 1006;
 const INTERNAL_ERROR: u16 = 1011;
 const RESTARTS: u16 = 1012;
+
+/// The head of a frame (RFC 6455 section 5.2). Read together with as many bytes as are read at once, so that a message of that size, such as
+/// 64 KiB, comes in with one read.
+pub(crate) const FRAME_HEAD_MAX: usize = 14;
+
+/// Room for messages that a WebSocket keeps while it rests: one that comes is no reason to allocate.
+const MESSAGES_KEPT: usize = 4;
 
 /// What a message takes besides its bytes: many small ones are a load too.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -73,6 +80,8 @@ pub(crate) struct Session {
     unread: Vec<u8>,
     messages: VecDeque<Message>,
     queued: usize,
+    /// A rule that the peer broke, to be acted upon when the application has taken what came before.
+    fault: Option<Fault>,
     closed: Option<Closed>,
     ping_at_ms: Millis,
     /// By when something must come from a peer that was sent a Ping.
@@ -82,8 +91,10 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Nothing is read for now: there is enough for the application to do.
     fn is_full(&self, settings: &Settings) -> bool {
-        self.queued >= settings.websocket.queue_size_max && !self.protocol.close_sent()
+        (self.queued >= settings.websocket.queue_size_max || self.fault.is_some())
+            && !self.protocol.close_sent()
     }
 
     /// The peer has shown that it is there.
@@ -115,6 +126,7 @@ impl Core {
             unread,
             messages: VecDeque::new(),
             queued: 0,
+            fault: None,
             closed: None,
             ping_at_ms: NEVER,
             pong_by_ms: NEVER,
@@ -200,12 +212,12 @@ impl Core {
                     spent += count;
                     event
                 }
+                Err(fault) if session.messages.is_empty() => {
+                    self.fail_websocket(connection, session, fault, now_ms);
+                    return bytes.len();
+                }
                 Err(fault) => {
-                    log::debug!("{}: {} {fault}", connection.peer, fault.code());
-                    session.end(fault.code(), &fault.to_string());
-                    self.refused = true;
-                    self.send_close(connection, session, Some(fault.code()), &fault.to_string(), now_ms);
-                    self.end_websocket(now_ms);
+                    session.fault = Some(fault);
                     return bytes.len();
                 }
             };
@@ -237,6 +249,32 @@ impl Core {
             }
         }
         spent
+    }
+
+    /// Tells the peer which rule it broke, and closes.
+    fn fail_websocket(
+        &mut self,
+        connection: &Connection,
+        session: &mut Session,
+        fault: Fault,
+        now_ms: Millis,
+    ) {
+        log::debug!("{}: {} {fault}", connection.peer, fault.code());
+        session.end(fault.code(), &fault.to_string());
+        self.refused = true;
+        self.send_close(connection, session, Some(fault.code()), &fault.to_string(), now_ms);
+        self.end_websocket(now_ms);
+    }
+
+    /// The application has taken, and perhaps answered, all that came before the peer broke a rule.
+    fn fail_in_order(&mut self, connection: &Connection) {
+        let Some(mut session) = self.websocket.take() else { return };
+        if let Some(fault) = session.fault.take()
+            && self.phase == Phase::Open
+        {
+            self.fail_websocket(connection, &mut session, fault, clock::now_ms());
+        }
+        self.websocket = Some(session);
     }
 
     /// Sends a Close, unless one was sent.
@@ -277,6 +315,11 @@ impl Core {
             session.close_by_ms = now_ms + connection.settings().websocket.close_timeout_ms;
             (session.ping_at_ms, session.pong_by_ms) = (NEVER, NEVER);
             self.send_close(connection, &mut session, Some(code), reason, now_ms);
+            if session.fault.is_some() {
+                // An answer could not be read.
+                self.refused = true;
+                self.end_websocket(now_ms);
+            }
         }
         self.websocket = Some(session);
     }
@@ -358,15 +401,19 @@ impl WebSocket {
         let Some(session) = &mut core.websocket else { return WebSocketRead::Wait };
         if let Some(message) = session.messages.pop_front() {
             session.queued -= message.data.len() + MESSAGE_OVERHEAD;
-            if session.messages.is_empty() {
+            if session.messages.is_empty() && session.messages.capacity() > MESSAGES_KEPT {
                 // Nothing of a busy time is kept by a WebSocket that rests.
                 session.messages = VecDeque::new();
             }
             self.attend(&core);
             return WebSocketRead::Message(message);
         }
-        match &session.closed {
-            Some(closed) => WebSocketRead::Closed(closed.clone()),
+        if session.fault.is_some() {
+            core.fail_in_order(&self.connection);
+            self.attend(&core);
+        }
+        match core.websocket.as_ref().and_then(|session| session.closed.clone()) {
+            Some(closed) => WebSocketRead::Closed(closed),
             None => WebSocketRead::Wait,
         }
     }
@@ -374,9 +421,9 @@ impl WebSocket {
     /// Whether [`WebSocket::receive`] would give anything but a wait.
     pub fn has_news(&self) -> bool {
         let core = self.connection.lock();
-        core.websocket
-            .as_ref()
-            .is_some_and(|session| !session.messages.is_empty() || session.closed.is_some())
+        core.websocket.as_ref().is_some_and(|session| {
+            !session.messages.is_empty() || session.fault.is_some() || session.closed.is_some()
+        })
     }
 
     /// Sends a message, whole: it is in the kernel's hands or queued in order when this returns; see [`WebSocket::unsent`].

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use tidegate_engine::Watch;
 
 use crate::ffi::{Arguments, Callable, Coroutine, Kind, Object, Step};
-use crate::host::{Pauses, Ready, Watched, lock};
+use crate::host::{Awaited, Pauses, lock};
 
 create_exception!(
     tidegate,
@@ -139,6 +139,26 @@ impl<T> Answer<T> {
     }
 }
 
+/// What the client is to do: send something, or take some of what waits for it.
+struct ClientsPart<T> {
+    call: Object<T>,
+    receives: bool,
+}
+
+impl<T: Conversation> Awaited for ClientsPart<T> {
+    fn is_there(&self) -> bool {
+        if self.receives { self.call.is_readable() } else { !self.call.is_full() }
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        self.call.watch()
+    }
+
+    fn ends_first(&self) -> bool {
+        self.receives
+    }
+}
+
 impl<T: Conversation> Coroutine for Answer<T> {
     const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Answer";
 
@@ -160,7 +180,6 @@ impl<T: Conversation> Coroutine for Answer<T> {
             What::Room(call) => (call.clone_ref(py), false),
             What::Message(call) => (call.clone_ref(py), true),
         };
-        let ready = move |call: &T| if receives { call.is_readable() } else { !call.is_full() };
         if receives {
             match call.poll_receive(py) {
                 Ok(None) => {}
@@ -173,7 +192,7 @@ impl<T: Conversation> Coroutine for Answer<T> {
                     return Err(error);
                 }
             }
-        } else if ready(&call) {
+        } else if !call.is_full() {
             if call.is_gone() && !call.others_are_told() {
                 this.go_on_as(What::Gone { rounds: 0 });
                 return Self::step(this, py);
@@ -181,11 +200,8 @@ impl<T: Conversation> Coroutine for Answer<T> {
             this.end();
             return Ok(Step::Return(None));
         }
-        let (looked, watched) = (call.clone_ref(py), call.clone_ref(py));
-        let (ready, watched): (Ready, Watched) =
-            (Box::new(move || ready(&looked)), Box::new(move || watched.watch()));
-        let pause = call.pauses().pause(py, ready, watched, receives)?;
-        Ok(Step::Yield(pause))
+        let part = ClientsPart { call: call.clone_ref(py), receives };
+        Ok(Step::Yield(call.pauses().pause(py, Box::new(part))?))
     }
 
     fn throw<'py>(this: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {

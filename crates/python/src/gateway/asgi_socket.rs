@@ -365,24 +365,29 @@ impl Conversation for SocketCall {
                 })
             }
         };
-        let message = PyDict::new(py);
-        match read {
-            None => message.set_item(&keys.kind, &keys.connect)?,
-            Some(WebSocketRead::Wait) => return Ok(None),
+        let message = |kind: &Py<PyString>| {
+            let message = PyDict::new(py);
+            message.set_item(&keys.kind, kind)?;
+            PyResult::Ok(message)
+        };
+        Ok(match read {
+            None => Some(message(&keys.connect)?),
+            Some(WebSocketRead::Wait) => None,
             Some(WebSocketRead::Message(Incoming { kind, data })) => {
-                message.set_item(&keys.kind, &keys.receive)?;
+                let message = message(&keys.receive)?;
                 match kind {
                     MessageKind::Text => message.set_item(&keys.text, PyString::from_bytes(py, &data)?)?,
                     MessageKind::Binary => message.set_item(&keys.bytes, PyBytes::new(py, &data))?,
                 }
+                Some(message)
             }
             Some(WebSocketRead::Closed(Closed { code, reason })) => {
-                message.set_item(&keys.kind, &keys.disconnect)?;
+                let message = message(&keys.disconnect)?;
                 message.set_item(&keys.code, code)?;
                 message.set_item(&keys.reason, reason)?;
+                Some(message)
             }
-        }
-        Ok(Some(message))
+        })
     }
 
     fn is_readable(&self) -> bool {

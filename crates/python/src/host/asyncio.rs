@@ -161,9 +161,16 @@ impl AsyncioHost {
             self.end(py);
             return Ok(false);
         }
-        let mut begun = 0;
+        let (mut begun, mut outcome) = (0, Ok(()));
         while begun < BEGUN_MAX {
-            let Some(admitted) = lock(&self.reactor).next_exchange() else { break };
+            let admitted = lock(&self.reactor).next_exchange_unless(|| self.woken.any());
+            let resumed = self.resume_woken(py, &mut outcome);
+            let Some(admitted) = admitted else {
+                if resumed {
+                    continue;
+                }
+                break;
+            };
             begun += 1;
             // One that the server no longer waits for is cut by being dropped.
             if self.handle.lifecycle() != Lifecycle::Stopping {
@@ -174,18 +181,28 @@ impl AsyncioHost {
                 }
             }
         }
-        let mut resumed = Ok(());
-        for pauses in self.woken.take() {
-            // What one raises keeps none of the others waiting.
-            resumed = resumed.and(pauses.resume(py));
-        }
-        resumed?;
+        self.resume_woken(py, &mut outcome);
+        outcome?;
         self.cancel_abandoned(py);
         self.pool.call_deferred(py);
         if self.handle.lifecycle() != Lifecycle::Serving {
             self.end_if_over(py);
         }
         Ok(begun == BEGUN_MAX)
+    }
+
+    /// Lets the tasks go on for which the reactor has done something; what one raises keeps none of the others waiting. False when
+    /// there is none.
+    fn resume_woken(&self, py: Python<'_>, outcome: &mut PyResult<()>) -> bool {
+        let mut any = false;
+        while let Some(pauses) = self.woken.pop() {
+            let resumed = pauses.resume(py);
+            if outcome.is_ok() {
+                *outcome = resumed;
+            }
+            any = true;
+        }
+        any
     }
 
     /// Has a task run a request; an eager one goes at once as far as it does without waiting.

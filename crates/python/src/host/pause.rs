@@ -21,22 +21,28 @@ use crate::host::lock;
 pub(crate) struct Woken(Mutex<Vec<Arc<Pauses>>>);
 
 impl Woken {
-    pub(crate) fn take(&self) -> Vec<Arc<Pauses>> {
-        std::mem::take(&mut *lock(&self.0))
+    pub(crate) fn any(&self) -> bool {
+        !lock(&self.0).is_empty()
+    }
+
+    pub(crate) fn pop(&self) -> Option<Arc<Pauses>> {
+        lock(&self.0).pop()
     }
 }
 
-/// Whether a pause may end.
-pub(crate) type Ready = Box<dyn Fn() -> bool + Send + Sync>;
-
-/// Makes a place to wait for the next change of a connection; none when there is nothing to wait for any more.
-pub(crate) type Watched = Box<dyn Fn() -> Option<Watch> + Send + Sync>;
+/// What a task waits for.
+pub(crate) trait Awaited: Send + Sync {
+    /// Whether the pause may end.
+    fn is_there(&self) -> bool;
+    /// A place to wait for the next change of a connection; none when there is nothing to wait for any more.
+    fn watch(&self) -> Option<Watch>;
+    /// Of several pauses that may end these are first: who receives is told why others cannot go on.
+    fn ends_first(&self) -> bool;
+}
 
 struct Waiting {
     pause: Py<Pause>,
-    receives: bool,
-    ready: Ready,
-    watched: Watched,
+    awaited: Box<dyn Awaited>,
     _watch: Option<Watch>,
 }
 
@@ -61,17 +67,14 @@ impl Pauses {
         })
     }
 
-    /// A pause that the reactor ends when `ready` says so, for a task to wait with. Of several those that receive end first: they are told
-    /// why the others cannot go on.
+    /// A pause that the reactor ends when what is awaited is there, for a task to wait with.
     pub(crate) fn pause<'py>(
         &self,
         py: Python<'py>,
-        ready: Ready,
-        watched: Watched,
-        receives: bool,
+        awaited: Box<dyn Awaited>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let pause = Bound::new(py, Pause::new(self.event_loop.clone_ref(py)))?;
-        let waiting = Waiting { pause: pause.clone().unbind(), receives, ready, watched, _watch: None };
+        let waiting = Waiting { pause: pause.clone().unbind(), awaited, _watch: None };
         if let Some(waiting) = self.register(waiting) {
             // Nothing to wait for: the task looks again at once.
             waiting.pause.get().end();
@@ -81,8 +84,8 @@ impl Pauses {
 
     /// Has the reactor tell of the next change. What need not wait comes back.
     fn register(&self, mut waiting: Waiting) -> Option<Waiting> {
-        let Some(watch) = (waiting.watched)() else { return Some(waiting) };
-        if (waiting.ready)() {
+        let Some(watch) = waiting.awaited.watch() else { return Some(waiting) };
+        if waiting.awaited.is_there() {
             return Some(waiting);
         }
         if let Some(itself) = self.itself.upgrade() {
@@ -100,14 +103,14 @@ impl Pauses {
     pub(crate) fn resume(&self, py: Python<'_>) -> PyResult<()> {
         self.listed.store(false, Ordering::Release);
         let mut waiting = std::mem::take(&mut *lock(&self.waiting));
-        waiting.sort_by_key(|waiting| !waiting.receives);
+        waiting.sort_by_key(|waiting| !waiting.awaited.ends_first());
         let mut outcome = Ok(());
         for waiting in waiting {
             let pause = waiting.pause.clone_ref(py);
             if pause.get().is_over() {
                 continue;
             }
-            if self.register(waiting).is_some() {
+            if waiting.awaited.is_there() || self.register(waiting).is_some() {
                 outcome = outcome.and(Pause::resume(pause.bind(py)));
             }
         }
@@ -234,7 +237,9 @@ impl Pause {
         self.blocking.store(blocking, Ordering::Relaxed);
     }
 
-    fn get_loop(&self, py: Python<'_>) -> Py<PyAny> {
+    /// Asked by tasks of futures that have no `get_loop`: a value costs them less than a call.
+    #[getter(_loop)]
+    fn event_loop(&self, py: Python<'_>) -> Py<PyAny> {
         self.event_loop.clone_ref(py)
     }
 
