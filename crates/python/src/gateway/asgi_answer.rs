@@ -107,13 +107,15 @@ impl<T> Answer<T> {
         lock(&self.0)
     }
 
-    fn end(&self) {
+    /// What was waited for, if anything was. It may be the last reference to it, so that it is not dropped under the lock.
+    fn end(&self) -> Option<Object<T>> {
         let mut what = self.what();
-        if !matches!(*what, What::Nothing) {
-            let former = std::mem::replace(&mut *what, What::Over);
-            // Dropped without the lock: it may be the last reference to what it refers to.
-            drop(what);
-            drop(former);
+        if matches!(*what, What::Nothing) {
+            return None;
+        }
+        match std::mem::replace(&mut *what, What::Over) {
+            What::Room(call) | What::Message(call) => Some(call),
+            What::Nothing | What::Over => None,
         }
     }
 }
@@ -154,7 +156,9 @@ impl<T: Conversation> Coroutine for Answer<T> {
     }
 
     fn throw<'py>(this: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
-        this.end();
+        if let Some(call) = this.end() {
+            call.pauses().forget_those_over();
+        }
         Err(error)
     }
 
