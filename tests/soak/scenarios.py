@@ -474,6 +474,10 @@ async def malformed(visit: Visit) -> None:
         except OSError:
             # It may have closed with some of our bytes unread, which resets.
             return
+        if response.status == 503 and visit.sheds:
+            # Its head was well-formed, and what is wrong with it was still to come.
+            visit.tally.shed += 1
+            return
         if str(response.status) not in case.statuses[0]:
             raise Wrong(f"{case.id}: status {response.status} instead of {sorted(case.statuses[0])}")
         if not ended:
