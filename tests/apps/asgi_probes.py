@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import itertools
 import json
 import sys
@@ -400,6 +401,22 @@ async def context(scope: HTTPScope, receive: Receive, send: Send) -> None:
 
 async def look_at_mark() -> str:
     return mark.get()
+
+
+@probe
+async def gives_up_often(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """How many more objects there are when a thousand waits have been given up, while another goes on."""
+    await whole_body(receive)
+    waiting = asyncio.ensure_future(receive())
+    counts = []
+    for _ in range(2):
+        for _ in range(1000):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(receive(), 1e-6)
+        gc.collect()
+        counts.append(sys.getallocatedblocks())
+    assert not waiting.done()
+    await answer(send, str(counts[1] - counts[0]))
 
 
 @probe

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import random
 import sys
@@ -28,6 +29,26 @@ BYTES = ("Content-Type", "application/octet-stream")
 
 counting = threading.Lock()
 counts = {"calls": 0, "iterables": 0, "callbacks": 0}
+
+
+def no_tasks() -> int:
+    return 0
+
+
+# How a call waits, and counts asyncio's tasks besides its own. The bridge has other ways: `apps.soak_bridge`.
+sleep: Callable[[float], object] = time.sleep
+count_tasks: Callable[[], int] = no_tasks
+
+
+class OnPurpose(Exception):
+    """What a failing call raises. It is not logged, so that any other traceback shows."""
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], OnPurpose))
+
+
+logging.getLogger("tidegate.error").addFilter(is_news)
 
 
 def count(name: str, by: int) -> None:
@@ -52,7 +73,7 @@ class Blocks:
         if not self.left:
             raise StopIteration
         if self.pause_s:
-            time.sleep(self.pause_s)
+            sleep(self.pause_s)
         block, self.left = self.left[: self.block], self.left[self.block :]
         return bytes(block)
 
@@ -61,6 +82,15 @@ class Blocks:
             raise AssertionError("closed twice")
         self.closed = True
         count("iterables", -1)
+
+
+class Broken(Blocks):
+    """Blocks that come to an end too early."""
+
+    def __next__(self) -> bytes:
+        if len(self.left) < self.block:
+            raise OnPurpose("within the response")
+        return super().__next__()
 
 
 class File:
@@ -98,18 +128,26 @@ def linger(environ: Environ, seconds: float) -> bytes:
     """Wait for the client to leave, but no longer than that."""
     cancelled = environ.get("tidegate.cancelled")
     if cancelled is None:
-        time.sleep(seconds)
+        sleep(seconds)
         return b"stayed"
     cancelled.add_callback(lambda: count("callbacks", 1))
     return b"left" if cancelled.wait(seconds) else b"stayed"
 
 
-def state() -> bytes:
+def compute(seconds: float) -> None:
+    number = 1
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        number = number * 3 % 1000003
+
+
+def state(tasks: int) -> bytes:
     """What the process holds, once what is only waiting to be collected is gone."""
     gc.collect()
     found: dict[str, int] = dict(counts)
     # This call.
     found["calls"] -= 1
+    found["tasks"] = tasks
     found["python_threads"] = threading.active_count()
     kind = getattr(sys.modules.get("greenlet"), "greenlet", None)
     found["greenlets"] = sum(1 for thing in gc.get_objects() if isinstance(thing, kind)) if kind else 0
@@ -126,6 +164,11 @@ def respond(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         except OSError as error:
             # The client has left or broken its promise; whatever is answered, it will not see it.
             answer = type(error).__name__.encode()
+    elif path == "/echo":
+        try:
+            answer = environ["wsgi.input"].read()
+        except OSError as error:
+            answer = type(error).__name__.encode()
     elif path == "/unread":
         answer = b"unread"
     elif path == "/glance":
@@ -134,15 +177,12 @@ def respond(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         except OSError as error:
             answer = type(error).__name__.encode()
     elif path == "/sleep":
-        time.sleep(float(query["seconds"]))
+        sleep(float(query["seconds"]))
         answer = query["word"].encode()
     elif path == "/linger":
         answer = linger(environ, float(query["seconds"]))
     elif path == "/compute":
-        number = 1
-        until = time.thread_time() + float(query["seconds"])
-        while time.thread_time() < until:
-            number = number * 3 % 1000003
+        compute(float(query["seconds"]))
         answer = query["word"].encode()
     elif path == "/stream":
         start, size = int(query["start"]), int(query["size"])
@@ -167,8 +207,13 @@ def respond(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [BYTES, ("Content-Length", str(len(SEA) - int(query["start"])))])
         wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](File(int(query["start"])), 65536)
         return wrapped
+    elif path == "/fail":
+        raise OnPurpose("before the response")
+    elif path == "/break":
+        start_response("200 OK", [BYTES])
+        return Broken(int(query["start"]), int(query["size"]), int(query["block"]), 0)
     elif path == "/state":
-        answer = state()
+        answer = state(count_tasks())
     else:
         answer = query.get("word", "").encode()
     start_response("200 OK", [PLAIN, ("Content-Length", str(len(answer)))])

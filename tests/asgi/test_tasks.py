@@ -83,6 +83,10 @@ def test_a_wait_that_is_given_up_loses_nothing(server):
             assert wire.line() == b"0\r\n" and wire.line() == b"\r\n"
 
 
+def test_waits_that_are_given_up_leave_nothing_behind(server):
+    assert int(ask(server, "/gives_up_often")) < 500
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout came with Python 3.11")
 def test_a_wait_ends_with_asyncio_timeout(wire):
     for _ in range(2):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from soak.load import Length
@@ -17,7 +19,13 @@ def test_a_random_load_is_answered_rightly_and_leaves_nothing_behind(name):
 
 def test_a_server_that_keeps_what_it_was_given_is_found_out():
     length = Length(visits=3)
-    wrong = soak(
-        HOSTS["threads"], "a tide", length, length, [].append, app="apps.soak:keeping", rest_within_s=0
-    )
+    keeping = replace(HOSTS["threads"], app="apps.soak:keeping")
+    wrong = soak(keeping, "a tide", length, length, [].append, rest_within_s=0)
     assert any("descriptors" in line for line in wrong)
+
+
+def test_a_server_whose_tasks_go_on_is_found_out():
+    length = Length(visits=3)
+    keeping = replace(HOSTS["asgi-asyncio"], app="apps.soak_asgi:keeping")
+    wrong = soak(keeping, "a tide", length, length, [].append, rest_within_s=0)
+    assert any("tasks" in line for line in wrong)

@@ -23,6 +23,8 @@ class Holdings:
     threads: int
     descriptors: int
     greenlets: int
+    # Of asyncio, besides the one that counts them.
+    tasks: int
     # Calls of the application that have not returned, and iterables that have not been closed.
     calls: int
     iterables: int
@@ -33,23 +35,23 @@ class Holdings:
 
     def __str__(self) -> str:
         return (
-            f"{self.threads} threads, {self.greenlets} greenlets, {self.descriptors} descriptors, "
-            f"{self.calls} calls, {self.iterables} iterables, {self.blocks} blocks, "
-            f"RSS {self.rss_kib / 1024:.1f} MiB, PSS {self.pss_kib / 1024:.1f} MiB"
+            f"{self.threads} threads, {self.greenlets} greenlets, {self.tasks} tasks, "
+            f"{self.descriptors} descriptors, {self.calls} calls, {self.iterables} iterables, "
+            f"{self.blocks} blocks, RSS {self.rss_kib / 1024:.1f} MiB, PSS {self.pss_kib / 1024:.1f} MiB"
         )
 
     def more_than(self, before: Holdings) -> list[str]:
         """What should have gone back to what it was and has not."""
-        names = ("threads", "descriptors", "greenlets", "calls", "iterables")
+        names = ("threads", "descriptors", "greenlets", "tasks", "calls", "iterables")
         pairs = [(name, getattr(before, name), getattr(self, name)) for name in names]
         return [f"{name}: {now} instead of {then}" for name, then, now in pairs if now > then]
 
 
-def look(server: Server) -> Holdings:
-    """Count what the server holds now."""
+def look(server: Server, path: str) -> Holdings:
+    """Count what the server holds now; `path` is where the application says it."""
     with server.connect() as wire:
         # The server closes this connection, so that it is not counted below.
-        answer = wire.ask("GET", "/state", "Connection: close")
+        answer = wire.ask("GET", path, "Connection: close")
         wire.rest()
     state = json.loads(answer.body)
     proc = Path(f"/proc/{server.pid}")
@@ -57,6 +59,7 @@ def look(server: Server) -> Holdings:
         threads=len(os.listdir(proc / "task")),
         descriptors=min(_counts(proc / "fd")),
         greenlets=state["greenlets"],
+        tasks=state["tasks"],
         calls=state["calls"],
         iterables=state["iterables"],
         blocks=state["blocks"],
@@ -65,10 +68,10 @@ def look(server: Server) -> Holdings:
     )
 
 
-def at_rest(server: Server, before: Holdings, within_s: float) -> Holdings:
+def at_rest(server: Server, path: str, before: Holdings, within_s: float) -> Holdings:
     """Wait until the server holds no more than before; return the last look, be it so or not."""
     deadline = time.monotonic() + within_s
-    while (now := look(server)).more_than(before) and time.monotonic() < deadline:
+    while (now := look(server, path)).more_than(before) and time.monotonic() < deadline:
         time.sleep(0.2)
     return now
 

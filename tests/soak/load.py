@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from soak.client import Wrong
-from soak.scenarios import SCENARIOS, Tally, Visit
+from soak.scenarios import Scenario, Tally, Visit
+from soak.websockets import TurnedAway
 from support.server import Address
 
 CLIENTS = 100
@@ -24,6 +27,14 @@ class Length:
     visits: float = float("inf")
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where an application has its paths, and what clients do there: each scenario with its share."""
+
+    prefix: str
+    scenarios: Mapping[Scenario, int]
+
+
 @dataclass
 class Outcome:
     """What came of a load."""
@@ -33,32 +44,42 @@ class Outcome:
     mistakes: list[str] = field(default_factory=list)
 
 
-def put(address: Address, seed: str, length: Length, *, sheds: bool = False) -> Outcome:
+def put(
+    address: Address, sites: Sequence[Site], seed: str, length: Length, *, sheds: bool = False
+) -> Outcome:
     """Put the load on a server and return when every client has finished its last visit."""
-    return asyncio.run(_crowd(address, seed, length, sheds))
+    return asyncio.run(_crowd(address, sites, seed, length, sheds))
 
 
-async def _crowd(address: Address, seed: str, length: Length, sheds: bool) -> Outcome:
+async def _crowd(address: Address, sites: Sequence[Site], seed: str, length: Length, sheds: bool) -> Outcome:
     outcome = Outcome()
-    lives = [_live(number, address, seed, length, sheds, outcome) for number in range(CLIENTS)]
+    lives = [_live(number, address, sites, seed, length, sheds, outcome) for number in range(CLIENTS)]
     await asyncio.gather(*lives)
     return outcome
 
 
 async def _live(
-    number: int, address: Address, seed: str, length: Length, sheds: bool, outcome: Outcome
+    number: int,
+    address: Address,
+    sites: Sequence[Site],
+    seed: str,
+    length: Length,
+    sheds: bool,
+    outcome: Outcome,
 ) -> None:
     deadline = time.monotonic() + length.seconds
     dice = Random(f"{seed}/{number}")
     made = 0
     while made < length.visits and time.monotonic() < deadline and len(outcome.mistakes) < MISTAKES_MAX:
-        [scenario] = dice.choices(list(SCENARIOS), list(SCENARIOS.values()))
+        site = dice.choice(sites)
+        [scenario] = dice.choices(list(site.scenarios), list(site.scenarios.values()))
         # Dice of its own: what one visit draws does not depend on how far another came.
-        visit = Visit(address, Random(dice.getrandbits(64)), outcome.tally, sheds)
+        visit = Visit(address, site.prefix, Random(dice.getrandbits(64)), outcome.tally, sheds)
         made += 1
         name = scenario.__name__
         outcome.visits[name] = outcome.visits.get(name, 0) + 1
         try:
-            await scenario(visit)
+            with contextlib.suppress(TurnedAway):
+                await scenario(visit)
         except (Wrong, OSError, asyncio.TimeoutError) as error:
-            outcome.mistakes.append(f"client {number}, visit {made}, {name}: {error!r}")
+            outcome.mistakes.append(f"client {number}, visit {made}, {site.prefix} {name}: {error!r}")

@@ -9,10 +9,14 @@ from functools import partial
 
 from soak import load
 from soak.holdings import REST_WITHIN_S, at_rest, look
-from soak.load import Length, Outcome
+from soak.load import Length, Outcome, Site
+from soak.scenarios import FILES, HTTP, TASKS
+from soak.websockets import WEBSOCKETS
 from support.server import Server
 
-APP = "apps.soak:application"
+WSGI = HTTP
+BRIDGE = {**HTTP, **TASKS}
+ASGI = {**HTTP, **TASKS, **FILES, **WEBSOCKETS}
 
 # Memory that a server may take beyond what a warm-up has taken: fragments, the high-water marks of buffers.
 # What leaks goes on growing and passes it: at 20 bytes for each request, within ten minutes.
@@ -26,6 +30,9 @@ class Host:
     """A way to run the server."""
 
     options: tuple[str, ...]
+    app: str = "apps.soak:application"
+    # What it serves; the last one says what the process holds.
+    sites: tuple[Site, ...] = (Site("", WSGI),)
     # Whether it admits so little that some requests must get a 503.
     sheds: bool = False
 
@@ -38,11 +45,37 @@ ADMIT_LITTLE = ("--max-concurrency", "10", "--queue-size", "30", "--queue-timeou
 # One heap for all threads. By default glibc gives each thread an arena of its own, and what is free in one is
 # of no use to another: a hundred MiB come and stay that nobody holds, among which a leak would not be seen.
 ENVIRON = {"MALLOC_ARENA_MAX": "1"}
+# Silence is soon noticed, and so are those that do not answer a close.
+WATCHFUL = ("--websocket-ping-interval", "1s", "--websocket-close-timeout", "1s")
+MOUNTED = ("--mount", "/asgi=apps.soak_asgi:app", *WATCHFUL)
+ASYNCIO, UVLOOP = (("--concurrency", "asyncio", "--loop", loop) for loop in ("asyncio", "uvloop"))
+CANCELLING = "--cancel-on-disconnect"
+
+
+def bridge(*options: str, sheds: bool = False) -> Host:
+    return Host(options, "apps.soak_bridge:application", (Site("", BRIDGE),), sheds)
+
+
+def pool(*options: str, sheds: bool = False) -> Host:
+    return Host((*MOUNTED, *options), sites=(Site("", WSGI), Site("/asgi", ASGI)), sheds=sheds)
+
+
+def asgi(*options: str, sheds: bool = False) -> Host:
+    return Host((*WATCHFUL, *options), "apps.soak_asgi:app", (Site("", ASGI),), sheds)
+
+
 HOSTS = {
     "threads": Host(("--threads", "50", *BRIEF, *PATIENT)),
     "greenlets": Host(("--concurrency", "greenlets", *BRIEF, *PATIENT)),
+    "bridge": bridge(*UVLOOP, *PATIENT),
+    "pool": pool("--threads", "50", *BRIEF, *PATIENT),
+    "asgi-asyncio": asgi(*ASYNCIO, *PATIENT),
+    "asgi-uvloop": asgi(*UVLOOP, *PATIENT),
     "crowded-threads": Host(("--threads", "50", *BRIEF, *ADMIT_LITTLE), sheds=True),
     "crowded-greenlets": Host(("--concurrency", "greenlets", *BRIEF, *ADMIT_LITTLE), sheds=True),
+    "crowded-bridge": bridge(*ASYNCIO, *ADMIT_LITTLE, CANCELLING, sheds=True),
+    "crowded-pool": pool("--threads", "10", *BRIEF, *ADMIT_LITTLE, CANCELLING, sheds=True),
+    "crowded-asgi": asgi(*ASYNCIO, *ADMIT_LITTLE, CANCELLING, sheds=True),
 }
 
 
@@ -53,22 +86,22 @@ def soak(
     length: Length,
     say: Callable[[str], None],
     *,
-    app: str = APP,
     rest_within_s: float = REST_WITHIN_S,
 ) -> list[str]:
     """Run the load on a new server; return what was wrong, which should be nothing."""
-    with Server(app, options=host.options, env=ENVIRON) as server:
+    state = f"{host.sites[-1].prefix}/state"
+    with Server(host.app, options=host.options, env=ENVIRON) as server:
         # The first request loads and starts what is loaded and started once.
-        look(server)
-        start = look(server)
+        look(server, state)
+        start = look(server, state)
         say(f"start:   {start}")
-        warming = load.put(server.addresses[0], f"{seed}/warm-up", warm_up, sheds=host.sheds)
-        warm = at_rest(server, start, rest_within_s)
+        warming = load.put(server.addresses[0], host.sites, f"{seed}/warm-up", warm_up, sheds=host.sheds)
+        warm = at_rest(server, state, start, rest_within_s)
         say(f"warm:    {warm}")
         began = time.monotonic()
-        outcome = load.put(server.addresses[0], seed, length, sheds=host.sheds)
+        outcome = load.put(server.addresses[0], host.sites, seed, length, sheds=host.sheds)
         took_s = time.monotonic() - began
-        end = at_rest(server, start, rest_within_s)
+        end = at_rest(server, state, start, rest_within_s)
         say(f"end:     {end}")
         say(f"load:    {described(outcome, took_s)}")
         wrong = [*warming.mistakes, *outcome.mistakes, *end.more_than(start)]
@@ -91,8 +124,9 @@ def described(outcome: Outcome, took_s: float) -> str:
     tally = outcome.tally
     visits = ", ".join(f"{name} {count}" for name, count in sorted(outcome.visits.items()))
     return (
-        f"{tally.answered} answered rightly, {tally.shed} turned away, {tally.given_up} given up "
-        f"in {took_s:.0f} s ({tally.answered / took_s:.0f} a second)\n         {visits}"
+        f"{tally.answered} answered rightly, {tally.shed} turned away, {tally.failed} failed as they should, "
+        f"{tally.given_up} given up in {took_s:.0f} s ({tally.answered / took_s:.0f} a second)\n"
+        f"         {visits}"
     )
 
 

@@ -11,8 +11,10 @@ import contextlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
+from apps import soak_asgi
 from apps.soak import SEA
 from conformance.corpus import Case, read_corpus
 from soak.client import Client, Cut, Response, Wrong, connected
@@ -28,6 +30,7 @@ class Tally:
 
     answered: int = 0
     shed: int = 0
+    failed: int = 0
     given_up: int = 0
 
 
@@ -36,6 +39,8 @@ class Visit:
     """One client at one moment: where the server is, what chance says, and where to count."""
 
     address: Address
+    # Below which the application has its paths.
+    prefix: str
     dice: Random
     tally: Tally
     # Whether the server may answer 503, because it was told to admit little.
@@ -81,13 +86,13 @@ class Request:
         return self.data.split(b"\r\n", 1)[0].decode("latin-1")
 
 
-def get(target: str, answer: bytes, *fields: str) -> Request:
-    lines = [f"GET {target} HTTP/1.1", "Host: soak", *fields]
+def get(visit: Visit, target: str, answer: bytes, *fields: str) -> Request:
+    lines = [f"GET {visit.prefix}{target} HTTP/1.1", "Host: soak", *fields]
     return Request("\r\n".join([*lines, "", ""]).encode(), answer)
 
 
-def post(target: str, body: bytes, answer: bytes, *fields: str) -> Request:
-    lines = [f"POST {target} HTTP/1.1", "Host: soak", f"Content-Length: {len(body)}", *fields]
+def post(visit: Visit, target: str, body: bytes, answer: bytes, *fields: str) -> Request:
+    lines = [f"POST {visit.prefix}{target} HTTP/1.1", "Host: soak", f"Content-Length: {len(body)}", *fields]
     return Request("\r\n".join([*lines, "", ""]).encode() + body, answer)
 
 
@@ -107,26 +112,31 @@ def chunked(visit: Visit, body: bytes, largest: int) -> bytes:
     return bytes(out + b"0\r\n\r\n")
 
 
+def post_chunks(visit: Visit, target: str, body: bytes, answer: bytes, largest: int) -> Request:
+    head = f"POST {visit.prefix}{target} HTTP/1.1\r\nHost: soak\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return Request(head.encode() + chunked(visit, body, largest), answer)
+
+
 # Single requests
 
 
 def fast(visit: Visit) -> Request:
     word = visit.word()
-    return get(f"/plain?word={word}", word.encode())
+    return get(visit, f"/plain?word={word}", word.encode())
 
 
 def sleeping(visit: Visit) -> Request:
     word = visit.word()
-    return get(f"/sleep?word={word}&seconds={visit.pause_s(0.4):.4f}", word.encode())
+    return get(visit, f"/sleep?word={word}&seconds={visit.pause_s(0.4):.4f}", word.encode())
 
 
 def computing(visit: Visit) -> Request:
     word = visit.word()
-    return get(f"/compute?word={word}&seconds={visit.pause_s(0.02):.4f}", word.encode())
+    return get(visit, f"/compute?word={word}&seconds={visit.pause_s(0.02):.4f}", word.encode())
 
 
 def lingering(visit: Visit) -> Request:
-    return get(f"/linger?seconds={visit.pause_s(0.3):.4f}", b"stayed")
+    return get(visit, f"/linger?seconds={visit.pause_s(0.3):.4f}", b"stayed")
 
 
 def streamed(visit: Visit) -> Request:
@@ -136,62 +146,68 @@ def streamed(visit: Visit) -> Request:
     pause_s = visit.pause_s(0.02) if size // block < 8 else 0
     framed = visit.dice.choice(["length", "chunks"])
     target = f"/stream?start={start}&size={size}&block={block}&pause={pause_s:.4f}&framed={framed}"
-    return get(target, SEA[start : start + size])
+    return get(visit, target, SEA[start : start + size])
 
 
 def written(visit: Visit) -> Request:
     start, size = visit.piece(1, 200_000)
-    return get(f"/write?start={start}&size={size}&block=50000", SEA[start : start + size])
+    return get(visit, f"/write?start={start}&size={size}&block=50000", SEA[start : start + size])
 
 
 def large(visit: Visit) -> Request:
     start, size = visit.piece(1, 1_000_000)
-    return get(f"/large?start={start}&size={size}", SEA[start : start + size])
+    return get(visit, f"/large?start={start}&size={size}", SEA[start : start + size])
 
 
 def file(visit: Visit) -> Request:
     start = len(SEA) - visit.dice.randint(1, 500_000)
-    return get(f"/file?start={start}", SEA[start:])
+    return get(visit, f"/file?start={start}", SEA[start:])
 
 
 def small_upload(visit: Visit) -> Request:
     start, size = visit.piece(0, 20_000)
     body = SEA[start : start + size]
-    return post("/read", body, checksum(body))
+    return post(visit, "/read", body, checksum(body))
 
 
 def large_upload(visit: Visit) -> Request:
     start, size = visit.piece(MEMORY_MAX - 1000, 4 * MEMORY_MAX)
     body = SEA[start : start + size]
-    return post("/read", body, checksum(body))
+    return post(visit, "/read", body, checksum(body))
 
 
 def small_chunked(visit: Visit) -> Request:
     start, size = visit.piece(0, 5_000)
     body = SEA[start : start + size]
-    head = b"POST /read HTTP/1.1\r\nHost: soak\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return Request(head + chunked(visit, body, 1000), checksum(body))
+    return post_chunks(visit, "/read", body, checksum(body), 1000)
 
 
 def large_chunked(visit: Visit) -> Request:
     start, size = visit.piece(MEMORY_MAX - 1000, 3 * MEMORY_MAX)
     body = SEA[start : start + size]
-    head = b"POST /read HTTP/1.1\r\nHost: soak\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return Request(head + chunked(visit, body, 100_000), checksum(body))
+    return post_chunks(visit, "/read", body, checksum(body), 100_000)
+
+
+def echoed(visit: Visit) -> Request:
+    start, size = visit.piece(0, 200_000)
+    body = SEA[start : start + size]
+    if visit.dice.random() < 0.5:
+        return post(visit, "/echo", body, body)
+    return post_chunks(visit, "/echo", body, body, 50_000)
 
 
 def unread(visit: Visit) -> Request:
     start, size = visit.piece(0, 20_000)
-    return post("/unread", SEA[start : start + size], b"unread")
+    return post(visit, "/unread", SEA[start : start + size], b"unread")
 
 
 def glanced(visit: Visit) -> Request:
     start, size = visit.piece(10, 20_000)
-    return post("/glance", SEA[start : start + size], b"10")
+    return post(visit, "/glance", SEA[start : start + size], b"10")
 
 
 SMALL = (fast, fast, fast, sleeping, computing, lingering, small_upload, small_chunked, unread, glanced)
-LARGE = (streamed, written, large, file, large_upload, large_chunked)
+LARGE = (streamed, written, large, file, echoed, large_upload, large_chunked)
 
 
 def any_request(visit: Visit) -> Request:
@@ -266,9 +282,16 @@ async def dribbling(visit: Visit) -> None:
     )
     cuts = sorted(visit.dice.randint(0, len(request.data)) for _ in range(visit.dice.randint(1, 12)))
     async with connected(visit.address) as client:
-        for begin, end in zip([0, *cuts], [*cuts, len(request.data)], strict=True):
-            await client.send(request.data[begin:end])
-            await asyncio.sleep(visit.pause_s(0.3))
+        try:
+            for begin, end in zip([0, *cuts], [*cuts, len(request.data)], strict=True):
+                await client.send(request.data[begin:end])
+                await asyncio.sleep(visit.pause_s(0.3))
+        except OSError:
+            # Turned away long before it was whole: the server closes, and the answer may be lost.
+            if not visit.sheds:
+                raise
+            visit.tally.shed += 1
+            return
         visit.judge(await client.response(), request.answer, request.what)
 
 
@@ -276,7 +299,7 @@ async def asking_first(visit: Visit) -> None:
     """Expect: 100-continue; the body follows when it is asked for."""
     start, size = visit.piece(1, 2 * MEMORY_MAX)
     body = SEA[start : start + size]
-    head, _, _ = post("/read", body, b"", "Expect: 100-continue").data.partition(b"\r\n\r\n")
+    head, _, _ = post(visit, "/read", body, b"", "Expect: 100-continue").data.partition(b"\r\n\r\n")
     async with connected(visit.address) as client:
         await client.send(head + b"\r\n\r\n")
         status, fields = await client.head()
@@ -287,6 +310,26 @@ async def asking_first(visit: Visit) -> None:
             raise Wrong(f"Expect was answered with {status} {fields}")
         await client.send(body)
         visit.judge(await client.response(), checksum(body), "POST /read, asking first")
+
+
+async def failing(visit: Visit) -> None:
+    """The application raises, before the response or within it."""
+    start, size = visit.piece(1, 100_000)
+    early, late = get(visit, "/fail", b""), get(visit, f"/break?start={start}&size={size}&block=20000", b"")
+    request = visit.dice.choice([early, late])
+    async with connected(visit.address) as client:
+        await client.send(request.data)
+        try:
+            status = (await client.response()).status
+        except Cut:
+            status = 0
+    if status == 503 and visit.sheds:
+        visit.tally.shed += 1
+    # A response of less than a block has not begun.
+    elif status not in ([500] if request is early or size < 20000 else [0]):
+        raise Wrong(f"{request.what}: status {status or 'and then the end'}")
+    else:
+        visit.tally.failed += 1
 
 
 async def reading_slowly(visit: Visit) -> None:
@@ -303,9 +346,14 @@ async def crowd(visit: Visit) -> None:
     """A hundred at the same moment: more than there are threads."""
     async with contextlib.AsyncExitStack() as stack:
         requests = [sleeping(visit) for _ in range(100)]
-        clients = [await stack.enter_async_context(connected(visit.address)) for _ in requests]
-        for client, request in zip(clients, requests, strict=True):
+
+        # Each by itself: one after the other would take longer than a server waits for a head.
+        async def begin(request: Request) -> Client:
+            client = await stack.enter_async_context(connected(visit.address))
             await client.send(request.data)
+            return client
+
+        clients = await asyncio.gather(*map(begin, requests))
         # Some of them leave while they wait for their turn.
         staying = [number for number in range(100) if visit.dice.random() < 0.7]
         for number in set(range(100)) - set(staying):
@@ -314,6 +362,28 @@ async def crowd(visit: Visit) -> None:
             visit.tally.given_up += 1
         for number in staying:
             visit.judge(await clients[number].response(), requests[number].answer, requests[number].what)
+
+
+async def going_on(visit: Visit) -> None:
+    """The application goes on when it has answered; some clients are gone by then, others ask again."""
+    async with connected(visit.address) as client:
+        for _ in range(visit.dice.randint(1, 3)):
+            word = visit.word()
+            target = f"/background?word={word}&seconds={visit.pause_s(0.3):.4f}"
+            request = get(visit, target, word.encode())
+            await client.send(request.data)
+            response = await client.response()
+            visit.judge(response, word.encode(), request.what)
+            if response.closes:
+                return
+
+
+async def sent_by_path(visit: Visit) -> None:
+    """A file that the application names."""
+    request = get(visit, "/path", Path(soak_asgi.__file__).read_bytes())
+    async with connected(visit.address) as client:
+        await client.send(request.data)
+        visit.judge(await client.response(), request.answer, request.what)
 
 
 # Visits that are given up
@@ -404,6 +474,10 @@ async def malformed(visit: Visit) -> None:
         except OSError:
             # It may have closed with some of our bytes unread, which resets.
             return
+        if response.status == 503 and visit.sheds:
+            # Its head was well-formed, and what is wrong with it was still to come.
+            visit.tally.shed += 1
+            return
         if str(response.status) not in case.statuses[0]:
             raise Wrong(f"{case.id}: status {response.status} instead of {sorted(case.statuses[0])}")
         if not ended:
@@ -413,8 +487,8 @@ async def malformed(visit: Visit) -> None:
 
 Scenario = Callable[[Visit], Awaitable[None]]
 
-# How often each comes, in shares.
-SCENARIOS: dict[Scenario, int] = {
+# How often each comes, in shares, under any application.
+HTTP: dict[Scenario, int] = {
     one_shot: 20,
     keeping_alive: 12,
     pipelining: 6,
@@ -423,6 +497,7 @@ SCENARIOS: dict[Scenario, int] = {
     dribbling: 6,
     asking_first: 3,
     reading_slowly: 4,
+    failing: 3,
     crowd: 1,
     saying_nothing: 2,
     cut_request: 10,
@@ -431,3 +506,6 @@ SCENARIOS: dict[Scenario, int] = {
     gone_within_a_pipeline: 4,
     malformed: 8,
 }
+# What more there is where there is a loop.
+TASKS: dict[Scenario, int] = {going_on: 5}
+FILES: dict[Scenario, int] = {sent_by_path: 2}

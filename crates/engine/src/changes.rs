@@ -52,7 +52,10 @@ impl Changes {
     fn wake_on_change(&self, seen: u64, waker: Waker) {
         let mut state = self.state();
         if state.count == seen {
-            state.wakers.push(waker);
+            // Who gives up and waits again is there already.
+            if !state.wakers.iter().any(|known| known.will_wake(&waker)) {
+                state.wakers.push(waker);
+            }
         } else {
             drop(state);
             waker.wake();
@@ -96,6 +99,29 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.connection.changes.unwatch();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::task::Wake;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn who_waits_again_before_anything_has_changed_is_known_once() {
+        let changes = Changes::default();
+        let (first, second) = (Waker::from(Arc::new(Nobody)), Waker::from(Arc::new(Nobody)));
+        let seen = changes.watch();
+        for waker in [&first, &second, &first, &second] {
+            changes.wake_on_change(seen, waker.clone());
+        }
+        assert_eq!(changes.state().wakers.len(), 2);
     }
 }
 

@@ -124,17 +124,20 @@ impl<T> Answer<T> {
         lock(&self.0)
     }
 
-    fn end(&self) {
-        self.go_on_as(What::Over);
+    /// What was waited for, if anything was.
+    fn end(&self) -> Option<Object<T>> {
+        self.go_on_as(What::Over)
     }
 
-    fn go_on_as(&self, next: What<T>) {
+    /// What was waited for. It may be the last reference to it, so that it is not dropped under the lock.
+    fn go_on_as(&self, next: What<T>) -> Option<Object<T>> {
         let mut what = self.what();
-        if !matches!(*what, What::Nothing) {
-            let former = std::mem::replace(&mut *what, next);
-            // Dropped without the lock: it may be the last reference to what it refers to.
-            drop(what);
-            drop(former);
+        if matches!(*what, What::Nothing) {
+            return None;
+        }
+        match std::mem::replace(&mut *what, next) {
+            What::Room(call) | What::Message(call) => Some(call),
+            What::Nothing | What::Gone { .. } | What::Over => None,
         }
     }
 }
@@ -205,7 +208,9 @@ impl<T: Conversation> Coroutine for Answer<T> {
     }
 
     fn throw<'py>(this: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
-        this.end();
+        if let Some(call) = this.end() {
+            call.pauses().forget_those_over();
+        }
         Err(error)
     }
 

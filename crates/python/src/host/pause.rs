@@ -125,6 +125,13 @@ impl Pauses {
         }
     }
 
+    /// Lets go of what was cancelled, as by a timeout: who gives up again and again may never be resumed.
+    pub(crate) fn forget_those_over(&self) {
+        let over: Vec<_> =
+            lock(&self.waiting).extract_if(.., |waiting| waiting.pause.get().is_over()).collect();
+        drop(over);
+    }
+
     pub(crate) fn any(&self) -> bool {
         !lock(&self.waiting).is_empty()
     }
