@@ -91,3 +91,10 @@ def test_wsgi_applications_are_mounted_under_every_host(project, options):
 def test_the_banner_tells_what_the_applications_are_and_what_they_run_on(project, app, options, banner):
     with Server(app, cwd=project, options=options) as server:
         server.wait_for_log(banner)
+
+
+def test_a_prefix_beyond_ascii_is_latin_1_in_script_name_as_bytes_are_in_path_info(project):
+    with Server("service:live", cwd=project, options=["--mount", "/日/é=service:api"]) as server:
+        name, *places = seen(server, "/%E6%97%A5/%C3%A9/%C3%A9")
+        assert name == "api"
+        assert [place.encode("latin-1").decode() for place in places] == ["/日/é", "/é"]

@@ -369,7 +369,8 @@ impl Environs {
         set("SERVER_SOFTWARE", concat!("tidegate/", env!("CARGO_PKG_VERSION")).into_bound_py_any(py)?)?;
         set("SERVER_NAME", server_name.into_bound_py_any(py)?)?;
         set("SERVER_PORT", server_port.into_bound_py_any(py)?)?;
-        set("SCRIPT_NAME", (*self.script_name).into_bound_py_any(py)?)?;
+        // Bytes as Latin-1, like PATH_INFO.
+        set("SCRIPT_NAME", latin1(py, self.script_name.as_bytes())?.into_any())?;
         set("wsgi.version", (1, 0).into_bound_py_any(py)?)?;
         set("wsgi.url_scheme", "http".into_bound_py_any(py)?)?;
         set("wsgi.errors", self.errors.bind(py).clone())?;
