@@ -234,6 +234,49 @@ def own_greenlet(environ: Environ, query: Query) -> object:
     return said
 
 
+left_behind: dict[str, asyncio.Event] = {}
+
+
+@way
+def own_greenlet_is_left(environ: Environ, query: Query) -> object:
+    """The request is ended while a greenlet that it has made waits."""
+
+    async def event() -> asyncio.Event:
+        return asyncio.Event()
+
+    left_behind["go on"] = tidegate.await_(event())
+    child = greenlet.greenlet(lambda: tidegate.await_(left_behind["go on"].wait()))
+    tell("waiting")
+    try:
+        child.switch()
+    finally:
+        tell(f"cleaned up: {tidegate.await_(later('awaited'))}")
+    return "nobody sees this"
+
+
+@way
+def own_greenlet_ends(environ: Environ, query: Query) -> object:
+    """It ends, and comes back where the request would have: to the loop."""
+
+    async def look() -> str:
+        left_behind["go on"].set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+            asyncio.get_running_loop()
+        return "goes on"
+
+    return tidegate.await_(look())
+
+
+@way
+def exits(environ: Environ, query: Query) -> object:
+    async def exits() -> None:
+        await asyncio.sleep(0)
+        raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}[query["by"]]
+
+    return tidegate.await_(exits())
+
+
 @way
 def body(environ: Environ, query: Query) -> object:
     """Waits for the client and for tasks in turns."""

@@ -83,6 +83,15 @@ def test_an_exception_that_nobody_catches_is_a_500_and_the_server_goes_on(server
         assert wire.ask("GET", "/gather").status == 200
 
 
+@pytest.mark.parametrize("by", ["SystemExit", "KeyboardInterrupt"])
+def test_what_is_to_end_a_process_ends_one_request_and_the_server_goes_on(server, by):
+    since = len(server.log)
+    with server.connect() as wire:
+        assert wire.ask("GET", f"/exits?by={by}").status == 500
+        server.wait_for_log(by, since=since)
+    assert ask(server, "/gather") == [1, 2, 3]
+
+
 def test_a_task_that_was_cancelled_is_an_exception_too(server):
     assert ask(server, "/cancelled_by_itself") == "cancelled"
 
@@ -191,6 +200,17 @@ def test_a_call_whose_client_has_left_is_ended_with_its_task(loop):
         server.wait_for_log("raised: ClientLeft")
         server.wait_for_log("cleaned up: awaited")
         assert ask(server, "/gather") == [1, 2, 3]
+        assert server.stop() == 0
+        assert not server.complaints()
+
+
+def test_a_greenlet_of_the_application_s_own_may_outlive_its_call(loop):
+    with Server(APP, options=[*BRIDGE, "--loop", loop, "--cancel-on-disconnect"]) as server:
+        with server.connect() as wire:
+            begin(wire, "/own_greenlet_is_left")
+            server.wait_for_log("waiting")
+        server.wait_for_log("cleaned up: awaited")
+        assert ask(server, "/own_greenlet_ends") == "goes on"
         assert server.stop() == 0
         assert not server.complaints()
 

@@ -295,7 +295,7 @@ impl AsyncioHost {
 }
 
 /// Whether it comes from a task, which asyncio lets SystemExit and KeyboardInterrupt pass through, and not from a signal handler.
-fn was_raised_in_a_task(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+pub(super) fn was_raised_in_a_task(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     let module = py.import("tidegate.hosts.asyncio")?;
     module.call_method1("was_raised_in_a_task", (error.traceback(py),))?.extract()
 }

@@ -20,7 +20,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::ffi::{Arguments, Callable, Kind, Object};
-use crate::host::hub::Hub;
+use crate::host::asyncio::was_raised_in_a_task;
+use crate::host::hub::{Hub, go_on};
 
 thread_local! {
     /// The hub whose loop this thread runs.
@@ -96,13 +97,15 @@ impl AsyncioHub {
         let future = self.ensure_future.bind(py).call((awaitable,), Some(self.options.bind(py)))?;
         let is_done = || future.call_method0(intern!(py, "done"))?.extract::<bool>();
         if !is_done()? {
-            let resume = Resume { greenlet: current.unbind(), over: AtomicBool::new(false) };
-            let resume = self.resume.object(py, resume)?;
+            let resume = self.resume.object(py, Resume::new(current))?;
             future.call_method1(intern!(py, "add_done_callback"), (resume.as_any(py),))?;
-            let mut outcome = Ok(());
-            while outcome.is_ok() && !is_done()? {
-                outcome = self.hub.bind(py).call_method0(intern!(py, "switch")).map(drop);
-            }
+            let wait = || {
+                while !is_done()? {
+                    self.switch(py)?;
+                }
+                Ok(())
+            };
+            let outcome = wait();
             resume.over.store(true, Ordering::Release);
             if let Err(thrown) = outcome {
                 // Nobody waits for it any more. What it makes of that is the loop's to tell; what was thrown comes first.
@@ -111,6 +114,17 @@ impl AsyncioHub {
             }
         }
         future.call_method0(intern!(py, "result"))
+    }
+
+    fn show_loop(&self, py: Python<'_>) -> PyResult<()> {
+        self.set_running_loop.call1(py, (&self.event_loop,)).map(drop)
+    }
+
+    fn hide_loop(&self, py: Python<'_>) -> PyResult<()> {
+        if is_over() {
+            return Ok(());
+        }
+        self.set_running_loop.call1(py, (py.None(),)).map(drop)
     }
 }
 
@@ -127,6 +141,10 @@ impl Hub for AsyncioHub {
 
     fn can_go_on(&self, _py: Python<'_>) -> PyResult<bool> {
         Ok(true)
+    }
+
+    fn is_of_a_task(&self, py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+        was_raised_in_a_task(py, error)
     }
 
     fn hears_signals(&self) -> bool {
@@ -154,10 +172,11 @@ impl Hub for AsyncioHub {
         self.event_loop.call_method1(py, intern!(py, "call_soon"), (callback,)).map(drop)
     }
 
-    fn later<'py>(&self, delay: Duration, callback: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = callback.py();
+    fn later<'py>(&self, delay: Duration, greenlet: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = greenlet.py();
+        let resume = self.resume.object(py, Resume::new(greenlet.clone()))?;
         let call_later = intern!(py, "call_later");
-        self.event_loop.bind(py).call_method1(call_later, (delay.as_secs_f64(), callback))
+        self.event_loop.bind(py).call_method1(call_later, (delay.as_secs_f64(), resume.as_any(py)))
     }
 
     fn cancel(&self, timer: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -166,7 +185,8 @@ impl Hub for AsyncioHub {
 
     fn spawn(&self, work: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = work.py();
-        self.greenlet.bind(py).call1((work, &self.hub))?.call_method0(intern!(py, "switch")).map(drop)
+        let greenlet = self.greenlet.bind(py).call1((work, &self.hub))?;
+        go_on(self, py, || greenlet.call_method0(intern!(py, "switch")))
     }
 
     fn check_wait(&self, current: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -178,39 +198,44 @@ impl Hub for AsyncioHub {
         Ok(())
     }
 
-    fn enter(&self, py: Python<'_>) -> PyResult<()> {
-        if is_over() {
-            return Ok(());
-        }
-        self.set_running_loop.call1(py, (py.None(),)).map(drop)
+    fn give(&self, py: Python<'_>) -> PyResult<()> {
+        self.hide_loop(py)
     }
 
-    fn leave(&self, py: Python<'_>) -> PyResult<()> {
-        if is_over() {
-            return Ok(());
-        }
+    fn take_back(&self, py: Python<'_>) -> PyResult<()> {
+        // First, as a signal handler may raise in what follows.
+        self.show_loop(py)?;
         // asyncio.run leaves the thread without a current loop, which others look for: asyncio.gather.
-        self.set_event_loop.call1(py, (&self.event_loop,))?;
-        self.set_running_loop.call1(py, (&self.event_loop,)).map(drop)
+        self.set_event_loop.call1(py, (&self.event_loop,)).map(drop)
     }
 }
 
-/// Called when what a greenlet awaits is done.
+/// Called by the loop when what a greenlet awaits is done, or its time is up.
 struct Resume {
     greenlet: Py<PyAny>,
     /// It no longer waits.
     over: AtomicBool,
 }
 
+impl Resume {
+    fn new(greenlet: Bound<'_, PyAny>) -> Self {
+        Self { greenlet: greenlet.unbind(), over: AtomicBool::new(false) }
+    }
+}
+
 impl Callable for Resume {
     const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Resume";
     const NAME: &'static str = "resume";
-    const ARGUMENT_COUNT: RangeInclusive<usize> = 1..=1;
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=1;
 
     fn call<'py>(resume: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
         if !resume.over.load(Ordering::Acquire) {
-            resume.greenlet.call_method0(py, intern!(py, "switch"))?;
+            let switch = || resume.greenlet.bind(py).call_method0(intern!(py, "switch"));
+            match HERE.with_borrow(Clone::clone) {
+                Some(hub) => go_on(&*hub, py, switch)?,
+                None => switch().map(drop)?,
+            }
         }
         Ok(py.None().into_bound(py))
     }
@@ -235,8 +260,8 @@ pub(crate) fn await_<'py>(awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
         return Err(elsewhere());
     }
     // For a task that begins at once, in here; where it waits it goes on in the loop.
-    hub.leave(py)?;
+    hub.show_loop(py)?;
     let outcome = hub.wait_for(awaitable, current);
-    hub.enter(py)?;
+    hub.hide_loop(py)?;
     outcome
 }

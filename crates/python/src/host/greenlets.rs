@@ -23,7 +23,7 @@ use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
 
 use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
 use crate::gateway::{ClientLeft, Mounts, Wsgi};
-use crate::host::hub::Hub;
+use crate::host::hub::{Hub, go_on};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Callbacks, Deferred, Host, Sign, lock};
@@ -158,6 +158,8 @@ impl GreenletsHost {
                 Err(error)
                     if error.is_instance_of::<PyKeyboardInterrupt>(py)
                         && self.handle.lifecycle() == Lifecycle::Stopping => {}
+                // A request's SystemExit does not decide for all the others. Who waits for the task is told.
+                Err(error) if self.hub.is_of_a_task(py, &error)? => {}
                 Err(error) => outcome = Err(error),
             }
         }
@@ -207,7 +209,7 @@ impl GreenletsHost {
             .greenlet
             .bind(py)
             .call1((request, self.hub.greenlet(py)))
-            .and_then(|greenlet| greenlet.call_method0(intern!(py, "switch")));
+            .and_then(|greenlet| go_on(&*self.hub, py, || greenlet.call_method0(intern!(py, "switch"))));
         if let Err(error) = outcome {
             lock(&self.next).take();
             mounts.log_error(py, "a greenlet could not be started", &error);
@@ -250,7 +252,9 @@ impl GreenletsHost {
         let waits = std::mem::take(&mut *lock(&self.woken.waits));
         for wait in waits {
             let waiting = lock(&self.waiting).remove(&wait);
-            let resumed = waiting.map(|greenlet| greenlet.call_method0(py, intern!(py, "switch")));
+            let resumed = waiting.map(|greenlet| {
+                go_on(&*self.hub, py, || greenlet.bind(py).call_method0(intern!(py, "switch")))
+            });
             if let Some(Err(error)) = resumed {
                 mounts.log_error(py, "a greenlet could not be resumed", &error);
             }
@@ -266,7 +270,8 @@ impl GreenletsHost {
     }
 
     fn throw(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, greenlet: &Py<PyAny>, error: PyErr) {
-        if let Err(error) = greenlet.call_method1(py, intern!(py, "throw"), (error.into_value(py),)) {
+        let throw = || greenlet.bind(py).call_method1(intern!(py, "throw"), (error.into_value(py),));
+        if let Err(error) = go_on(&*self.hub, py, throw) {
             mounts.log_error(py, "a greenlet could not be ended", &error);
         }
     }
@@ -277,8 +282,8 @@ impl GreenletsHost {
             return;
         }
         for callbacks in self.deferred.take() {
-            let due = Due { callbacks, hub: self.hub.clone() };
-            let spawned = self.due.object(py, due).and_then(|due| self.hub.spawn(due.as_any(py)));
+            let spawned =
+                self.due.object(py, Due { callbacks }).and_then(|due| self.hub.spawn(due.as_any(py)));
             if let Err(error) = spawned {
                 mounts.log_error(py, "callbacks on the client's departure could not be called", &error);
             }
@@ -309,7 +314,7 @@ impl GreenletsHost {
         let running: Vec<_> = lock(&self.running).values().map(|greenlet| greenlet.clone_ref(py)).collect();
         for greenlet in running {
             // What a greenlet makes of it is its own affair; one that holds on ends with the process.
-            let _ = greenlet.call_method0(py, intern!(py, "throw"));
+            let _ = go_on(&*self.hub, py, || greenlet.bind(py).call_method0(intern!(py, "throw")));
         }
     }
 
@@ -338,7 +343,7 @@ impl Host for GreenletsHost {
             return Ok(());
         }
         let timer = match most {
-            Some(most) => Some(self.hub.later(most, &current.getattr(intern!(py, "switch"))?)?),
+            Some(most) => Some(self.hub.later(most, &current)?),
             None => None,
         };
         lock(&self.waiting).insert(wait, current.unbind());
@@ -373,9 +378,7 @@ impl Callable for Request {
 
     fn call<'py>(request: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
-        request.host.hub.enter(py)?;
         request.host.serve(py, &request.mounts);
-        request.host.hub.leave(py)?;
         Ok(py.None().into_bound(py))
     }
 }
@@ -383,7 +386,6 @@ impl Callable for Request {
 /// What is to be called for one request whose client has left.
 struct Due {
     callbacks: Arc<Callbacks>,
-    hub: Arc<dyn Hub>,
 }
 
 impl Callable for Due {
@@ -393,9 +395,7 @@ impl Callable for Due {
 
     fn call<'py>(due: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let py = arguments.py();
-        due.hub.enter(py)?;
         due.callbacks.call(py);
-        due.hub.leave(py)?;
         Ok(py.None().into_bound(py))
     }
 }

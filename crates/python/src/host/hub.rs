@@ -21,6 +21,11 @@ pub(crate) trait Hub: Send + Sync {
     /// Whether it can be run again when something was raised in it.
     fn can_go_on(&self, py: Python<'_>) -> PyResult<bool>;
 
+    /// Whether this was raised in it by a task, which the loop has let pass through.
+    fn is_of_a_task(&self, _py: Python<'_>, _error: &PyErr) -> PyResult<bool> {
+        Ok(false)
+    }
+
     /// Whether it runs Python's handlers of signals as soon as they have come.
     fn hears_signals(&self) -> bool;
 
@@ -38,8 +43,8 @@ pub(crate) trait Hub: Send + Sync {
     /// Has `callback` called in the loop's next round.
     fn soon(&self, py: Python<'_>, callback: &Bound<'_, PyAny>) -> PyResult<()>;
 
-    /// Has `callback` called when so much time has passed. To be cancelled by what comes back.
-    fn later<'py>(&self, delay: Duration, callback: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
+    /// Has `greenlet` go on when so much time has passed. To be cancelled by what comes back.
+    fn later<'py>(&self, delay: Duration, greenlet: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
 
     fn cancel(&self, timer: &Bound<'_, PyAny>) -> PyResult<()>;
 
@@ -49,23 +54,33 @@ pub(crate) trait Hub: Send + Sync {
     /// An error unless `current`, the running greenlet, may wait for the loop.
     fn check_wait(&self, current: &Bound<'_, PyAny>) -> PyResult<()>;
 
-    /// A greenlet begins, or goes on.
-    fn enter(&self, _py: Python<'_>) -> PyResult<()> {
+    /// The loop gives its thread to a greenlet.
+    fn give(&self, _py: Python<'_>) -> PyResult<()> {
         Ok(())
     }
 
-    /// It ends, or lets the loop go on.
-    fn leave(&self, _py: Python<'_>) -> PyResult<()> {
+    /// The loop has it again.
+    fn take_back(&self, _py: Python<'_>) -> PyResult<()> {
         Ok(())
     }
 
     /// Lets the loop go on until somebody switches back. An error is what was thrown in.
     fn switch(&self, py: Python<'_>) -> PyResult<()> {
-        self.leave(py)?;
-        let outcome = self.greenlet(py).call_method0(intern!(py, "switch"));
-        self.enter(py)?;
-        outcome.map(drop)
+        self.greenlet(py).call_method0(intern!(py, "switch")).map(drop)
     }
+}
+
+/// Has a greenlet begin or go on, by `switch`, until one comes back. That may be another, which the application has made: it does not know
+/// that the loop wants anything of it.
+pub(super) fn go_on<'py>(
+    hub: &dyn Hub,
+    py: Python<'py>,
+    switch: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    hub.give(py)?;
+    let outcome = switch();
+    hub.take_back(py)?;
+    outcome.map(drop)
 }
 
 /// gevent's.
@@ -141,10 +156,10 @@ impl Hub for GeventHub {
         self.event_loop(py)?.call_method1(intern!(py, "run_callback"), (callback,)).map(drop)
     }
 
-    fn later<'py>(&self, delay: Duration, callback: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = callback.py();
+    fn later<'py>(&self, delay: Duration, greenlet: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = greenlet.py();
         let timer = self.event_loop(py)?.call_method1(intern!(py, "timer"), (delay.as_secs_f64(),))?;
-        timer.call_method1(intern!(py, "start"), (callback,))?;
+        timer.call_method1(intern!(py, "start"), (greenlet.getattr(intern!(py, "switch"))?,))?;
         Ok(timer)
     }
 
