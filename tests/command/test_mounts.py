@@ -98,3 +98,67 @@ def test_a_prefix_beyond_ascii_is_latin_1_in_script_name_as_bytes_are_in_path_in
         name, *places = seen(server, "/%E6%97%A5/%C3%A9/%C3%A9")
         assert name == "api"
         assert [place.encode("latin-1").decode() for place in places] == ["/日/é", "/é"]
+
+
+THREADS_START = """
+import signal
+import threading
+from pathlib import Path
+from time import sleep
+
+from service import live
+
+def leave(*_):
+    raise SystemExit(7)
+
+signal.signal(signal.SIGUSR1, leave)
+start, started = threading.Thread.start, []
+
+def interrupted(thread):
+    start(thread)
+    if thread.name.startswith("tidegate-"):
+        signal.raise_signal(signal.SIGUSR1)
+
+def once(thread):
+    if thread.name.startswith("tidegate-"):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+    start(thread)
+
+threading.Thread.start = interrupted if Path("interrupted").exists() else once
+
+def wsgi(environ, start_response):
+    environ["wsgi.errors"].write(f"runs {environ['PATH_INFO']}\\n")
+    while environ["PATH_INFO"] == "/first" and not Path("go").exists():
+        sleep(0.01)
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+
+
+def test_a_signal_handler_ends_the_server_also_while_a_thread_starts(project):
+    (project / "starts.py").write_text(THREADS_START)
+    (project / "interrupted").touch()
+    with Server("starts:live", cwd=project, options=["--mount", "/wsgi=starts:wsgi"]) as server:
+        with server.connect() as wire:
+            wire.send(b"GET /wsgi HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert server.wait() == 7
+
+
+def test_requests_run_in_their_order_when_no_more_threads_can_be_started(project):
+    (project / "starts.py").write_text(THREADS_START)
+    options = ["--mount", "/wsgi=starts:wsgi", "--threads", "2"]
+    with Server("starts:live", cwd=project, options=options) as server:
+        wires = [server.connect() for _ in range(4)]
+        for wire, name in zip(wires, ["first", "second", "third", "fourth"], strict=True):
+            wire.send(f"GET /wsgi/{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            # Each has come before the next: the loop answers this later.
+            assert seen(server, "/") == ["live", "", "/"]
+        server.wait_for_log("runs /first")
+        (project / "go").touch()
+        assert [wire.answer().status for wire in wires] == [200] * 4
+        ran = [line for line in server.log.splitlines() if line.startswith("runs ")]
+        assert ran == ["runs /first", "runs /second", "runs /third", "runs /fourth"]
+        for wire in wires:
+            wire.close()

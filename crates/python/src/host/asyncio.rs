@@ -176,7 +176,7 @@ impl AsyncioHost {
             if self.handle.lifecycle() != Lifecycle::Stopping {
                 match mounts.find(admitted.exchange.head().path()) {
                     Some(Application::Asgi(gateway)) => self.begin(py, gateway, admitted)?,
-                    Some(Application::Wsgi(_)) => self.pool.run(py, mounts, admitted),
+                    Some(Application::Wsgi(_)) => self.pool.run(py, mounts, admitted)?,
                     None => not_found(admitted.exchange),
                 }
             }
@@ -184,7 +184,7 @@ impl AsyncioHost {
         self.resume_woken(py, &mut outcome);
         outcome?;
         self.cancel_abandoned(py);
-        self.pool.call_deferred(py);
+        self.pool.call_deferred(py)?;
         if self.handle.lifecycle() != Lifecycle::Serving {
             self.end_if_over(py);
         }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use tidegate_engine::{Admitted, Handle, Lifecycle, Permit};
 
@@ -67,22 +68,27 @@ impl Pool {
     }
 
     /// Has a thread run a request of a WSGI application.
+    ///
+    /// # Errors
+    /// What a signal handler raises to end the server.
     pub(super) fn run(
         self: &Arc<Self>,
         py: Python<'_>,
         mounts: &Arc<Mounts<Application>>,
         admitted: Admitted,
-    ) {
+    ) -> PyResult<()> {
         let mut threads = lock(&self.threads);
         if let Some(place) = threads.parked.pop() {
             drop(threads);
-            return place.give(Some(admitted));
+            place.give(Some(admitted));
+            return Ok(());
         }
         threads.waiting.push_back(admitted);
         threads.total += 1;
         drop(threads);
         let mounts = mounts.clone();
-        if !self.start_thread(py, move |pool, py| pool.live(py, &mounts)) {
+        let (has_begun, outcome) = self.start_thread(py, move |pool, py| pool.live(py, &mounts));
+        if !has_begun {
             let left = {
                 let mut threads = lock(&self.threads);
                 threads.total -= 1;
@@ -91,14 +97,15 @@ impl Pool {
             };
             left.into_iter().for_each(|admitted| admitted.exchange.turn_away());
         }
+        outcome
     }
 
-    /// Whether a thread has begun.
+    /// Whether a thread has begun, and what a signal handler has raised meanwhile to end the server.
     fn start_thread(
         self: &Arc<Self>,
         py: Python<'_>,
         live: impl Fn(&Self, Python<'_>) + Send + Sync + 'static,
-    ) -> bool {
+    ) -> (bool, PyResult<()>) {
         let (pool, begun) = (self.clone(), Arc::new(AtomicBool::new(false)));
         let name = format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
         let first = begun.clone();
@@ -107,15 +114,18 @@ impl Pool {
                 live(&pool, py);
             }
         });
-        let Err(error) = started else { return true };
+        let Err(error) = started else { return (true, Ok(())) };
         // A signal handler may raise although the thread has begun; if it has not, it ends at once should it do so yet.
         let has_begun = begun.swap(true, Ordering::AcqRel);
+        if !error.is_instance_of::<PyException>(py) {
+            return (has_begun, Err(error));
+        }
         if has_begun {
             ErrorLog::new().say(py, "a signal handler failed", Some(&error));
         } else {
             log::warn!("a thread could not be started: {error}");
         }
-        has_begun
+        (has_begun, Ok(()))
     }
 
     /// A thread's life.
@@ -131,6 +141,11 @@ impl Pool {
             {
                 // A panic is a mistake of ours; it costs one request.
                 let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
+            }
+            // What was let through before has the first thread that is free, if none could be started for it.
+            if !lock(&self.threads).waiting.is_empty() {
+                permit = Some(used);
+                continue;
             }
             match used.pass_on() {
                 Ok(admitted) => next = Some(admitted),
@@ -179,11 +194,14 @@ impl Pool {
     }
 
     /// Has what is due called on a thread of its own: callbacks may wait.
-    pub(super) fn call_deferred(self: &Arc<Self>, py: Python<'_>) {
+    ///
+    /// # Errors
+    /// As of [`Pool::run`].
+    pub(super) fn call_deferred(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         if !self.deferred.any() || self.calls_deferred.swap(true, Ordering::SeqCst) {
-            return;
+            return Ok(());
         }
-        let started = self.start_thread(py, |pool, py| {
+        let (has_begun, outcome) = self.start_thread(py, |pool, py| {
             while pool.deferred.any() {
                 pool.deferred.call(py);
             }
@@ -193,10 +211,11 @@ impl Pool {
                 pool.handle.wake();
             }
         });
-        if !started {
+        if !has_begun {
             // They are due until the next turn.
             self.calls_deferred.store(false, Ordering::SeqCst);
         }
+        outcome
     }
 
     /// Whether nothing runs here.
