@@ -31,7 +31,9 @@ def test_what_is_in_flight_is_finished_and_its_connection_closed():
 
 
 def test_a_request_that_was_waiting_when_the_drain_began_is_answered_with_connection_close():
-    with Server(APP) as server, server.connect() as first, server.connect() as second:
+    # On one thread, so that the second has to wait.
+    options = ["--threads", "1"]
+    with Server(APP, options=options) as server, server.connect() as first, server.connect() as second:
         first.send(b"GET /slow?for=0.5 HTTP/1.1\r\nHost: a\r\n\r\n")
         server.wait_for_log("called /slow")
         second.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
