@@ -177,6 +177,21 @@ def nested(environ: Environ, query: Query) -> object:
     return [tidegate.await_(outer()), tidegate.await_(later("goes on"))]
 
 
+async def in_a_greenlet() -> Any:
+    """As SQLAlchemy's asyncio does: a greenlet hands what it waits for to the one that has made it, which awaits it."""
+
+    def wait(value: object) -> Any:
+        parent = greenlet.getcurrent().parent
+        assert parent is not None
+        return parent.switch(later(value))
+
+    child = greenlet.greenlet(lambda: [wait(5), wait(6)])
+    result = child.switch()
+    while not child.dead:
+        result = child.switch(await result)
+    return result
+
+
 @way
 def nested_eagerly(environ: Environ, query: Query) -> object:
     """The same where tasks begin at once, in the greenlet of the request."""
@@ -199,6 +214,7 @@ def nested_eagerly(environ: Environ, query: Query) -> object:
     tidegate.await_(set_factory(eager))
     try:
         waited = [*tidegate.await_(both()), tidegate.await_(later(3)), tidegate.await_(now(4))]
+        waited += tidegate.await_(in_a_greenlet())
         return [waited, nested(environ, query), tidegate.await_(read())]
     finally:
         tidegate.await_(set_factory(None))

@@ -115,7 +115,7 @@ def test_tasks_that_begin_at_once_are_waited_for_as_others_are(server):
         wire.send(b"POST /nested_eagerly HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
         wire.send(bytes(300_000))
         waited, [refused, after], unread = json.loads(wire.answer().body)
-    assert waited == [1, 2, 3, 4]
+    assert waited == [1, 2, 3, 4, 5, 6]
     assert refused.endswith(BY_A_LOOP) and after == "goes on"
     assert unread.startswith("RuntimeError: asynchronous code must not wait for the client")
 

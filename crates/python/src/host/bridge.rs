@@ -10,8 +10,8 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -22,6 +22,7 @@ use pyo3::types::PyDict;
 use crate::ffi::{Arguments, Callable, Kind, Object};
 use crate::host::asyncio::was_raised_in_a_task;
 use crate::host::hub::{Hub, go_on};
+use crate::host::lock;
 
 thread_local! {
     /// The hub whose loop this thread runs.
@@ -38,11 +39,6 @@ impl Drop for Running {
     }
 }
 
-/// Whether the server has ended, without the greenlet that runs now and is thrown away. Another loop may run by then.
-fn is_over() -> bool {
-    HERE.with_borrow(Option::is_none)
-}
-
 /// asyncio's.
 pub(crate) struct AsyncioHub {
     event_loop: Py<PyAny>,
@@ -57,6 +53,7 @@ pub(crate) struct AsyncioHub {
     /// The loop, for `ensure_future`.
     options: Py<PyDict>,
     resume: Kind<Resume>,
+    begin: Kind<Begin>,
 }
 
 impl AsyncioHub {
@@ -78,6 +75,7 @@ impl AsyncioHub {
             ensure_future: asyncio.getattr("ensure_future")?.unbind(),
             options: options.unbind(),
             resume: Kind::new(py)?,
+            begin: Kind::new(py)?,
         }))
     }
 
@@ -86,15 +84,54 @@ impl AsyncioHub {
         Ok(!self.get_running_loop.bind(py).call0()?.is_none())
     }
 
+    fn ensure_future<'py>(&self, awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = awaitable.py();
+        self.ensure_future.bind(py).call((awaitable,), Some(self.options.bind(py)))
+    }
+
+    /// A task for `awaitable`, with a copy of this greenlet's context; a future is one already.
+    fn task<'py>(
+        self: &Arc<Self>,
+        awaitable: &Bound<'py, PyAny>,
+        current: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = awaitable.py();
+        let event_loop = self.event_loop.bind(py);
+        if event_loop.call_method0(intern!(py, "get_task_factory"))?.is_none()
+            || py.import("asyncio")?.call_method1(intern!(py, "isfuture"), (awaitable,))?.extract()?
+        {
+            return self.ensure_future(awaitable);
+        }
+        // An application's own factory may have it begin at once. That is for the loop's greenlet as well: code that runs tasks in
+        // greenlets itself comes back to where it has begun.
+        let begin = Begin {
+            hub: self.clone(),
+            awaitable: awaitable.clone().unbind(),
+            greenlet: current.clone().unbind(),
+            begun: Mutex::new(None),
+        };
+        let begin = self.begin.object(py, begin)?;
+        let handle = event_loop.call_method1(intern!(py, "call_soon"), (begin.as_any(py),))?;
+        loop {
+            if let Err(thrown) = self.switch(py) {
+                handle.call_method0(intern!(py, "cancel"))?;
+                return Err(thrown);
+            }
+            let begun = lock(&begin.begun).take();
+            if let Some(begun) = begun {
+                return begun.map(|task| task.into_bound(py));
+            }
+        }
+    }
+
     /// Has a task wait for `awaitable`, and `current` for the task.
     fn wait_for<'py>(
-        &self,
+        self: &Arc<Self>,
         awaitable: &Bound<'py, PyAny>,
         current: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = awaitable.py();
-        // In the context of the greenlet, of which a task has a copy.
-        let future = self.ensure_future.bind(py).call((awaitable,), Some(self.options.bind(py)))?;
+        let future = self.task(awaitable, &current)?;
         let is_done = || future.call_method0(intern!(py, "done"))?.extract::<bool>();
         if !is_done()? {
             let resume = self.resume.object(py, Resume::new(current))?;
@@ -114,17 +151,6 @@ impl AsyncioHub {
             }
         }
         future.call_method0(intern!(py, "result"))
-    }
-
-    fn show_loop(&self, py: Python<'_>) -> PyResult<()> {
-        self.set_running_loop.call1(py, (&self.event_loop,)).map(drop)
-    }
-
-    fn hide_loop(&self, py: Python<'_>) -> PyResult<()> {
-        if is_over() {
-            return Ok(());
-        }
-        self.set_running_loop.call1(py, (py.None(),)).map(drop)
     }
 }
 
@@ -199,12 +225,12 @@ impl Hub for AsyncioHub {
     }
 
     fn give(&self, py: Python<'_>) -> PyResult<()> {
-        self.hide_loop(py)
+        self.set_running_loop.call1(py, (py.None(),)).map(drop)
     }
 
     fn take_back(&self, py: Python<'_>) -> PyResult<()> {
         // First, as a signal handler may raise in what follows.
-        self.show_loop(py)?;
+        self.set_running_loop.call1(py, (&self.event_loop,))?;
         // asyncio.run leaves the thread without a current loop, which others look for: asyncio.gather.
         self.set_event_loop.call1(py, (&self.event_loop,)).map(drop)
     }
@@ -234,9 +260,32 @@ impl Callable for Resume {
             let switch = || resume.greenlet.bind(py).call_method0(intern!(py, "switch"));
             match HERE.with_borrow(Clone::clone) {
                 Some(hub) => go_on(&*hub, py, switch)?,
+                // The server has ended, without a greenlet that ends with its loop. Another loop may run by then.
                 None => switch().map(drop)?,
             }
         }
+        Ok(py.None().into_bound(py))
+    }
+}
+
+/// Called by the loop to have a task begin.
+struct Begin {
+    hub: Arc<AsyncioHub>,
+    awaitable: Py<PyAny>,
+    greenlet: Py<PyAny>,
+    begun: Mutex<Option<PyResult<Py<PyAny>>>>,
+}
+
+impl Callable for Begin {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Begin";
+    const NAME: &'static str = "begin";
+    const ARGUMENT_COUNT: RangeInclusive<usize> = 0..=0;
+
+    fn call<'py>(begin: &Object<Self>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        let begun = begin.hub.ensure_future(begin.awaitable.bind(py)).map(Bound::unbind);
+        *lock(&begin.begun) = Some(begun);
+        go_on(&*begin.hub, py, || begin.greenlet.bind(py).call_method0(intern!(py, "switch")))?;
         Ok(py.None().into_bound(py))
     }
 }
@@ -259,9 +308,5 @@ pub(crate) fn await_<'py>(awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
     if current.is(&hub.hub) {
         return Err(elsewhere());
     }
-    // For a task that begins at once, in here; where it waits it goes on in the loop.
-    hub.show_loop(py)?;
-    let outcome = hub.wait_for(awaitable, current);
-    hub.hide_loop(py)?;
-    outcome
+    hub.wait_for(awaitable, current)
 }
