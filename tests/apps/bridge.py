@@ -178,7 +178,7 @@ def nested(environ: Environ, query: Query) -> object:
 
 
 async def in_a_greenlet() -> Any:
-    """As SQLAlchemy's asyncio does: a greenlet hands what it waits for to the one that has made it, which awaits it."""
+    """As SQLAlchemy's asyncio does: a greenlet hands what it waits for to its parent, which awaits it."""
 
     def wait(value: object) -> Any:
         parent = greenlet.getcurrent().parent

@@ -140,10 +140,10 @@ def wsgi(environ, start_response):
 def test_a_signal_handler_ends_the_server_also_while_a_thread_starts(project):
     (project / "starts.py").write_text(THREADS_START)
     (project / "interrupted").touch()
-    with Server("starts:live", cwd=project, options=["--mount", "/wsgi=starts:wsgi"]) as server:
-        with server.connect() as wire:
-            wire.send(b"GET /wsgi HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert server.wait() == 7
+    options = ["--mount", "/wsgi=starts:wsgi"]
+    with Server("starts:live", cwd=project, options=options) as server, server.connect() as wire:
+        wire.send(b"GET /wsgi HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert server.wait() == 7
 
 
 def test_requests_run_in_their_order_when_no_more_threads_can_be_started(project):
