@@ -158,6 +158,7 @@ def test_requests_run_in_their_order_when_no_more_threads_can_be_started(project
         server.wait_for_log("runs /first")
         (project / "go").touch()
         assert [wire.answer().status for wire in wires] == [200] * 4
+        server.wait_for_log("runs /fourth")
         ran = [line for line in server.log.splitlines() if line.startswith("runs ")]
         assert ran == ["runs /first", "runs /second", "runs /third", "runs /fourth"]
         for wire in wires:
