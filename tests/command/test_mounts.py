@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import pytest
 
@@ -149,8 +150,8 @@ def test_a_signal_handler_ends_the_server_also_while_a_thread_starts(project):
 def test_requests_run_in_their_order_when_no_more_threads_can_be_started(project):
     (project / "starts.py").write_text(THREADS_START)
     options = ["--mount", "/wsgi=starts:wsgi", "--threads", "2"]
-    with Server("starts:live", cwd=project, options=options) as server:
-        wires = [server.connect() for _ in range(4)]
+    with Server("starts:live", cwd=project, options=options) as server, ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(4)]
         for wire, name in zip(wires, ["first", "second", "third", "fourth"], strict=True):
             wire.send(f"GET /wsgi/{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             # Each has come before the next: the loop answers this later.
@@ -158,7 +159,6 @@ def test_requests_run_in_their_order_when_no_more_threads_can_be_started(project
         server.wait_for_log("runs /first")
         (project / "go").touch()
         assert [wire.answer().status for wire in wires] == [200] * 4
+        server.wait_for_log("runs /fourth")
         ran = [line for line in server.log.splitlines() if line.startswith("runs ")]
         assert ran == ["runs /first", "runs /second", "runs /third", "runs /fourth"]
-        for wire in wires:
-            wire.close()
