@@ -29,9 +29,11 @@ SERVER_COUNT = 2_000
 NATIVE_COUNT = 500_000
 
 # Only servers of one process can be run under valgrind as they are.
-SERVERS = ("tidegate", "bjoern", "fastpysgi", "fastwsgi", "limit")
+SERVERS = ("tidegate", "tidegate-asyncio", "tidegate-uvloop", "bjoern", "fastpysgi", "fastwsgi", "limit")
 
+# To the parser and to servers of WSGI, and to those of ASGI.
 REQUESTS = ("hello", "fields")
+ASYNC_REQUEST = "asgi-hello-1"
 
 Taken = Callable[[int, Path], None]
 
@@ -126,7 +128,8 @@ def main() -> int:
     print("| what | request | instructions/request | ns/request, alone |")
     print("|---|---|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as temporary:
-        for name in REQUESTS:
+        for name in (*REQUESTS, ASYNC_REQUEST):
+            asynchronous = name == ASYNC_REQUEST
             folder = (arguments.keep or Path(temporary)) / name
             folder.mkdir(parents=True, exist_ok=True)
             load = loads.BY_NAME[name]
@@ -134,13 +137,15 @@ def main() -> int:
             request.write_bytes(load.request())
             field_count = load.request().count(b": ")
             title = f"{field_count} field{'s' * (field_count > 1)}, {len(load.request())} bytes"
-            if not arguments.no_parser:
+            if not arguments.no_parser and not asynchronous:
                 peers.build_programs("instructions")
                 for mode, what in (("parse", "protocol: parse"), ("exchange", "protocol: parse and answer")):
                     counted, ns = of_parser(mode, request, subfolder(folder, mode))
                     print(f"| {what} | {title} | {counted:,.0f} | {ns:.0f} |", flush=True)
             for server in servers:
                 peer = peers.BY_NAME[server]
+                if (peer.interface == "asgi") != asynchronous:
+                    continue
                 try:
                     if peer.needs is not None and not peer.needs.exists():
                         raise ServerFailed(peer.remedy or "python bench/run.py installs it")

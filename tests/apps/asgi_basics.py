@@ -26,6 +26,33 @@ async def show_scope(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, repr(scope).encode())
 
 
+kept: list[Any] = []
+
+
+async def changed_scope(scope: Scope, receive: Receive, send: Send) -> None:
+    """Changes, empties or keeps, as the query says, what a server might share among requests; answers with what it found."""
+    asgi, extensions = scope["asgi"], scope["extensions"]
+    found = repr([asgi, extensions])
+    match scope["query_string"]:
+        case b"change":
+            asgi["version"] = extensions["http.response.pathsend"] = "mine"
+        case b"add":
+            asgi["more"] = extensions["more"] = {}
+        case b"inside":
+            extensions["http.response.pathsend"]["mine"] = True
+        case b"empty":
+            asgi.clear()
+            extensions.clear()
+        case b"keep":
+            kept.extend((asgi, extensions))
+        case b"keep-inside":
+            kept.extend(extensions.values())
+        case b"kept":
+            for part in kept:
+                part["mine"] = True
+    await answer(send, found.encode())
+
+
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Sends each part of the body back as it comes."""
     await send({"type": "http.response.start", "status": 200})

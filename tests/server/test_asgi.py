@@ -57,6 +57,15 @@ def test_the_scope_says_what_the_request_says(server):
     }
 
 
+def test_what_an_application_does_to_its_scope_no_other_request_sees(server):
+    with server.connect() as wire:
+        new = wire.ask("GET", "/changed-scope").text
+        assert new.count("{}") == 3
+        for what in ("change", "add", "inside", "empty", "keep", "keep-inside", "kept"):
+            for target in (f"/changed-scope?{what}", "/changed-scope", "/changed-scope"):
+                assert wire.ask("GET", target).text == new
+
+
 def test_a_unix_socket_has_no_client_address(tmp_path):
     path = tmp_path / "socket"
     with Server(APP, binds=[f"unix:{path}"]) as server, server.connect() as wire:

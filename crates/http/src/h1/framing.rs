@@ -137,8 +137,11 @@ impl ResponseHead {
         match name.len() {
             4 => self.has_date |= name.eq_ignore_ascii_case(b"date"),
             6 => self.has_server |= name.eq_ignore_ascii_case(b"server"),
-            // As nearly everybody writes it, which is quicker to tell.
-            14 if name == b"Content-Length" || name.eq_ignore_ascii_case(b"content-length") => {
+            // As nearly everybody writes it, for WSGI and for ASGI, which is quicker to tell.
+            14 if name == b"Content-Length"
+                || name == b"content-length"
+                || name.eq_ignore_ascii_case(b"content-length") =>
+            {
                 let length = parse_length(value).ok_or(HeadFault::ContentLength)?;
                 if self.content_length.is_some() {
                     return Err(HeadFault::ContentLengthRepeated);

@@ -25,6 +25,8 @@ pub(crate) enum Step<'py> {
 pub(crate) trait Coroutine: Sized + Send + Sync + 'static {
     /// The dotted name of its type.
     const TYPE_NAME: &'static CStr;
+    /// Every step is over at once, with None: none needs to be called.
+    const NEVER_WAITS: bool = false;
 
     /// Goes on until it waits or is over.
     fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>>;
@@ -53,10 +55,11 @@ impl<T: Coroutine> Kind<T> {
             ffi::PyMethodDef::zeroed(),
         ]));
         let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
+        let next: ffi::iternextfunc = if T::NEVER_WAITS { over } else { next::<T> };
         let slots = [
             slot(ffi::Py_am_await, itself as ffi::unaryfunc as *mut _),
             slot(ffi::Py_tp_iter, itself as ffi::unaryfunc as *mut _),
-            slot(ffi::Py_tp_iternext, next::<T> as ffi::iternextfunc as *mut _),
+            slot(ffi::Py_tp_iternext, next as *mut _),
             slot(ffi::Py_am_send, am_send::<T> as SendFunction as *mut _),
             slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         ];
@@ -143,6 +146,11 @@ fn step_of_method(py: Python<'_>, step: Step<'_>) -> *mut ffi::PyObject {
 unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: Python calls this with a live object, and takes the new reference.
     unsafe { ffi::Py_NewRef(object) }
+}
+
+/// The end of an iteration, with None: no exception is needed.
+unsafe extern "C" fn over(_object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    ptr::null_mut()
 }
 
 unsafe extern "C" fn next<T: Coroutine>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {

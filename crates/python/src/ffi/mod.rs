@@ -47,6 +47,12 @@ pub(crate) fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a
     Ok(Cow::Owned(bytes.as_bytes().to_vec()))
 }
 
+/// How many references there are to an object, this one among them.
+pub(crate) fn reference_count(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: a look at a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) as isize }
+}
+
 /// Runs `work` in a fresh copy of the current context (PEP 567), so that what one request sets no other sees.
 pub(crate) fn in_fresh_context<T>(py: Python<'_>, work: impl FnOnce() -> T) -> PyResult<T> {
     // SAFETY: attached, as `py` shows; a new reference or null with an exception set.

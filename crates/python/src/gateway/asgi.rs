@@ -61,7 +61,7 @@ impl Asgi {
         let (scope, call, permit) = match upgrade(exchange.head()) {
             Upgrade::NotAsked => {
                 let scope = self.scopes.build(py, &exchange)?;
-                let call = self.calls.begin(py, exchange, host.pauses(py))?;
+                let call = self.calls.begin(py, exchange, host.clone())?;
                 (scope, Call::Http(call), Some(permit))
             }
             Upgrade::Asked(handshake) => {

@@ -42,7 +42,7 @@ pub(crate) trait Conversation: Send + Sync + Sized + 'static {
     /// A place to wait for the reactor; none when that has nothing to tell any more.
     fn watch(&self) -> Option<Watch>;
     /// What its tasks wait with.
-    fn pauses(&self) -> &Pauses;
+    fn pauses(&self, py: Python<'_>) -> &Pauses;
     /// The client has left.
     fn is_gone(&self) -> bool;
     /// A `send` that has waited until the client left is to return all the same: another task has just been told.
@@ -63,9 +63,8 @@ pub(crate) struct Answers<T: Conversation> {
 
 impl<T: Conversation> Answers<T> {
     pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
-        let answer = Kind::<Answer<T>>::coroutine(py)?;
-        let done = answer.object(py, Answer(Mutex::new(What::Nothing)))?.into_any(py).unbind();
-        Ok(Self { receive: Kind::new(py)?, answer, done })
+        let done = Kind::coroutine(py)?.object(py, Done)?.into_any(py).unbind();
+        Ok(Self { receive: Kind::new(py)?, answer: Kind::coroutine(py)?, done })
     }
 
     /// The `receive` of a call.
@@ -107,7 +106,6 @@ impl<T: Conversation> Callable for Receive<T> {
 struct Answer<T>(Mutex<What<T>>);
 
 enum What<T> {
-    Nothing,
     /// Room for more.
     Room(Object<T>),
     Message(Object<T>),
@@ -131,13 +129,9 @@ impl<T> Answer<T> {
 
     /// What was waited for. It may be the last reference to it, so that it is not dropped under the lock.
     fn go_on_as(&self, next: What<T>) -> Option<Object<T>> {
-        let mut what = self.what();
-        if matches!(*what, What::Nothing) {
-            return None;
-        }
-        match std::mem::replace(&mut *what, next) {
+        match std::mem::replace(&mut *self.what(), next) {
             What::Room(call) | What::Message(call) => Some(call),
-            What::Nothing | What::Gone { .. } | What::Over => None,
+            What::Gone { .. } | What::Over => None,
         }
     }
 }
@@ -162,12 +156,31 @@ impl<T: Conversation> Awaited for ClientsPart<T> {
     }
 }
 
+/// What is over before it is awaited, as often as that is.
+struct Done;
+
+impl Coroutine for Done {
+    const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Answer";
+    const NEVER_WAITS: bool = true;
+
+    fn step<'py>(_done: &Object<Self>, _py: Python<'py>) -> PyResult<Step<'py>> {
+        Ok(Step::Return(None))
+    }
+
+    fn throw<'py>(_done: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
+        Err(error)
+    }
+
+    fn close(_done: &Object<Self>, _py: Python<'_>) -> PyResult<()> {
+        Ok(())
+    }
+}
+
 impl<T: Conversation> Coroutine for Answer<T> {
     const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Answer";
 
     fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>> {
         let (call, receives) = match &mut *this.what() {
-            What::Nothing => return Ok(Step::Return(None)),
             What::Over => {
                 return Err(PyRuntimeError::new_err("what send() or receive() gave is awaited once"));
             }
@@ -204,12 +217,12 @@ impl<T: Conversation> Coroutine for Answer<T> {
             return Ok(Step::Return(None));
         }
         let part = ClientsPart { call: call.clone_ref(py), receives };
-        Ok(Step::Yield(call.pauses().pause(py, Box::new(part))?))
+        Ok(Step::Yield(call.pauses(py).pause(py, Box::new(part))?))
     }
 
-    fn throw<'py>(this: &Object<Self>, _py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
+    fn throw<'py>(this: &Object<Self>, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
         if let Some(call) = this.end() {
-            call.pauses().forget_those_over();
+            call.pauses(py).forget_those_over();
         }
         Err(error)
     }

@@ -23,7 +23,7 @@ use crate::gateway::asgi_answer::{Answers, ClientDisconnected, Conversation, UNS
 use crate::gateway::asgi_message::{Message, as_dict, kind_of};
 use crate::gateway::asgi_scope::takes_trailers;
 use crate::gateway::call::block_of;
-use crate::host::{Pauses, lock};
+use crate::host::{AsyncioHost, Pauses, PausesIfAny, lock};
 
 /// Messages that `send` still takes, for nobody, when the client has left and another task waited in `receive`. That task is told and
 /// can end the one that sends where that is in code of the application's own, such as the generator of a stream, and not in `send`.
@@ -85,7 +85,7 @@ impl HttpCalls {
         self: &Arc<Self>,
         py: Python<'_>,
         exchange: Exchange,
-        pauses: Arc<Pauses>,
+        host: Arc<AsyncioHost>,
     ) -> PyResult<Object<HttpCall>> {
         let state = State {
             exchange: Some(exchange),
@@ -100,6 +100,7 @@ impl HttpCalls {
             sent_meanwhile: false,
             leeway: None,
         };
+        let pauses = PausesIfAny::new(host);
         self.call.object(py, HttpCall { state: Mutex::new(state), pauses, calls: self.clone() })
     }
 
@@ -157,7 +158,7 @@ struct State {
 /// One request, and its `send`. Its lock is held for moments, never while Python code runs.
 pub(crate) struct HttpCall {
     state: Mutex<State>,
-    pauses: Arc<Pauses>,
+    pauses: PausesIfAny,
     calls: Arc<HttpCalls>,
 }
 
@@ -277,7 +278,7 @@ impl HttpCall {
                 sent => sent,
             }
         };
-        if over && self.pauses.any() {
+        if over {
             self.pauses.end(py);
         }
         self.check(message, sent)
@@ -498,8 +499,8 @@ impl Conversation for HttpCall {
         self.with_exchange(Exchange::watch)
     }
 
-    fn pauses(&self) -> &Pauses {
-        &self.pauses
+    fn pauses(&self, py: Python<'_>) -> &Pauses {
+        self.pauses.get(py)
     }
 
     fn is_gone(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 
 /// A message, its type and where its rules stand.
 pub(crate) struct Message<'a, 'py> {
@@ -131,9 +131,7 @@ impl<'py> Message<'_, 'py> {
     ) -> PyResult<()> {
         let Some(headers) = self.fields.get_item(key)? else { return Ok(()) };
         let wanted = "an iterable of [name, value] pairs of bytes";
-        let pairs = headers.try_iter().map_err(|_| self.wrong_type("headers", wanted, &headers))?;
-        for pair in pairs {
-            let pair = pair?;
+        let mut take = |pair: Bound<'py, PyAny>| {
             let (name, value) = match pair.cast::<PyTuple>() {
                 Ok(tuple) if tuple.len() == 2 => (tuple.get_item(0)?, tuple.get_item(1)?),
                 _ => {
@@ -147,7 +145,15 @@ impl<'py> Message<'_, 'py> {
                 name.cast::<PyBytes>().map_err(|_| self.wrong_type("headers", "pairs of bytes", &name))?;
             let value =
                 value.cast::<PyBytes>().map_err(|_| self.wrong_type("headers", "pairs of bytes", &value))?;
-            take(self, name.as_bytes(), value.as_bytes())?;
+            take(self, name.as_bytes(), value.as_bytes())
+        };
+        // As nearly everybody has them, without an iterator.
+        if let Ok(list) = headers.cast_exact::<PyList>() {
+            return list.iter().try_for_each(take);
+        }
+        let pairs = headers.try_iter().map_err(|_| self.wrong_type("headers", wanted, &headers))?;
+        for pair in pairs {
+            take(pair?)?;
         }
         Ok(())
     }

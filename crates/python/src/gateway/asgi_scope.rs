@@ -16,6 +16,7 @@ use tidegate_engine::http::ws::Handshake;
 use tidegate_engine::http::{RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
+use crate::ffi::reference_count;
 use crate::gateway::kept::Kept;
 use crate::host::lock;
 
@@ -30,10 +31,9 @@ const NAME_SIZE_MAX: usize = 64;
 pub(crate) struct Scopes {
     template: Py<PyDict>,
     socket_template: Py<PyDict>,
-    /// What `asgi` holds: a copy for every request, as applications may change all that a scope has.
-    versions: Py<PyDict>,
-    extensions: Vec<Py<PyString>>,
-    socket_extensions: Vec<Py<PyString>>,
+    versions: Recycled,
+    extensions: Recycled,
+    socket_extensions: Recycled,
     /// Given to every request as a copy, where the application has a lifespan.
     state: Option<Py<PyDict>>,
     names: Mutex<HashMap<Box<[u8]>, Py<PyBytes>, RandomState>>,
@@ -93,10 +93,11 @@ impl Scopes {
         let keys = Keys::new(py);
         let template = PyDict::new(py);
         let set = |key: &str, value: Bound<'_, PyAny>| template.set_item(PyString::intern(py, key), value);
-        let versions = PyDict::new(py);
-        versions.set_item("version", "3.0")?;
-        versions.set_item("spec_version", SPEC_VERSION)?;
         let text = |text: &str| PyString::intern(py, text).into_any();
+        let versions = [("version", "3.0"), ("spec_version", SPEC_VERSION)];
+        let versions = versions.map(|(key, value)| {
+            (PyString::intern(py, key).unbind(), Entry::Text(PyString::intern(py, value).unbind()))
+        });
         set("type", text("http"))?;
         set("http_version", text("1.1"))?;
         set("scheme", text("http"))?;
@@ -125,17 +126,20 @@ impl Scopes {
             socket_template.set_item(PyString::intern(py, key), PyString::intern(py, value))?;
         }
         socket_template.set_item(&keys.subprotocols, py.None())?;
-        let names = |names: &[&str]| names.iter().map(|name| PyString::intern(py, name).unbind()).collect();
+        let extensions = |names: &[&str]| {
+            let entries = names.iter().map(|name| (PyString::intern(py, name).unbind(), Entry::Empty));
+            Recycled::new(entries.collect())
+        };
         Ok(Self {
             template: template.unbind(),
             socket_template: socket_template.unbind(),
-            versions: versions.unbind(),
-            extensions: names(&[
+            versions: Recycled::new(versions.into()),
+            extensions: extensions(&[
                 "http.response.early_hint",
                 "http.response.pathsend",
                 "http.response.zerocopysend",
             ]),
-            socket_extensions: names(&["websocket.http.response"]),
+            socket_extensions: extensions(&["websocket.http.response"]),
             state,
             names: Mutex::default(),
             keys,
@@ -156,10 +160,11 @@ impl Scopes {
         if head.version() == Version::Http10 {
             scope.set_item(&keys.http_version, &keys.http10)?;
         }
-        let extensions = self.describe(py, &scope, exchange, &self.extensions)?;
+        let extensions = self.extensions.take(py)?;
         if takes_trailers(head) {
             extensions.set_item(&keys.trailers, PyDict::new(py))?;
         }
+        self.describe(py, &scope, exchange, &extensions)?;
         Ok(scope)
     }
 
@@ -171,20 +176,20 @@ impl Scopes {
         handshake: &Handshake,
     ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.socket_template.bind(py).copy()?;
-        self.describe(py, &scope, exchange, &self.socket_extensions)?;
+        self.describe(py, &scope, exchange, &self.socket_extensions.take(py)?)?;
         scope
             .set_item(&self.keys.subprotocols, PyList::new(py, handshake.protocols().collect::<Vec<_>>())?)?;
         Ok(scope)
     }
 
-    /// Sets what is the same for both kinds. Gives the extensions, with those of these names in it.
-    fn describe<'py>(
+    /// Sets what is the same for both kinds.
+    fn describe(
         &self,
-        py: Python<'py>,
-        scope: &Bound<'py, PyDict>,
+        py: Python<'_>,
+        scope: &Bound<'_, PyDict>,
         exchange: &Exchange,
-        names: &[Py<PyString>],
-    ) -> PyResult<Bound<'py, PyDict>> {
+        extensions: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
         let keys = &self.keys;
         let head = exchange.head();
         let raw_path = if head.target_form() == TargetForm::Asterisk { b"*" } else { head.path() };
@@ -200,13 +205,8 @@ impl Scopes {
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
         }
-        scope.set_item(&keys.asgi, self.versions.bind(py).copy()?)?;
-        let extensions = PyDict::new(py);
-        for name in names {
-            extensions.set_item(name, PyDict::new(py))?;
-        }
-        scope.set_item(&keys.extensions, &extensions)?;
-        Ok(extensions)
+        scope.set_item(&keys.asgi, self.versions.take(py)?)?;
+        scope.set_item(&keys.extensions, extensions)
     }
 
     /// Percent-decoded, as UTF-8. What is not is replaced, as other servers do; `raw_path` has what was sent.
@@ -245,6 +245,63 @@ impl Scopes {
             pairs.push(PyTuple::new(py, [key, PyBytes::new(py, value)])?);
         }
         PyList::new(py, pairs)
+    }
+}
+
+/// A part of a scope that is the same for every request, but that applications may change or keep as all that a scope has. That of a
+/// request serves the next one when nobody has.
+struct Recycled {
+    entries: Vec<(Py<PyString>, Entry)>,
+    last: Mutex<Option<Py<PyDict>>>,
+}
+
+enum Entry {
+    Text(Py<PyString>),
+    /// A dict of its own.
+    Empty,
+}
+
+impl Recycled {
+    fn new(entries: Vec<(Py<PyString>, Entry)>) -> Self {
+        Self { entries, last: Mutex::new(None) }
+    }
+
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let mut last = lock(&self.last);
+        if let Some(last) = &*last {
+            let last = last.bind(py);
+            if self.is_as_new(last) {
+                return Ok(last.clone());
+            }
+        }
+        let new = PyDict::new(py);
+        for (key, entry) in &self.entries {
+            match entry {
+                Entry::Text(text) => new.set_item(key, text)?,
+                Entry::Empty => new.set_item(key, PyDict::new(py))?,
+            }
+        }
+        let old = last.replace(new.clone().unbind());
+        // Not under the lock: applications may have put there what runs code when it is dropped.
+        drop(last);
+        drop(old);
+        Ok(new)
+    }
+
+    fn is_as_new(&self, dict: &Bound<'_, PyDict>) -> bool {
+        // Ours is the one reference to it, and its own is the one to what it holds, beside that of this look.
+        reference_count(dict) == 1
+            && dict.len() == self.entries.len()
+            && dict.iter().zip(&self.entries).all(|((key, value), (wanted, entry))| {
+                key.is(wanted)
+                    && match entry {
+                        Entry::Text(text) => value.is(text),
+                        Entry::Empty => {
+                            reference_count(&value) == 2
+                                && value.cast_exact::<PyDict>().is_ok_and(|dict| dict.is_empty())
+                        }
+                    }
+            })
     }
 }
 

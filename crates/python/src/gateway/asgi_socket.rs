@@ -409,7 +409,7 @@ impl Conversation for SocketCall {
         }
     }
 
-    fn pauses(&self) -> &Pauses {
+    fn pauses(&self, _py: Python<'_>) -> &Pauses {
         &self.pauses
     }
 

@@ -253,7 +253,9 @@ impl AsyncioHost {
             // The last one to end must be seen to.
             self.handle.wake();
         }
-        lock(&self.running).remove(&number)
+        let mut running = lock(&self.running);
+        // As a rule it never waited, and nothing does.
+        if running.is_empty() { None } else { running.remove(&number) }
     }
 
     fn cancel_abandoned(&self, py: Python<'_>) {

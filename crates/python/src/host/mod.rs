@@ -23,7 +23,7 @@ pub(crate) use greenlets::{
 };
 pub(crate) use hub::GeventHub;
 pub(crate) use inline::InlineHost;
-pub(crate) use pause::{Awaited, Pauses};
+pub(crate) use pause::{Awaited, Pauses, PausesIfAny};
 pub(crate) use pool::Pool;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 

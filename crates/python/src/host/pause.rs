@@ -4,7 +4,7 @@
 //! calling the task, so that a message costs no trip through the loop's queue.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Wake, Waker};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -14,7 +14,7 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 use tidegate_engine::Watch;
 
 use crate::ffi::in_context;
-use crate::host::lock;
+use crate::host::{AsyncioHost, lock};
 
 /// Requests for which the reactor has done something since they were last looked at.
 #[derive(Default)]
@@ -132,8 +132,31 @@ impl Pauses {
         drop(over);
     }
 
-    pub(crate) fn any(&self) -> bool {
+    fn any(&self) -> bool {
         !lock(&self.waiting).is_empty()
+    }
+}
+
+/// The pauses of a request, which most never need.
+pub(crate) struct PausesIfAny {
+    host: Arc<AsyncioHost>,
+    made: OnceLock<Arc<Pauses>>,
+}
+
+impl PausesIfAny {
+    pub(crate) fn new(host: Arc<AsyncioHost>) -> Self {
+        Self { host, made: OnceLock::new() }
+    }
+
+    pub(crate) fn get(&self, py: Python<'_>) -> &Pauses {
+        self.made.get_or_init(|| self.host.pauses(py))
+    }
+
+    /// As [`Pauses::end`].
+    pub(crate) fn end(&self, py: Python<'_>) {
+        if let Some(pauses) = self.made.get().filter(|pauses| pauses.any()) {
+            pauses.end(py);
+        }
     }
 }
 
