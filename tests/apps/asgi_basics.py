@@ -30,7 +30,7 @@ kept: list[Any] = []
 
 
 async def changed_scope(scope: Scope, receive: Receive, send: Send) -> None:
-    """Changes, empties or keeps, as the query says, what a server might share among requests; answers with what it found."""
+    """Changes or keeps what a server might share among requests; answers with what it found."""
     asgi, extensions = scope["asgi"], scope["extensions"]
     found = repr([asgi, extensions])
     match scope["query_string"]:
