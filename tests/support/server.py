@@ -80,7 +80,7 @@ class Server:
     `app` is `MODULE:ATTR`, importable from `tests` or from `cwd`; empty, there is none but what `options`
     mount. `binds` are passed as `--bind`; port 0 lets the system choose, so that any number of servers run
     beside one another. `options` are further flags; being Tidegate's own, they are left out when
-    TIDEGATE_TEST_COMMAND names another server.
+    TIDEGATE_TEST_COMMAND names another server. Without `supervised` it is one process, of which `pid` is the number.
     """
 
     running: ClassVar[list[Server]] = []
@@ -94,13 +94,15 @@ class Server:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         pass_fds: Sequence[int] = (),
+        supervised: bool = False,
     ) -> None:
         self.app = app
         self.options = list(options)
         self.binds = list(binds)
         self.cwd = cwd or TESTS
         self.pass_fds = tuple(pass_fds)
-        self.env = _environment(self.cwd, env or {})
+        variables = {"TIDEGATE_NO_SUPERVISOR": str(not supervised).lower()}
+        self.env = _environment(self.cwd, variables | dict(env or {}))
         self.addresses: list[Address] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._readers: list[threading.Thread] = []

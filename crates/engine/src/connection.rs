@@ -679,8 +679,12 @@ impl Core {
 
     /// On to the next request, if this connection may serve one and nothing of this one is left.
     fn start_next(&mut self, connection: &Connection, now_ms: Millis) -> bool {
-        let serving = connection.shared.lifecycle() == Lifecycle::Serving;
-        if !serving || self.close_after || !self.http.request_body_complete() || !self.http.start_next() {
+        let lifecycle = connection.shared.lifecycle();
+        if lifecycle == Lifecycle::Stopping
+            || self.close_after
+            || !self.http.request_body_complete()
+            || !self.http.start_next()
+        {
             return false;
         }
         self.phase = Phase::Waiting;
@@ -689,7 +693,12 @@ impl Core {
         self.count_body(&connection.shared);
         self.dropped = 0;
         self.since_ms = now_ms;
-        self.idle_until_ms = now_ms + connection.settings().keep_alive_timeout_ms;
+        // A peer that was not told to close, as the drain began when the head was out already, may be about to send its next request.
+        let idle_ms = match lifecycle {
+            Lifecycle::Serving => connection.settings().keep_alive_timeout_ms,
+            Lifecycle::Draining | Lifecycle::Stopping => DRAIN_IDLE_MS,
+        };
+        self.idle_until_ms = now_ms + idle_ms;
         self.http.shrink();
         true
     }
@@ -707,7 +716,7 @@ impl Core {
         // Only for a connection that will be used again; otherwise it lingers, which drops more and ends better.
         let keeps = !self.close_after
             && !self.http.must_close()
-            && connection.shared.lifecycle() == Lifecycle::Serving;
+            && connection.shared.lifecycle() != Lifecycle::Stopping;
         if keeps && !self.http.request_body_complete() && self.dropped <= DISCARD_MAX {
             match self.http.next_event() {
                 Ok(Event::Data(data)) => self.dropped += data.len() as u64,

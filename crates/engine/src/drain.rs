@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use crate::shared::{Handle, Lifecycle};
 use crate::sys::{self, SignalHandlers};
@@ -26,7 +27,8 @@ pub struct SignalWatch {
 }
 
 impl SignalWatch {
-    /// Takes SIGTERM and SIGINT for `handle`. `interrupt` is called from another thread when application code must be made
+    /// Takes SIGTERM, which drains and then stops, and SIGINT and SIGQUIT, which stop, and what says the same on `orders`, the numbers of signals as
+    /// bytes; at its end, SIGTERM is meant. `interrupt` is called from another thread when application code must be made
     /// to let go; if the server has not ended soon after, `last_words` is called and the process ends with status 1.
     ///
     /// # Errors
@@ -34,18 +36,16 @@ impl SignalWatch {
     pub fn start(
         handle: &Handle,
         graceful: Duration,
+        orders: Option<OwnedFd>,
         interrupt: impl Fn() + Send + 'static,
         last_words: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
-        let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
-        // A handler must not wait.
-        rustix::io::ioctl_fionbio(&write_end, true)?;
         let (say, hear) = channel();
-        let handlers = SignalHandlers::install(&[libc::SIGTERM, libc::SIGINT], write_end)?;
+        let (handlers, signals) = SignalHandlers::install(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT])?;
         let of_listener = handle.clone();
         let listener = std::thread::Builder::new()
             .name("tidegate-signals".into())
-            .spawn(move || listen(&read_end, &of_listener, &say))?;
+            .spawn(move || listen(&signals, orders, &of_listener, &say))?;
         let of_enforcer = handle.clone();
         let enforcer = std::thread::Builder::new()
             .name("tidegate-stop".into())
@@ -64,23 +64,53 @@ impl Drop for SignalWatch {
     }
 }
 
-/// Reads signals until the pipe's other end is closed.
-fn listen(pipe: &OwnedFd, handle: &Handle, say: &Sender<()>) {
-    let mut byte = [0u8; 1];
+/// Reads signals, and orders as long as there are any, until the signals' pipe is closed at its other end.
+fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: &Sender<()>) {
     loop {
-        match rustix::io::read(pipe, &mut byte) {
-            Ok(0) => return,
-            Ok(_) => {
-                match handle.lifecycle() {
-                    Lifecycle::Serving => handle.drain(),
-                    Lifecycle::Draining | Lifecycle::Stopping => handle.stop(),
-                }
-                if say.send(()).is_err() {
-                    return;
-                }
-            }
-            Err(rustix::io::Errno::INTR) => {}
+        let mut watched = vec![PollFd::new(signals, PollFlags::IN)];
+        watched.extend(orders.as_ref().map(|orders| PollFd::new(orders, PollFlags::IN)));
+        match poll(&mut watched, None) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
+        }
+        let ready: Vec<_> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
+        let mut heard = None;
+        if ready.first() == Some(&true) {
+            heard = match read_byte(signals) {
+                Ok(None) => return,
+                Ok(number) => number,
+                Err(_) => return,
+            };
+        } else if let Some(stream) = orders.as_ref().filter(|_| ready.get(1) == Some(&true)) {
+            heard = match read_byte(stream) {
+                Ok(Some(number)) => Some(number),
+                Ok(None) | Err(_) => {
+                    orders = None;
+                    Some(libc::SIGTERM)
+                }
+            };
+        }
+        match heard {
+            None => continue,
+            Some(libc::SIGTERM) if handle.lifecycle() == Lifecycle::Serving => handle.drain(),
+            Some(libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) => handle.stop(),
+            Some(_) => continue,
+        }
+        if say.send(()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The next byte; none at the end.
+fn read_byte(stream: &OwnedFd) -> io::Result<Option<i32>> {
+    let mut byte = [0];
+    loop {
+        match rustix::io::read(stream, &mut byte) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(Some(i32::from(byte[0]))),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -42,4 +42,5 @@ pub use reactor::Reactor;
 pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
+pub use sys::SignalHandlers;
 pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

@@ -77,12 +77,16 @@ impl fmt::Display for LocalAddress {
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// What it forks has the listener too, but not the file.
+    maker: u32,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Another server may have put its own file there since.
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+        if std::process::id() == self.maker
+            && fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
+        {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -155,7 +159,11 @@ impl Listener {
         let fd = stream_socket(AddressFamily::UNIX)?;
         bind(&fd, &name)?;
         let found = fs::symlink_metadata(path)?;
-        let file = SocketFile { path: path.to_owned(), identity: (found.dev(), found.ino()) };
+        let file = SocketFile {
+            path: path.to_owned(),
+            identity: (found.dev(), found.ino()),
+            maker: std::process::id(),
+        };
         // Nobody can connect before listen(), so the mode is in force from the first connection on.
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         Self::listen(fd, backlog, Some(file))

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use rustix::pipe::{PipeFlags, pipe_with};
+
 /// Receives at most `most` bytes onto the end of `buffer`, whose new part need not be set to zero for it.
 pub(crate) fn receive_onto(socket: &OwnedFd, buffer: &mut Vec<u8>, most: usize) -> rustix::io::Result<usize> {
     buffer.reserve(most);
@@ -80,14 +82,20 @@ extern "C" fn on_signal(number: libc::c_int) {
 
 /// Signal handlers that write to a pipe, for as long as this lives; then the former handlers are back.
 #[derive(Debug)]
-pub(crate) struct SignalHandlers {
+pub struct SignalHandlers {
     former: Vec<(i32, libc::sigaction)>,
     _pipe: OwnedFd,
 }
 
 impl SignalHandlers {
-    /// Has each of `signals` written to `pipe` as a byte. One at a time in a process.
-    pub(crate) fn install(signals: &[i32], pipe: OwnedFd) -> io::Result<Self> {
+    /// Has the number of each of `signals`, a byte, written to the pipe whose other end is given. One at a time in a process.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::AlreadyExists`] when there are handlers already.
+    pub fn install(signals: &[i32]) -> io::Result<(Self, OwnedFd)> {
+        let (read_end, pipe) = pipe_with(PipeFlags::CLOEXEC)?;
+        // A handler must not wait.
+        rustix::io::ioctl_fionbio(&pipe, true)?;
         if SIGNAL_PIPE.compare_exchange(-1, pipe.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "signals are already being watched"));
         }
@@ -106,7 +114,7 @@ impl SignalHandlers {
             }
             handlers.former.push((signal, former));
         }
-        Ok(handlers)
+        Ok((handlers, read_end))
     }
 }
 

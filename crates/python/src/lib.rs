@@ -15,6 +15,7 @@ mod refusal;
 mod run;
 mod serve;
 mod translate;
+mod workers;
 
 use pyo3::prelude::*;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all};
+use tidegate_supervisor::supervisor::Tether;
 use tidegate_supervisor::{RunsOn, Settings};
 
 use crate::applications::Applications;
@@ -21,11 +22,20 @@ use crate::refusal::Refusal;
 use crate::serve::say;
 use crate::translate;
 
+/// Whom this process serves for.
+pub(crate) enum Post {
+    /// Itself.
+    Alone,
+    /// A supervisor, that has bound these.
+    Worker { tether: Tether, listeners: Vec<Listener> },
+}
+
 /// Serves the applications in this process until it is stopped.
 pub(crate) fn run(
     py: Python<'_>,
     applications: &Applications<'_>,
     settings: &Settings,
+    post: Post,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     let runs_on = settings.runs_on(applications.first(Kind::Asgi).is_some());
@@ -39,11 +49,11 @@ pub(crate) fn run(
     }
     check(py, settings, applications, runs_on)?;
     if !matches!(runs_on, RunsOn::Asyncio | RunsOn::Bridge) {
-        return run_on(py, applications, settings, runs_on, None, on_ready);
+        return run_on(py, applications, settings, runs_on, None, post, on_ready);
     }
     // Before anything is bound, as it may fail.
     let event_loop = EventLoop::start(py, applications, settings)?;
-    let outcome = run_on(py, applications, settings, runs_on, Some(&event_loop), on_ready);
+    let outcome = run_on(py, applications, settings, runs_on, Some(&event_loop), post, on_ready);
     let closed = event_loop.close(py, Duration::from_millis(settings.graceful_timeout_ms));
     outcome.and(closed)
 }
@@ -67,9 +77,14 @@ fn run_on<'py>(
     settings: &Settings,
     runs_on: RunsOn,
     event_loop: Option<&EventLoop<'py>>,
+    post: Post,
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
-    let listeners = bind(settings)?;
+    // Bound before the log is opened: what is wrong with an address leaves no file behind.
+    let (listeners, tether) = match post {
+        Post::Alone => (bind(settings)?, None),
+        Post::Worker { tether, listeners } => (listeners, Some(tether)),
+    };
     let access_log = match translate::access_log(settings) {
         None => None,
         Some((target, format)) => Some(
@@ -84,6 +99,17 @@ fn run_on<'py>(
         engine.aside = Some(translate::aside(settings, takes));
     }
     let graceful = Duration::from_millis(engine.graceful_timeout_ms);
+    let orders = match tether {
+        None => None,
+        Some(mut tether) => match py.detach(|| tether.ready()) {
+            Ok(true) => Some(tether.orders().map_err(PyErr::from)?),
+            // It is not wanted any more.
+            Ok(false) => return Ok(()),
+            Err(error) => {
+                return Err(Refusal::of_system(format!("the supervisor cannot be reached: {error}")));
+            }
+        },
+    };
     let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
@@ -91,6 +117,7 @@ fn run_on<'py>(
         let options = WsgiOptions {
             script_name,
             multithread: settings.threads > 1 || matches!(runs_on, RunsOn::Greenlets | RunsOn::Bridge),
+            multiprocess: settings.worker_count() > 1,
             hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
         };
         Wsgi::new(py, loaded.application.clone().unbind(), host, options)
@@ -136,7 +163,7 @@ fn run_on<'py>(
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
     };
-    let watch = SignalWatch::start(&handle, graceful, interrupt, || {
+    let watch = SignalWatch::start(&handle, graceful, orders, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
     })
     .map_err(PyErr::from)?;
@@ -184,7 +211,7 @@ fn check(
     }
 }
 
-fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
+pub(crate) fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
     let addresses = translate::bind_addresses(settings);
     bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
         let reason = match error.kind() {

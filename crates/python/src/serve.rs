@@ -15,8 +15,9 @@ use crate::host::patch_standard_library;
 use crate::loader::{self, Kind};
 use crate::log_to_stderr;
 use crate::refusal::{Culprit, Refusal};
-use crate::run::{host_name, run};
+use crate::run::{Post, host_name, run};
 use crate::translate;
+use crate::workers::supervise;
 
 /// Exit statuses of the command.
 const STATUS_OK: i32 = 0;
@@ -40,7 +41,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
         }
     };
     match run_command(py, &settings) {
-        Ok(()) => Ok(STATUS_OK),
+        Ok(status) => Ok(status),
         Err(refusal) => {
             say(&format!("tidegate: {}", refusal.line));
             match refusal.cause {
@@ -55,7 +56,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
     }
 }
 
-fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+fn run_command(py: Python<'_>, settings: &Settings) -> Result<i32, Refusal> {
     if let Some(directory) = &settings.chdir {
         std::env::set_current_dir(directory)
             .map_err(|error| Refusal::of_system(format!("--chdir {:?}: {error}", directory.display())))?;
@@ -67,29 +68,44 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     if let Err(error) = raise_descriptor_limit(settings.connections_max) {
         log::warn!("the limit of open descriptors stays as it is: {error}");
     }
+    if !settings.no_supervisor {
+        return supervise(py, settings);
+    }
+    for (name, is_given) in [("workers", settings.worker_count() > 1), ("preload", settings.preload)] {
+        if is_given {
+            return Err(settings.refusal(name, "not with no-supervisor").into());
+        }
+    }
+    // Loaded before anything is bound, so that nobody connects to a server that will not be.
+    let applications = load(py, settings)?;
+    let what = what_runs(&applications, settings);
+    run(py, &applications, settings, Post::Alone, |_, addresses| {
+        for address in addresses {
+            let pid = std::process::id();
+            say(&format!(
+                "tidegate {} listening on {address} ({what}, pid {pid})",
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        Ok(())
+    })?;
+    Ok(STATUS_OK)
+}
+
+/// The applications that the settings name.
+pub(crate) fn load<'py>(py: Python<'py>, settings: &Settings) -> Result<Applications<'py>, Refusal> {
     if settings.concurrency == Concurrency::Greenlets {
         patch(py, settings)?;
     }
-    // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let collector = Collector::of(py)?;
     let main = settings.app.as_ref().map(|spec| loader::load(py, spec, settings)).transpose()?;
     let applications = Applications::new(py, main, settings)?;
     collector.relax(py, settings.gc_threshold)?;
-    let what = what_runs(&applications, settings);
-    run(py, &applications, settings, |_, addresses| {
-        for address in addresses {
-            say(&format!(
-                "tidegate {} listening on {address} ({what}, pid {})",
-                env!("CARGO_PKG_VERSION"),
-                std::process::id()
-            ));
-        }
-        Ok(())
-    })
+    Ok(applications)
 }
 
 /// Interfaces and what requests run on, as the banner says it.
-fn what_runs(applications: &Applications<'_>, settings: &Settings) -> String {
+pub(crate) fn what_runs(applications: &Applications<'_>, settings: &Settings) -> String {
     let kinds = [Kind::Wsgi, Kind::Asgi].into_iter().filter(|&kind| applications.first(kind).is_some());
     let interfaces: Vec<_> = kinds.clone().map(|kind| kind.to_string()).collect();
     let hosts: Vec<_> = kinds.map(|kind| host_name(applications, settings, kind)).collect();
@@ -139,7 +155,7 @@ pub(crate) fn serve(
         .map_err(|error| error.cause.unwrap_or_else(|| PyTypeError::new_err(error.line)))?;
     let outcome =
         Applications::new(py, Some(main), &settings).map_err(Refusal::from).and_then(|applications| {
-            run(py, &applications, &settings, |py, addresses| match &on_ready {
+            run(py, &applications, &settings, Post::Alone, |py, addresses| match &on_ready {
                 None => Ok(()),
                 Some(on_ready) => {
                     let list = PyList::empty(py);

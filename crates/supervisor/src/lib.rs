@@ -1,17 +1,23 @@
 //! Settings and the command line of Tidegate.
 //!
 //! What was typed anywhere (flags, variables, files, a Python call) becomes one immutable, validated [`Settings`] value
-//! once, here, and remembers where each value came from. This crate knows nothing of Python, and nothing of the engine:
-//! it binds no socket and reads no file but the operator's settings.
+//! once, here, and remembers where each value came from. Processes that serve by such settings are looked after here too. This
+//! crate knows nothing of Python, and nothing of the engine: it binds no socket, and what forks a worker is told to it.
 //!
 //! - [`cli`]: from an argument vector to settings or to a text to print.
 //! - [`settings`]: the table of settings, their values, and the places they are read from.
 //! - [`settings_page`]: docs/settings.md, made from the table.
+//! - [`worker`]: what is believed about a worker.
+//! - [`fleet`]: what is done about the workers.
+//! - [`supervisor`]: the loop that does it.
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod fleet;
 pub mod settings;
 pub mod settings_page;
+pub mod supervisor;
+pub mod worker;
 
 pub use cli::{Outcome, from_command_line};
 pub use settings::{

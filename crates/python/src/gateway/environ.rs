@@ -19,7 +19,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::latin1;
 use crate::gateway::kept::Kept;
-use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput};
+use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
 
 /// Field names whose keys are kept. Peers choose names, so the cache must have an end; real clients share far fewer.
@@ -41,6 +41,7 @@ const UNIX_REMOTE_ADDR: &str = "127.0.0.1";
 pub(crate) struct Environs {
     script_name: Arc<str>,
     multithread: bool,
+    multiprocess: bool,
     host: Arc<dyn Host>,
     errors: Py<PyAny>,
     empty_input: Py<WsgiInput>,
@@ -135,13 +136,7 @@ impl Names {
 }
 
 impl Environs {
-    /// `script_name` is where the application is mounted: empty, or a path that begins and does not end with a slash.
-    pub(crate) fn new(
-        py: Python<'_>,
-        script_name: String,
-        multithread: bool,
-        host: Arc<dyn Host>,
-    ) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, options: &WsgiOptions, host: Arc<dyn Host>) -> PyResult<Self> {
         let errors = py.import("sys")?.getattr("stderr")?;
         let errors = if errors.is_none() {
             // A process without standard error (pythonw, some daemons) still owes the application a stream.
@@ -150,8 +145,9 @@ impl Environs {
             errors
         };
         Ok(Self {
-            script_name: script_name.into(),
-            multithread,
+            script_name: options.script_name.as_str().into(),
+            multithread: options.multithread,
+            multiprocess: options.multiprocess,
             host,
             errors: errors.unbind(),
             empty_input: Py::new(py, WsgiInput::empty())?,
@@ -377,7 +373,7 @@ impl Environs {
         set("wsgi.input", self.empty_input.bind(py).clone().into_any())?;
         set("wsgi.input_terminated", true.into_bound_py_any(py)?)?;
         set("wsgi.multithread", self.multithread.into_bound_py_any(py)?)?;
-        set("wsgi.multiprocess", false.into_bound_py_any(py)?)?;
+        set("wsgi.multiprocess", self.multiprocess.into_bound_py_any(py)?)?;
         set("wsgi.run_once", false.into_bound_py_any(py)?)?;
         set("wsgi.file_wrapper", py.get_type::<FileWrapper>().into_any())?;
         set("REQUEST_METHOD", USUAL_METHOD.into_bound_py_any(py)?)?;

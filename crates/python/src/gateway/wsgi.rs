@@ -32,9 +32,12 @@ pub(crate) enum HopByHop {
 
 /// What the operator decides about the gateway.
 pub(crate) struct WsgiOptions {
+    /// Where the application is mounted: empty, or a path that begins and does not end with a slash.
     pub(crate) script_name: String,
     /// Calls of the application may overlap.
     pub(crate) multithread: bool,
+    /// Other processes serve the application too.
+    pub(crate) multiprocess: bool,
     pub(crate) hop_by_hop: HopByHop,
 }
 
@@ -53,7 +56,7 @@ impl Wsgi {
         host: Arc<dyn Host>,
         options: WsgiOptions,
     ) -> PyResult<Self> {
-        let environs = Environs::new(py, options.script_name, options.multithread, host.clone())?;
+        let environs = Environs::new(py, &options, host.clone())?;
         let calls = Calls::new(py, host, options.hop_by_hop)?;
         Ok(Self { application, environs, calls, error_log: ErrorLog::new() })
     }

@@ -54,7 +54,12 @@ pub struct Settings {
     pub connections_max: usize,
     pub concurrency: Concurrency,
     pub event_loop: EventLoop,
-    pub workers: usize,
+    /// `None`: as many as there are processors.
+    pub workers: Option<usize>,
+    pub no_supervisor: bool,
+    pub preload: bool,
+    pub rolling_reload: bool,
+    pub start_timeout_ms: u64,
     pub threads: usize,
     /// `None`: the system's.
     pub thread_stack_size: Option<u64>,
@@ -146,6 +151,11 @@ impl Settings {
         }
     }
 
+    /// Workers to start.
+    pub fn worker_count(&self) -> usize {
+        self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
     /// Where the value of the setting of this name (as in `tidegate.toml`) came from.
     pub fn origin(&self, name: &str) -> Origin {
         self.origins.get(name).cloned().unwrap_or(Origin::Default)
@@ -202,7 +212,11 @@ impl Settings {
             connections_max: 0,
             concurrency: Concurrency::Auto,
             event_loop: EventLoop::Auto,
-            workers: 0,
+            workers: None,
+            no_supervisor: false,
+            preload: false,
+            rolling_reload: false,
+            start_timeout_ms: 0,
             threads: 0,
             thread_stack_size: None,
             thread_idle_timeout_ms: 0,

@@ -30,6 +30,7 @@ pub(crate) enum Category {
     Application,
     Listening,
     Running,
+    Workers,
     Times,
     Sizes,
     Http,
@@ -55,6 +56,7 @@ impl Category {
             Self::Application => "Application",
             Self::Listening => "Listening",
             Self::Running => "Running",
+            Self::Workers => "Workers",
             Self::Times => "Time limits",
             Self::Sizes => "Size limits",
             Self::Http => "HTTP",
@@ -122,9 +124,6 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
-
-/// What this version can run.
-const ONE: &str = "this version runs one worker";
 
 pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
@@ -303,11 +302,64 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "workers",
         short: Some('w'),
-        category: Category::Running,
-        kind: Kind::Count { range: Range(1, 1), note: ONE, field: number!(workers) },
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "N",
+            accepted: "1 to 1024, or auto",
+            put: |s, value| put(&mut s.workers, texts::workers(value)),
+            get: |s| Some(s.workers.map_or_else(|| shown("auto"), |workers| shown(&workers))),
+        },
         default: Some("1"),
         help: "Number of worker processes.",
-        doc: "",
+        doc: "auto: as many as there are processors for this process. One that ends is replaced; see docs/workers.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "no-supervisor",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.no_supervisor),
+        default: Some("false"),
+        help: "Serve in this process, with nobody to replace or reload it.",
+        doc: "For one worker only: under another supervisor, in a debugger, in tests.",
+        ..PLAIN
+    },
+    Setting {
+        name: "preload",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.preload),
+        default: Some("false"),
+        help: "Import the application once, before the workers are forked.",
+        doc: "They share its memory and start at once. Threads, connections and event loops that it opens while it is imported do not \
+              survive the fork: open them in os.register_at_fork(after_in_child=...) or on first use. A reload then forks the same code \
+              again; new code needs a restart.",
+        ..PLAIN
+    },
+    Setting {
+        name: "rolling-reload",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.rolling_reload),
+        default: Some("false"),
+        help: "Replace workers one after the other on a reload, not all at once.",
+        doc: "It takes the memory of one worker more instead of twice the memory; for a while old and new code serve beside each other, and \
+              a new worker that cannot start leaves it at that.",
+        ..PLAIN
+    },
+    Setting {
+        name: "start-timeout",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Duration {
+            range: Range(SECOND, HOUR),
+            can_be_off: false,
+            field: number!(start_timeout_ms),
+        },
+        default: Some("60s"),
+        help: "How long a worker may take to load the application.",
+        doc: "Then it is killed, and counts as one that could not start.",
         ..PLAIN
     },
     Setting {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::value::{Fault, Value, digits, text};
+use super::value::{Fault, Value, count, digits, text};
 
 /// Where the lines of the access log go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,19 @@ pub(super) fn server_header(value: &Value) -> Result<Option<String>, Fault> {
         }
         text => Ok(Some(text.into())),
     }
+}
+
+/// Most workers of a server: a bound on what a slip of the finger starts.
+const WORKERS_MAX: u64 = 1024;
+
+/// `auto` or a number.
+pub(super) fn workers(value: &Value) -> Result<Option<usize>, Fault> {
+    if *value == Value::Text("auto".into()) {
+        return Ok(None);
+    }
+    let number = count(value)?;
+    let number = Some(number).filter(|number| (1..=WORKERS_MAX).contains(number));
+    number.and_then(|number| usize::try_from(number).ok()).map(Some).ok_or_else(|| "out of range".into())
 }
 
 /// `off`, `-` or a path.

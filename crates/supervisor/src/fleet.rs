@@ -1,0 +1,551 @@
+//! The decisions of the supervisor: what happens to its workers comes in as events, and what is to be done goes out as actions.
+//! No process is started here and no clock is read, so that every course of events can be tested.
+
+use std::fmt;
+
+use crate::worker::{Generation, State, Worker, WorkerId};
+
+/// Milliseconds of a clock that never goes back.
+pub type Millis = u64;
+
+/// How long the process of a worker may live on beyond its grace: it ends itself, unless it is stuck in the system.
+const GRACE_MARGIN_MS: Millis = 5_000;
+
+/// A worker that ends earlier has not run: its successor waits.
+const RUN_MIN_MS: Millis = 1_000;
+
+/// How long the next start waits after one that failed; doubled with each.
+const BACKOFF_FIRST_MS: Millis = 100;
+const BACKOFF_MAX_MS: Millis = 30_000;
+
+/// Starts that may fail in a row while nobody serves.
+const FAILURES_MAX: u32 = 5;
+
+/// What a fleet is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Workers that serve.
+    pub workers: usize,
+    /// How long a worker may take until it is ready.
+    pub start_timeout_ms: Millis,
+    /// How long one that leaves may take to finish what it has.
+    pub grace_ms: Millis,
+    /// Whether a reload replaces one worker after the other, instead of all of them at once.
+    pub rolling: bool,
+}
+
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Finish what is in flight, and end.
+    Stop,
+    /// End at once.
+    Quit,
+    /// Replace all workers, if new ones can serve.
+    Reload,
+    /// One worker more, or fewer.
+    Grow,
+    /// See `Grow`.
+    Shrink,
+    /// So many workers.
+    Resize(usize),
+    /// Open log files anew.
+    ReopenLogs,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "ended with status {status}"),
+            Self::Signaled(signal) => write!(f, "was ended by signal {signal}"),
+        }
+    }
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker could serve.
+    Ready(WorkerId),
+    /// A worker asks to be replaced, for this reason.
+    WantsToLeave(WorkerId, String),
+    /// Its process is over, or could not be started.
+    Ended(WorkerId, Ending),
+    /// An operator's wish.
+    Asked(Verb),
+    /// Time has passed.
+    Time,
+}
+
+/// What is to be told to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Begin to accept connections.
+    Serve,
+    /// Finish what is in flight, and end.
+    Leave,
+    /// End at once.
+    Quit,
+    /// Open log files anew.
+    ReopenLogs,
+    /// To one that does not listen yet: SIGTERM.
+    Abandon,
+    /// To one that does not listen any more: SIGKILL.
+    Kill,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start the process of a worker.
+    Start(WorkerId),
+    /// Tell a worker.
+    Tell(WorkerId, Order),
+    /// Tell the operator.
+    Say(Saying),
+    /// The first worker serves: the server has started.
+    Opened,
+    /// Close the listening sockets: nobody is served any more.
+    CloseListeners,
+    /// All is over: end with this status.
+    End(i32),
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saying {
+    /// Whether it is a trouble.
+    pub is_trouble: bool,
+    /// The line.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No worker has served yet.
+    Opening,
+    Serving,
+    /// Workers of the next generation are started.
+    Reloading(Generation),
+    /// Ends with this status when the last worker has.
+    Ending(i32),
+}
+
+/// The workers of a supervisor.
+#[derive(Debug)]
+pub struct Fleet {
+    plan: Plan,
+    phase: Phase,
+    workers: Vec<Worker>,
+    generation: Generation,
+    /// The last one of which a worker was ready. Until then one is started and not all, so that what is broken fails once.
+    proven: Option<Generation>,
+    last_generation: u32,
+    last_id: u32,
+    /// Starts that have failed in a row, and when the next may be.
+    failures: u32,
+    next_start: Millis,
+    /// A reload was asked for while another was under way.
+    reload_again: bool,
+    actions: Vec<Action>,
+}
+
+impl Fleet {
+    /// A fleet that is to be started.
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            phase: Phase::Opening,
+            workers: Vec::new(),
+            generation: Generation(1),
+            proven: None,
+            last_generation: 1,
+            last_id: 0,
+            failures: 0,
+            next_start: 0,
+            reload_again: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// What is to be done because of `event`, in this order. The first event of a fleet is [`Event::Time`].
+    pub fn handle(&mut self, event: Event, now: Millis) -> Vec<Action> {
+        match event {
+            Event::Ready(id) => self.ready(id),
+            Event::WantsToLeave(id, reason) => {
+                if let Some(worker) = self.worker(id).filter(|worker| worker.is_serving()) {
+                    worker.wants_to_leave.get_or_insert(reason);
+                }
+            }
+            Event::Ended(id, ending) => self.ended(id, ending, now),
+            Event::Asked(verb) => self.asked(verb, now),
+            Event::Time => {}
+        }
+        self.enforce(now);
+        self.settle(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Time`] is due, if nothing else happens before.
+    pub fn deadline(&self) -> Option<Millis> {
+        let of_workers = self.workers.iter().filter_map(Worker::deadline).min();
+        let wants_start = matches!(self.phase, Phase::Opening | Phase::Serving)
+            && (self.missing() > 0 || self.to_be_replaced().is_some());
+        let of_start = wants_start.then_some(self.next_start);
+        of_workers.into_iter().chain(of_start).min()
+    }
+
+    /// The workers and how far they are, for whoever asks.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, Generation, State)> + '_ {
+        self.workers.iter().map(|worker| (worker.id, worker.generation, worker.state))
+    }
+
+    /// Workers that are wanted.
+    pub fn wanted(&self) -> usize {
+        self.plan.workers
+    }
+
+    fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers.iter_mut().find(|worker| worker.id == id)
+    }
+
+    fn say(&mut self, text: String) {
+        self.actions.push(Action::Say(Saying { is_trouble: false, text }));
+    }
+
+    fn warn(&mut self, text: String) {
+        self.actions.push(Action::Say(Saying { is_trouble: true, text }));
+    }
+
+    fn ready(&mut self, id: WorkerId) {
+        if let Some(worker) = self.worker(id).filter(|worker| matches!(worker.state, State::Starting { .. }))
+        {
+            worker.state = State::Waiting;
+            let generation = worker.generation;
+            self.proven = self.proven.max(Some(generation));
+            self.failures = 0;
+        }
+    }
+
+    fn ended(&mut self, id: WorkerId, ending: Ending, now: Millis) {
+        let Some(index) = self.workers.iter().position(|worker| worker.id == id) else { return };
+        let worker = self.workers.remove(index);
+        match worker.state {
+            State::Starting { .. } | State::Waiting => self.could_not_start(&worker, ending, now),
+            State::Serving { since } => {
+                self.warn(format!("worker {} {ending} while it served; it is replaced", id.0));
+                if now.saturating_sub(since) < RUN_MIN_MS {
+                    self.postpone(now);
+                }
+            }
+            State::Killed { too_late: true } => self.could_not_start(&worker, ending, now),
+            State::Leaving { .. } | State::Killed { too_late: false } => {}
+        }
+    }
+
+    fn could_not_start(&mut self, worker: &Worker, ending: Ending, now: Millis) {
+        let id = worker.id.0;
+        match self.phase {
+            Phase::Opening => {
+                let status = match ending {
+                    Ending::Exited(status @ 1..) => status,
+                    _ => 1,
+                };
+                self.warn(format!("worker {id} {ending} before it could serve: the server does not start"));
+                self.end(status, Order::Quit, now);
+            }
+            Phase::Reloading(generation) if worker.generation == generation => {
+                let text = format!(
+                    "the reload has failed: worker {id} {ending} before it could serve; the former workers go on"
+                );
+                self.warn(text);
+                self.phase = Phase::Serving;
+                self.dismiss(|other| other.generation == generation, now);
+            }
+            Phase::Ending(_) => {}
+            Phase::Serving | Phase::Reloading(_) => {
+                self.postpone(now);
+                let wait = self.next_start.saturating_sub(now);
+                self.warn(format!(
+                    "worker {id} {ending} before it could serve; the next is started in {wait} ms"
+                ));
+                if self.failures >= FAILURES_MAX && !self.workers.iter().any(Worker::is_serving) {
+                    self.warn(format!(
+                        "{FAILURES_MAX} workers in a row could not start, and none serves: the server ends"
+                    ));
+                    self.end(1, Order::Quit, now);
+                }
+            }
+        }
+    }
+
+    fn postpone(&mut self, now: Millis) {
+        let wait = BACKOFF_FIRST_MS.checked_shl(self.failures).unwrap_or(BACKOFF_MAX_MS).min(BACKOFF_MAX_MS);
+        self.failures += 1;
+        self.next_start = now + wait;
+    }
+
+    fn asked(&mut self, verb: Verb, now: Millis) {
+        let is_ending = matches!(self.phase, Phase::Ending(_));
+        match verb {
+            Verb::Stop if is_ending => self.end(self.status(), Order::Quit, now),
+            Verb::Stop => self.end(0, Order::Leave, now),
+            Verb::Quit => self.end(self.status(), Order::Quit, now),
+            _ if is_ending => {}
+            Verb::Reload => match self.phase {
+                Phase::Serving => self.reload(),
+                _ => self.reload_again = true,
+            },
+            Verb::Grow => self.plan.workers += 1,
+            Verb::Shrink => self.plan.workers = (self.plan.workers - 1).max(1),
+            Verb::Resize(workers) => self.plan.workers = workers.max(1),
+            Verb::ReopenLogs => {
+                let ids: Vec<_> = self.workers.iter().map(|worker| worker.id).collect();
+                for id in ids {
+                    self.tell(id, Order::ReopenLogs);
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> i32 {
+        if let Phase::Ending(status) = self.phase { status } else { 0 }
+    }
+
+    fn reload(&mut self) {
+        self.reload_again = false;
+        self.last_generation += 1;
+        self.phase = Phase::Reloading(Generation(self.last_generation));
+        self.say("reloading: new workers are started".to_owned());
+    }
+
+    /// Ends the whole fleet.
+    fn end(&mut self, status: i32, order: Order, now: Millis) {
+        if !matches!(self.phase, Phase::Ending(_)) {
+            self.actions.push(Action::CloseListeners);
+        }
+        self.phase = Phase::Ending(status);
+        let staying: Vec<_> = self.workers.iter().map(|worker| worker.id).collect();
+        for id in staying {
+            self.send_away(id, order, now);
+        }
+    }
+
+    /// Lets the workers go that `which` picks.
+    fn dismiss(&mut self, which: impl Fn(&Worker) -> bool, now: Millis) {
+        let picked: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|worker| worker.is_staying() && which(worker))
+            .map(|worker| worker.id)
+            .collect();
+        for id in picked {
+            self.send_away(id, Order::Leave, now);
+        }
+    }
+
+    /// Has one worker leave: who does not serve yet has nothing to finish.
+    fn send_away(&mut self, id: WorkerId, order: Order, now: Millis) {
+        let grace = self.plan.grace_ms;
+        let Some(worker) = self.worker(id) else { return };
+        let soon = State::Leaving { until: now + GRACE_MARGIN_MS };
+        let (state, order) = match (worker.state, order) {
+            (State::Killed { .. }, _) => return,
+            (State::Starting { .. }, _) => (soon, Order::Abandon),
+            (_, Order::Quit) => (soon, Order::Quit),
+            (State::Leaving { .. }, _) => return,
+            (State::Waiting | State::Serving { .. }, _) => {
+                (State::Leaving { until: now + grace + GRACE_MARGIN_MS }, Order::Leave)
+            }
+        };
+        worker.state = state;
+        self.tell(id, order);
+    }
+
+    fn tell(&mut self, id: WorkerId, order: Order) {
+        self.actions.push(Action::Tell(id, order));
+    }
+
+    /// Kills who is too late.
+    fn enforce(&mut self, now: Millis) {
+        let late: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|worker| worker.deadline().is_some_and(|deadline| deadline <= now))
+            .map(|worker| (worker.id, worker.state))
+            .collect();
+        for (id, state) in late {
+            let too_late = matches!(state, State::Starting { .. });
+            let seconds = self.plan.start_timeout_ms.div_ceil(1_000);
+            self.warn(if too_late {
+                format!("worker {} was not ready within {seconds} s: it is killed", id.0)
+            } else {
+                format!("worker {} has not ended within its grace: it is killed", id.0)
+            });
+            if let Some(worker) = self.worker(id) {
+                worker.state = State::Killed { too_late };
+            }
+            self.tell(id, Order::Kill);
+        }
+    }
+
+    /// Brings the fleet one step nearer to what it is to be.
+    fn settle(&mut self, now: Millis) {
+        match self.phase {
+            Phase::Ending(status) => {
+                if self.workers.is_empty() {
+                    self.actions.push(Action::End(status));
+                }
+                return;
+            }
+            Phase::Reloading(generation) => self.settle_reload(generation, now),
+            Phase::Opening | Phase::Serving => {
+                self.let_serve(|_| true, now);
+                self.settle_size(now);
+                self.settle_replacements(now);
+            }
+        }
+        if self.reload_again && self.phase == Phase::Serving {
+            self.reload();
+            self.settle(now);
+        }
+    }
+
+    /// Has the workers serve that are ready and that `which` picks; those that they replace leave.
+    fn let_serve(&mut self, which: impl Fn(&Worker) -> bool, now: Millis) {
+        let mut replaced = Vec::new();
+        let mut ready = Vec::new();
+        for worker in self.workers.iter_mut().filter(|worker| worker.state == State::Waiting && which(worker))
+        {
+            worker.state = State::Serving { since: now };
+            ready.push(worker.id);
+            replaced.extend(worker.replaces.take());
+        }
+        if ready.is_empty() {
+            return;
+        }
+        for id in ready {
+            self.tell(id, Order::Serve);
+        }
+        if self.phase == Phase::Opening {
+            self.phase = Phase::Serving;
+            self.actions.push(Action::Opened);
+        }
+        for id in replaced {
+            self.send_away(id, Order::Leave, now);
+        }
+    }
+
+    fn settle_reload(&mut self, next: Generation, now: Millis) {
+        let wanted = self.plan.workers;
+        let of_next = |worker: &&Worker| worker.generation == next && worker.is_staying();
+        if self.plan.rolling {
+            let ready =
+                self.workers.iter().filter(of_next).filter(|worker| worker.state == State::Waiting).count();
+            self.let_serve(|worker| worker.generation == next, now);
+            // The oldest go first, one for each that came.
+            for _ in 0..ready {
+                let oldest =
+                    self.workers.iter().find(|worker| worker.generation < next && worker.is_staying());
+                if let Some(id) = oldest.map(|worker| worker.id) {
+                    self.send_away(id, Order::Leave, now);
+                }
+            }
+        }
+        let all = self.workers.iter().filter(of_next).count();
+        let starting = self
+            .workers
+            .iter()
+            .filter(of_next)
+            .filter(|worker| matches!(worker.state, State::Starting { .. }))
+            .count();
+        if all >= wanted && starting == 0 {
+            self.let_serve(|worker| worker.generation == next, now);
+            self.generation = next;
+            self.phase = Phase::Serving;
+            self.dismiss(|worker| worker.generation < next, now);
+            self.say(format!("reloaded: {all} new workers serve"));
+            self.settle_size(now);
+            return;
+        }
+        let at_once = if self.plan.rolling { 1 } else { self.starts_at_once(next) };
+        for _ in starting..at_once.min(starting + wanted.saturating_sub(all)) {
+            self.start(next, None, now);
+        }
+    }
+
+    /// Workers that are to be started for there to be as many as wanted.
+    fn missing(&self) -> usize {
+        let staying =
+            self.workers.iter().filter(|worker| worker.is_staying() && worker.replaces.is_none()).count();
+        self.plan.workers.saturating_sub(staying)
+    }
+
+    /// Most workers that may be starting.
+    fn starts_at_once(&self, generation: Generation) -> usize {
+        if self.proven >= Some(generation) && self.failures == 0 { self.plan.workers } else { 1 }
+    }
+
+    fn settle_size(&mut self, now: Millis) {
+        if now >= self.next_start {
+            let starting =
+                self.workers.iter().filter(|worker| matches!(worker.state, State::Starting { .. })).count();
+            let most = self.starts_at_once(self.generation).saturating_sub(starting);
+            for _ in 0..self.missing().min(most) {
+                self.start(self.generation, None, now);
+            }
+        }
+        let staying: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|worker| worker.is_staying() && worker.replaces.is_none())
+            .map(|worker| worker.id)
+            .collect();
+        for &id in staying.iter().skip(self.plan.workers) {
+            self.send_away(id, Order::Leave, now);
+        }
+    }
+
+    /// A worker whose replacement is to be started: one at a time, so that there are never fewer than wanted.
+    fn to_be_replaced(&self) -> Option<&Worker> {
+        let under_way = self.workers.iter().any(|worker| worker.is_new() && worker.replaces.is_some());
+        let mut wishes =
+            self.workers.iter().filter(|worker| worker.is_serving() && worker.wants_to_leave.is_some());
+        if under_way { None } else { wishes.next() }
+    }
+
+    fn settle_replacements(&mut self, now: Millis) {
+        if now < self.next_start {
+            return;
+        }
+        let wish = self
+            .to_be_replaced()
+            .map(|worker| (worker.id, worker.wants_to_leave.clone().unwrap_or_default()));
+        if let Some((id, reason)) = wish {
+            self.say(format!("worker {} is replaced: {reason}", id.0));
+            self.start(self.generation, Some(id), now);
+        }
+    }
+
+    fn start(&mut self, generation: Generation, replaces: Option<WorkerId>, now: Millis) {
+        self.last_id += 1;
+        let id = WorkerId(self.last_id);
+        self.workers.push(Worker {
+            id,
+            generation,
+            replaces,
+            wants_to_leave: None,
+            state: State::Starting { until: now + self.plan.start_timeout_ms },
+        });
+        self.actions.push(Action::Start(id));
+    }
+}

@@ -1,0 +1,249 @@
+//! Courses of events in the life of a fleet, without processes.
+
+use tidegate_supervisor::fleet::{Action, Ending, Event, Fleet, Millis, Order, Plan, Verb};
+use tidegate_supervisor::worker::{State, WorkerId};
+
+const PLAN: Plan = Plan { workers: 2, start_timeout_ms: 60_000, grace_ms: 30_000, rolling: false };
+
+/// A fleet with a clock, and its last actions without what was said.
+struct Course {
+    fleet: Fleet,
+    now: Millis,
+    said: Vec<String>,
+}
+
+impl Course {
+    fn new(plan: Plan) -> Self {
+        Self { fleet: Fleet::new(plan), now: 1_000, said: Vec::new() }
+    }
+
+    /// One whose workers 1 and 2 serve.
+    fn serving() -> Self {
+        let mut course = Self::new(PLAN);
+        assert_eq!(course.pass(0), [start(1)]);
+        assert_eq!(course.on(Event::Ready(WorkerId(1))), [tell(1, Order::Serve), Action::Opened, start(2)]);
+        assert_eq!(course.on(Event::Ready(WorkerId(2))), [tell(2, Order::Serve)]);
+        course.pass(10_000);
+        course
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = self.fleet.handle(event, self.now);
+        actions.retain(|action| match action {
+            Action::Say(saying) => {
+                self.said.push(saying.text.clone());
+                false
+            }
+            _ => true,
+        });
+        actions
+    }
+
+    fn pass(&mut self, millis: Millis) -> Vec<Action> {
+        self.now += millis;
+        self.on(Event::Time)
+    }
+
+    /// To the next deadline.
+    fn wait(&mut self) -> Vec<Action> {
+        self.now = self.fleet.deadline().expect("nothing is waited for").max(self.now);
+        self.on(Event::Time)
+    }
+
+    fn last_said(&self) -> &str {
+        self.said.last().expect("nothing was said")
+    }
+}
+
+fn start(id: u32) -> Action {
+    Action::Start(WorkerId(id))
+}
+
+fn tell(id: u32, order: Order) -> Action {
+    Action::Tell(WorkerId(id), order)
+}
+
+fn ready(id: u32) -> Event {
+    Event::Ready(WorkerId(id))
+}
+
+fn ended(id: u32, status: i32) -> Event {
+    Event::Ended(WorkerId(id), Ending::Exited(status))
+}
+
+fn killed(id: u32) -> Event {
+    Event::Ended(WorkerId(id), Ending::Signaled(9))
+}
+
+#[test]
+fn an_application_that_cannot_start_ends_the_server_with_the_workers_status() {
+    let mut course = Course::new(PLAN);
+    course.pass(0);
+    // One is tried before the others, so that it is told once.
+    assert_eq!(course.on(ended(1, 3)), [Action::CloseListeners, Action::End(3)]);
+    assert!(course.last_said().contains("worker 1 ended with status 3 before it could serve"));
+}
+
+#[test]
+fn a_worker_that_takes_too_long_to_start_has_failed_to() {
+    let mut course = Course::new(Plan { workers: 1, ..PLAN });
+    course.pass(0);
+    assert_eq!(course.pass(59_999), []);
+    assert_eq!(course.wait()[0], tell(1, Order::Kill));
+    let actions = course.on(killed(1));
+    assert!(actions.contains(&Action::CloseListeners), "{actions:?}");
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced_at_once() {
+    let mut course = Course::serving();
+    assert_eq!(course.on(killed(1)), [start(3)]);
+    assert_eq!(course.on(ready(3)), [tell(3, Order::Serve)]);
+}
+
+#[test]
+fn one_that_dies_as_soon_as_it_serves_is_replaced_ever_later() {
+    let mut course = Course::serving();
+    course.on(killed(1));
+    course.on(ready(3));
+    assert_eq!(course.on(killed(3)), []);
+    assert_eq!(course.fleet.deadline(), Some(course.now + 100));
+    assert_eq!(course.wait(), [start(4)]);
+    assert_eq!(course.on(ended(4, 1)), []);
+    assert_eq!(course.fleet.deadline(), Some(course.now + 200));
+}
+
+#[test]
+fn when_nobody_serves_and_nobody_can_the_server_gives_up() {
+    let mut course = Course::new(Plan { workers: 1, ..PLAN });
+    course.pass(0);
+    course.on(ready(1));
+    course.pass(5_000);
+    assert_eq!(course.on(killed(1)), [start(2)]);
+    for id in 2..6 {
+        assert_eq!(course.on(ended(id, 1)), []);
+        assert_eq!(course.wait(), [start(id + 1)]);
+    }
+    assert_eq!(course.on(ended(6, 1)), [Action::CloseListeners, Action::End(1)]);
+}
+
+#[test]
+fn a_stop_lets_all_finish_and_ends_with_status_0() {
+    let mut course = Course::serving();
+    let asked = course.on(Event::Asked(Verb::Stop));
+    assert_eq!(asked, [Action::CloseListeners, tell(1, Order::Leave), tell(2, Order::Leave)]);
+    assert_eq!(course.on(ended(1, 0)), []);
+    assert_eq!(course.on(ended(2, 0)), [Action::End(0)]);
+}
+
+#[test]
+fn a_second_stop_does_not_wait() {
+    let mut course = Course::serving();
+    course.on(Event::Asked(Verb::Stop));
+    assert_eq!(course.on(Event::Asked(Verb::Stop)), [tell(1, Order::Quit), tell(2, Order::Quit)]);
+}
+
+#[test]
+fn who_outstays_the_grace_is_killed() {
+    let mut course = Course::serving();
+    course.on(Event::Asked(Verb::Stop));
+    course.on(ended(1, 0));
+    assert_eq!(course.pass(34_999), []);
+    assert_eq!(course.pass(1), [tell(2, Order::Kill)]);
+    assert_eq!(course.on(killed(2)), [Action::End(0)]);
+}
+
+#[test]
+fn a_reload_lets_new_workers_serve_once_all_of_them_are_ready_and_then_the_old_leave() {
+    let mut course = Course::serving();
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), [start(3)]);
+    assert_eq!(course.on(ready(3)), [start(4)]);
+    let switched =
+        [tell(3, Order::Serve), tell(4, Order::Serve), tell(1, Order::Leave), tell(2, Order::Leave)];
+    assert_eq!(course.on(ready(4)), switched);
+    assert_eq!(course.on(ended(1, 0)), []);
+    assert_eq!(course.on(ended(2, 0)), []);
+}
+
+#[test]
+fn a_reload_that_fails_changes_nothing() {
+    let mut course = Course::serving();
+    course.on(Event::Asked(Verb::Reload));
+    course.on(ready(3));
+    assert_eq!(course.on(ended(4, 1)), [tell(3, Order::Leave)]);
+    assert!(course.last_said().contains("the reload has failed: worker 4 ended with status 1"));
+    assert_eq!(course.on(ended(3, 0)), []);
+    let left: Vec<_> = course.fleet.workers().map(|(id, _, state)| (id.0, state)).collect();
+    let serving = State::Serving { since: 1_000 };
+    assert_eq!(left, [(1, serving), (2, serving)]);
+    // And it can be tried again.
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), [start(5)]);
+}
+
+#[test]
+fn a_rolling_reload_replaces_one_after_the_other() {
+    let mut course = Course::new(Plan { rolling: true, ..PLAN });
+    course.pass(0);
+    course.on(ready(1));
+    course.on(ready(2));
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), [start(3)]);
+    assert_eq!(course.on(ready(3)), [tell(3, Order::Serve), tell(1, Order::Leave), start(4)]);
+    assert_eq!(course.on(ready(4)), [tell(4, Order::Serve), tell(2, Order::Leave)]);
+    assert!(course.last_said().contains("reloaded"));
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_a_reload_comes_after_it() {
+    let mut course = Course::serving();
+    course.on(Event::Asked(Verb::Reload));
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), []);
+    course.on(ready(3));
+    let actions = course.on(ready(4));
+    assert!(actions.ends_with(&[start(5)]), "{actions:?}");
+}
+
+#[test]
+fn a_stop_during_a_reload_sends_all_away() {
+    let mut course = Course::serving();
+    course.on(Event::Asked(Verb::Reload));
+    course.on(ready(3));
+    let asked = course.on(Event::Asked(Verb::Stop));
+    let expected = [
+        Action::CloseListeners,
+        tell(1, Order::Leave),
+        tell(2, Order::Leave),
+        tell(3, Order::Leave),
+        tell(4, Order::Abandon),
+    ];
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn workers_who_ask_to_leave_are_replaced_one_at_a_time_and_stay_until_then() {
+    let mut course = Course::serving();
+    let wish = |id| Event::WantsToLeave(WorkerId(id), "it has had 1000 requests".to_owned());
+    assert_eq!(course.on(wish(1)), [start(3)]);
+    assert_eq!(course.on(wish(2)), []);
+    assert_eq!(course.on(ready(3)), [tell(3, Order::Serve), tell(1, Order::Leave), start(4)]);
+    assert_eq!(course.on(ready(4)), [tell(4, Order::Serve), tell(2, Order::Leave)]);
+}
+
+#[test]
+fn a_replacement_that_cannot_start_is_tried_again_later() {
+    let mut course = Course::serving();
+    course.on(Event::WantsToLeave(WorkerId(1), "it is old".to_owned()));
+    assert_eq!(course.on(ended(3, 1)), []);
+    assert_eq!(course.wait(), [start(4)]);
+}
+
+#[test]
+fn a_fleet_grows_and_shrinks() {
+    let mut course = Course::serving();
+    assert_eq!(course.on(Event::Asked(Verb::Grow)), [start(3)]);
+    assert_eq!(course.on(ready(3)), [tell(3, Order::Serve)]);
+    assert_eq!(course.on(Event::Asked(Verb::Shrink)), [tell(3, Order::Leave)]);
+    assert_eq!(course.on(Event::Asked(Verb::Shrink)), [tell(2, Order::Leave)]);
+    // The last one stays.
+    assert_eq!(course.on(Event::Asked(Verb::Shrink)), []);
+    assert_eq!(course.on(Event::Asked(Verb::Resize(3))), [start(4), start(5)]);
+}
