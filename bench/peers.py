@@ -116,6 +116,7 @@ def _tidegate(*options: str) -> Command:
     return lambda port, work: [
         *(
             str(TIDEGATE),
+            "--no-supervisor",
             "--bind",
             f"127.0.0.1:{port}",
             *BACKLOG,

@@ -295,3 +295,18 @@ def test_a_number_of_workers_that_cannot_be_is_refused(refused, workers):
 def test_several_workers_need_a_supervisor(refused):
     assert "not with no-supervisor" in refused("--workers", "2", "--no-supervisor")
     assert "not with no-supervisor" in refused("--preload", "--no-supervisor")
+
+
+def test_connections_are_spread_evenly_over_the_workers(tides):
+    count, each = 4, 12
+    with served(tides, "--workers", str(count)) as server:
+        all_workers(server, count)
+        wires = [server.connect() for _ in range(count * each)]
+        try:
+            answers = [wire.ask("GET", "/").text.split()[0] for wire in wires]
+        finally:
+            for wire in wires:
+                wire.close()
+    spread = Counter(answers)
+    assert len(spread) == count
+    assert max(spread.values()) - min(spread.values()) <= each // 4, spread

@@ -30,8 +30,9 @@ use crate::websocket::FRAME_HEAD_MAX;
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 const ROUSER: Token = Token(usize::MAX - 2);
+const BELL: Token = Token(usize::MAX - 3);
 /// Listeners count down from here, connections count up from zero.
-const LISTENER_TOP: usize = usize::MAX - 3;
+const LISTENER_TOP: usize = usize::MAX - 4;
 
 /// Wakes handled in one turn.
 const EVENTS_MAX: usize = 256;
@@ -51,6 +52,9 @@ const TELL_EVERY_MS: Millis = 10_000;
 
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_MAX: usize = 512;
+
+/// When a worker looks again for a connection that it has left to another one.
+const PASSED_ON_MS: Millis = 50;
 
 /// First and longest pause after the system ran out of descriptors or memory.
 const BACKOFF_FIRST_MS: Millis = 100;
@@ -106,7 +110,15 @@ impl Reactor {
         poll.registry().register(&mut SourceFd(&timer_fd), TIMER, Interest::READABLE)?;
         for (index, listener) in listeners.iter().enumerate() {
             let token = Token(LISTENER_TOP - index);
+            #[cfg(target_os = "linux")]
+            if settings.seat.is_some() {
+                sys::watch_shared(&poll, listener.raw(), token.0)?;
+                continue;
+            }
             poll.registry().register(&mut SourceFd(&listener.raw()), token, Interest::READABLE)?;
+        }
+        if let Some(seat) = &settings.seat {
+            poll.registry().register(&mut SourceFd(&seat.bell()), BELL, Interest::READABLE)?;
         }
         Ok(Self {
             poll,
@@ -266,6 +278,12 @@ impl Reactor {
                 {
                 }
             }
+            Work::BellRang => {
+                if let Some(seat) = &self.shared.settings.seat {
+                    seat.hear();
+                }
+                self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+            }
             Work::EndRound => self.end_round(),
         }
         true
@@ -343,6 +361,7 @@ impl Reactor {
             return;
         }
         self.connections.remove(connection.slot);
+        self.show_connections();
         // The descriptor may live on in an exchange, so closing it cannot be left to take it out of epoll.
         let _ = self.poll.registry().deregister(&mut SourceFd(&connection.socket.raw()));
         for listener in &mut self.listeners {
@@ -414,6 +433,12 @@ impl Reactor {
         }
     }
 
+    fn show_connections(&self) {
+        if let Some(seat) = &self.shared.settings.seat {
+            seat.set_connections(self.connections.len());
+        }
+    }
+
     fn has_room(&self) -> bool {
         self.connections.len() < self.shared.settings.connections_max
     }
@@ -429,9 +454,22 @@ impl Reactor {
                 listener.retry_ms = NEVER;
             }
             for _ in 0..ACCEPTS_MAX {
-                let has_room = self.connections.len() < self.shared.settings.connections_max;
+                let has_room = self.has_room();
+                let connections = self.connections.len();
                 let listener = &mut self.listeners[index];
-                if !listener.ready || listener.retry_ms != NEVER || !has_room {
+                if !listener.ready || listener.retry_ms != NEVER {
+                    break;
+                }
+                if self.seen == Lifecycle::Serving
+                    && let Some(seat) = &self.shared.settings.seat
+                    && seat.passes_on(connections, has_room)
+                {
+                    // Should who was asked be gone, it is looked after.
+                    listener.retry_ms = Timers::round_up(now_ms + PASSED_ON_MS);
+                    self.timers.push(listener.retry_ms, NOBODY);
+                    break;
+                }
+                if !has_room {
                     break;
                 }
                 match listener.accept() {
@@ -448,7 +486,7 @@ impl Reactor {
                         listener.backoff_ms =
                             (listener.backoff_ms * 2).clamp(BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
                         listener.retry_ms = Timers::round_up(now_ms + listener.backoff_ms);
-                        self.timers.push(listener.retry_ms, (usize::MAX, 0));
+                        self.timers.push(listener.retry_ms, NOBODY);
                     }
                 }
             }
@@ -468,6 +506,7 @@ impl Reactor {
         let name = (slot, self.next_id);
         let connection = Arc::new(Connection::new(name, socket, peer, local, self.shared.clone(), now_ms));
         entry.insert(connection.clone());
+        self.show_connections();
         // The wake for bytes that are in already comes with the next poll; this only sets the deadline.
         self.look(&connection, now_ms, |connection, _| connection.on_accept());
     }
@@ -495,6 +534,8 @@ pub(crate) enum Work {
     TimerFired,
     Woken,
     Roused,
+    /// Another worker leaves a connection to this one.
+    BellRang,
     EndRound,
 }
 
@@ -504,6 +545,7 @@ impl Work {
             WAKER => Self::Woken,
             TIMER => Self::TimerFired,
             ROUSER => Self::Roused,
+            BELL => Self::BellRang,
             Token(number) => Self::Wake(
                 number,
                 Wake {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tidegate_http::{Limits, RequestHead, ws};
 
+use crate::scoreboard::Seat;
+
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gathering {
@@ -54,6 +56,8 @@ pub struct Settings {
     pub body_rate_min: u64,
     /// How long a peer may take nothing while output waits for it.
     pub write_timeout_ms: u64,
+    /// Where this worker sits among those who accept from the same sockets; none for one that is alone.
+    pub seat: Option<Seat>,
     /// How long a drain may last before what is left is cut.
     pub graceful_timeout_ms: u64,
     /// Bytes of a request body held for the application: what is gathered before it starts, and what is read ahead of it.
@@ -118,6 +122,7 @@ impl Default for Settings {
             body_timeout_ms: Some(20_000),
             body_rate_min: 500,
             write_timeout_ms: 30_000,
+            seat: None,
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,
             read_ahead_max: 64 * 1024,

@@ -96,14 +96,21 @@ impl Shared {
 
     /// The reactor is about to sleep; false when there is work after all.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.sleep.fall_asleep(|| {
+        let asleep = self.sleep.fall_asleep(|| {
             self.attention().as_ref().is_some_and(|attention| !attention.is_empty())
                 || self.gates.both().iter().any(|gate| gate.has_admissible())
-        })
+        });
+        if let Some(seat) = self.settings.seat.as_ref().filter(|_| asleep) {
+            seat.set_waits(self.lifecycle() == Lifecycle::Serving);
+        }
+        asleep
     }
 
     pub(crate) fn awake(&self) {
         self.sleep.awake();
+        if let Some(seat) = &self.settings.seat {
+            seat.set_waits(false);
+        }
     }
 
     pub(crate) fn wake(&self) {

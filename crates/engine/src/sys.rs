@@ -8,6 +8,51 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
+/// A slice that processes share which are forked after it was made. It lives as long as the process.
+#[derive(Debug)]
+pub(crate) struct SharedMemory<T: 'static>(&'static [T]);
+
+impl<T: Sync + Default> SharedMemory<T> {
+    /// So many values, each as zeros make it, which for the atomics that this is for is their default.
+    pub(crate) fn new(count: usize) -> io::Result<Self> {
+        const { assert!(!std::mem::needs_drop::<T>()) };
+        let size = (count * size_of::<T>()).max(1);
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: no address is asked for, so nothing that is mapped is replaced.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), size, protection, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = start.cast::<T>();
+        for index in 0..count {
+            // SAFETY: within the new mapping, which is aligned to a page and nobody else knows of.
+            unsafe { start.add(index).write(T::default()) };
+        }
+        // SAFETY: all of it was written, it is never unmapped, and other processes change it through atomics alone, as T is Sync.
+        Ok(Self(unsafe { std::slice::from_raw_parts(start, count) }))
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        self.0
+    }
+}
+
+/// Registers a socket that several processes wait for, so that one of them is woken for each connection (EPOLLEXCLUSIVE).
+#[cfg(target_os = "linux")]
+pub(crate) fn watch_shared(epoll: &impl AsRawFd, socket: RawFd, token: usize) -> io::Result<()> {
+    let mut event = libc::epoll_event {
+        events: (libc::EPOLLIN | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32,
+        u64: token as u64,
+    };
+    // SAFETY: epoll_ctl checks both descriptors, and reads the event, which is alive, during the call.
+    if unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket, &raw mut event) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Receives at most `most` bytes onto the end of `buffer`, whose new part need not be set to zero for it.
 pub(crate) fn receive_onto(socket: &OwnedFd, buffer: &mut Vec<u8>, most: usize) -> rustix::io::Result<usize> {
     buffer.reserve(most);

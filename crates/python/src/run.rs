@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use tidegate_engine::http::RequestHead;
-use tidegate_engine::{AccessLog, Listener, LocalAddress, Reactor, SignalWatch, bind_all};
+use tidegate_engine::{AccessLog, Listener, LocalAddress, Reactor, Seat, SignalWatch, bind_all};
 use tidegate_supervisor::supervisor::Tether;
 use tidegate_supervisor::{RunsOn, Settings};
 
@@ -27,7 +27,7 @@ pub(crate) enum Post {
     /// Itself.
     Alone,
     /// A supervisor, that has bound these.
-    Worker { tether: Tether, listeners: Vec<Listener> },
+    Worker { tether: Tether, listeners: Vec<Listener>, seat: Option<Seat> },
 }
 
 /// Serves the applications in this process until it is stopped.
@@ -81,9 +81,9 @@ fn run_on<'py>(
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
-    let (listeners, tether) = match post {
-        Post::Alone => (bind(settings)?, None),
-        Post::Worker { tether, listeners } => (listeners, Some(tether)),
+    let (listeners, tether, seat) = match post {
+        Post::Alone => (bind(settings)?, None, None),
+        Post::Worker { tether, listeners, seat } => (listeners, Some(tether), seat),
     };
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -93,6 +93,7 @@ fn run_on<'py>(
         ),
     };
     let mut engine = translate::engine(settings, runs_on);
+    engine.seat = seat;
     if runs_on == RunsOn::Asyncio && applications.first(Kind::Wsgi).is_some() {
         let kinds = applications.mounts(&settings.script_name, |loaded, _| Ok(loaded.interface))?;
         let takes = Arc::new(move |head: &RequestHead| kinds.find(head.path()) == Some(&Kind::Wsgi));

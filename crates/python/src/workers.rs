@@ -1,12 +1,14 @@
 //! The supervisor's process, and how what it forks becomes a worker.
 
 use std::io;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
-use tidegate_engine::{Listener, SignalHandlers};
+use rustix::process::Pid;
+use tidegate_engine::{Listener, Scoreboard, Seat, SignalHandlers};
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Plan, Saying};
-use tidegate_supervisor::supervisor::{self, Forked, Host, Role, Tether};
+use tidegate_supervisor::supervisor::{self, Forked, Host, Role};
 
 use crate::applications::Applications;
 use crate::refusal::Refusal;
@@ -22,7 +24,10 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings) -> Result<i32, Refu
         rolling: settings.rolling_reload,
     };
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
-    let mut forks = Forks { listeners: bind(settings)?, workers: plan.workers };
+    let listeners = bind(settings)?;
+    let board = Scoreboard::new(seats_for(plan.workers)).map_err(PyErr::from)?;
+    let seated = vec![None; board.seats()];
+    let mut forks = Forks { listeners, workers: plan.workers, board, seated, seat: None };
     let (handlers, signals) = SignalHandlers::install(&supervisor::signals()).map_err(PyErr::from)?;
     let role = py.detach(|| supervisor::supervise(plan, signals, &mut forks)).map_err(PyErr::from)?;
     // In a worker, signals mean what they mean in any process until it serves.
@@ -34,7 +39,8 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings) -> Result<i32, Refu
                 Some(applications) => applications,
                 None => load(py, settings)?,
             };
-            serve(py, &applications, settings, tether, forks.listeners)?;
+            let post = Post::Worker { tether, listeners: forks.listeners, seat: forks.seat };
+            serve(py, &applications, settings, post)?;
             Ok(0)
         }
     }
@@ -44,20 +50,29 @@ fn serve(
     py: Python<'_>,
     applications: &Applications<'_>,
     settings: &Settings,
-    tether: Tether,
-    listeners: Vec<Listener>,
+    post: Post,
 ) -> Result<(), Refusal> {
     let what = what_runs(applications, settings);
-    run(py, applications, settings, Post::Worker { tether, listeners }, |_, _| {
+    run(py, applications, settings, post, |_, _| {
         log::info!("a worker serves ({what}, pid {})", std::process::id());
         Ok(())
     })
+}
+
+/// Seats for a fleet of which a reload makes two, and that may be made larger. Who finds none serves all the same.
+fn seats_for(workers: usize) -> usize {
+    2 * workers + 16
 }
 
 /// The supervisor's process, which workers are forked from.
 struct Forks {
     listeners: Vec<Listener>,
     workers: usize,
+    board: Arc<Scoreboard>,
+    /// Whose seat it is.
+    seated: Vec<Option<Pid>>,
+    /// The seat of the process that was forked last: in a worker, its own.
+    seat: Option<Seat>,
 }
 
 impl Host for Forks {
@@ -67,10 +82,24 @@ impl Host for Forks {
             for stream in ["stdout", "stderr"] {
                 let _ = py.import("sys")?.getattr(stream)?.call_method0("flush");
             }
+            let index = self.seated.iter().position(Option::is_none);
+            self.seat = index.and_then(|index| self.board.seat(index));
             let pid: i32 = py.import("os")?.call_method0("fork")?.extract()?;
-            Ok(rustix::process::Pid::from_raw(pid).map_or(Forked::Child, Forked::Parent))
+            let Some(pid) = Pid::from_raw(pid) else { return Ok(Forked::Child) };
+            if let Some(index) = index {
+                self.seated[index] = Some(pid);
+            }
+            Ok(Forked::Parent(pid))
         })
         .map_err(|error: PyErr| io::Error::other(error.to_string()))
+    }
+
+    fn ended(&mut self, pid: Pid) {
+        if let Some(index) = self.seated.iter().position(|seated| *seated == Some(pid)) {
+            self.seated[index] = None;
+            // Nobody is to be left a connection who will not come for it.
+            self.board.seat(index);
+        }
     }
 
     fn opened(&mut self) {

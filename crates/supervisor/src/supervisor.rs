@@ -25,6 +25,9 @@ pub trait Host {
     /// What the system says.
     fn fork(&mut self) -> io::Result<Forked>;
 
+    /// A process that `fork` has made is over.
+    fn ended(&mut self, pid: Pid);
+
     /// Says that the server has started.
     fn opened(&mut self);
 
@@ -252,6 +255,7 @@ impl<H: Host> Supervisor<'_, H> {
                     };
                     if let Some(ending) = ending(status) {
                         let child = self.children.remove(index);
+                        self.host.ended(pid);
                         events.push(Event::Ended(child.id, ending));
                     }
                 }

@@ -1,0 +1,170 @@
+//! What the workers of one server know of one another, in memory that they share: who has how many connections, and who waits.
+//!
+//! All of them accept from the same sockets, and the system wakes the one that came first, as long as it waits at all. It would have
+//! nearly all connections. So a worker that has more than another one that waits does not accept, but rings that one's bell.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::sys::SharedMemory;
+
+/// How many connections a worker may have more than another one: an eighth, and one at least, as passing on costs a wake-up.
+const SHARE_DIVISOR: u32 = 8;
+
+/// What a worker lets the others see.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub(crate) struct Row {
+    connections: AtomicU32,
+    /// It waits for events, and would accept.
+    waits: AtomicBool,
+}
+
+/// A row for each worker that there may be at once. Made before the first one is forked.
+#[derive(Debug)]
+pub struct Scoreboard {
+    rows: SharedMemory<Row>,
+    bells: Vec<OwnedFd>,
+}
+
+/// A worker's place on the board.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    board: Arc<Scoreboard>,
+    index: usize,
+}
+
+impl Scoreboard {
+    /// A board for so many workers.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(seats: usize) -> io::Result<Arc<Self>> {
+        let bell = || Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let bells = (0..seats).map(|_| bell()).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self { rows: SharedMemory::new(seats)?, bells }))
+    }
+
+    /// Workers that have a seat at once.
+    pub fn seats(&self) -> usize {
+        self.bells.len()
+    }
+
+    /// Takes a seat, which a former worker may have left as it was when it died.
+    pub fn seat(self: &Arc<Self>, index: usize) -> Option<Seat> {
+        let seat = Seat { board: self.clone(), index: Some(index).filter(|&index| index < self.seats())? };
+        seat.leave();
+        Some(seat)
+    }
+}
+
+impl Seat {
+    fn row(&self) -> &Row {
+        &self.board.rows.as_slice()[self.index]
+    }
+
+    /// Shows that nobody sits here any more.
+    pub fn leave(&self) {
+        self.set_waits(false);
+        self.set_connections(0);
+    }
+
+    pub(crate) fn set_connections(&self, count: usize) {
+        self.row().connections.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_waits(&self, waits: bool) {
+        self.row().waits.store(waits, Ordering::Release);
+    }
+
+    /// Has another worker accept, if one waits that has fewer connections than `most`. False when there is none.
+    fn ring_one_below(&self, most: u32) -> bool {
+        let rows = self.board.rows.as_slice().iter().enumerate();
+        let others = rows.filter(|(index, row)| *index != self.index && row.waits.load(Ordering::Acquire));
+        let fewest = others
+            .map(|(index, row)| (row.connections.load(Ordering::Relaxed), index))
+            .min()
+            .filter(|(connections, _)| *connections < most);
+        let bell = fewest.and_then(|(_, index)| self.board.bells.get(index));
+        bell.is_some_and(|bell| rustix::io::write(bell, &1u64.to_ne_bytes()).is_ok())
+    }
+
+    /// Passes a connection on that waits to be accepted, if another worker is to have it. With no room here, it is for any that waits.
+    pub(crate) fn passes_on(&self, connections: usize, has_room: bool) -> bool {
+        let own = u32::try_from(connections).unwrap_or(u32::MAX);
+        let most = if has_room { own.saturating_sub((own / SHARE_DIVISOR).max(1)) } else { u32::MAX };
+        most > 0 && self.ring_one_below(most)
+    }
+
+    /// What another worker writes to.
+    pub(crate) fn bell(&self) -> RawFd {
+        self.board.bells[self.index].as_fd().as_raw_fd()
+    }
+
+    /// Hears the bell.
+    pub(crate) fn hear(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.board.bells[self.index], &mut count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seats(connections: &[usize]) -> Vec<Seat> {
+        let board = Scoreboard::new(connections.len()).expect("a board");
+        let taken = connections.iter().enumerate().map(|(index, &count)| {
+            let seat = board.seat(index).expect("a seat");
+            seat.set_connections(count);
+            seat.set_waits(true);
+            seat
+        });
+        taken.collect()
+    }
+
+    fn was_rung(seat: &Seat) -> bool {
+        rustix::io::read(&seat.board.bells[seat.index], &mut [0; 8]).is_ok()
+    }
+
+    #[test]
+    fn who_has_most_passes_on_to_who_has_least() {
+        let seats = seats(&[20, 9, 3]);
+        assert!(seats[0].passes_on(20, true));
+        assert!(was_rung(&seats[2]) && !was_rung(&seats[1]));
+        assert!(!seats[2].passes_on(3, true));
+    }
+
+    #[test]
+    fn a_small_difference_is_nothing_to_wake_anybody_for() {
+        let seats = seats(&[16, 14]);
+        assert!(!seats[0].passes_on(16, true));
+        assert!(seats[0].passes_on(17, true));
+    }
+
+    #[test]
+    fn who_does_not_wait_is_not_asked() {
+        let seats = seats(&[20, 0]);
+        seats[1].set_waits(false);
+        assert!(!seats[0].passes_on(20, true));
+    }
+
+    #[test]
+    fn who_has_no_room_asks_anybody() {
+        let seats = seats(&[10, 30]);
+        assert!(!seats[0].passes_on(10, true));
+        assert!(seats[0].passes_on(10, false));
+    }
+
+    #[test]
+    fn a_seat_that_is_taken_anew_is_as_new() {
+        let seats = seats(&[20, 0]);
+        let board = &seats[1].board;
+        assert!(!board.seat(1).expect("a seat").row().waits.load(Ordering::Relaxed));
+        assert!(board.seat(2).is_none());
+    }
+}
