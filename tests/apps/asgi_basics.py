@@ -92,6 +92,32 @@ async def timeout(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"timed out")
 
 
+async def gave_up(scope: Scope, receive: Receive, send: Send) -> None:
+    """One task does it all: gives up a receive(), sends, receives the departure, sends again."""
+    part = {"type": "http.response.body", "body": b"part", "more_body": True}
+    await receive()
+    try:
+        await asyncio.wait_for(receive(), 0.01)
+    except asyncio.TimeoutError:
+        await send({"type": "http.response.start", "status": 200})
+    await send(part)
+    assert (await receive())["type"] == "http.disconnect"
+    sent = 0
+    try:
+        while True:
+            await send(part)
+            sent += 1
+    except OSError:
+        print("sent after the departure:", sent, flush=True)
+
+
+async def cancelled_within(scope: Scope, receive: Receive, send: Send) -> None:
+    """Waits for a task of its own that was cancelled."""
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
 async def background(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"sent")
     await asyncio.sleep(0.05)

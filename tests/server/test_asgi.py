@@ -132,6 +132,14 @@ def test_receive_can_be_given_up(server):
         assert wire.ask("GET", "/timeout").text == "timed out"
 
 
+def test_a_receive_that_was_given_up_is_no_task_that_is_to_be_told_first(server):
+    before = len(server.output)
+    with server.connect() as wire:
+        ask(wire, "/gave-up")
+        assert wire.line() == b"HTTP/1.1 200 OK\r\n"
+    server.wait_until(lambda: "sent after the departure: 0\n" in server.output[before:] or None, 10)
+
+
 def test_work_goes_on_after_the_response(server):
     with server.connect() as wire:
         assert wire.ask("GET", "/background").text == "sent"
@@ -160,6 +168,14 @@ def test_a_failure_before_the_response_is_a_500(server):
         assert wire.ask("GET", "/nothing").status == 500
     server.wait_for_log("ValueError: on purpose", since=before)
     server.wait_for_log('the application sent no response on GET "/nothing"', since=before)
+
+
+def test_a_cancellation_that_is_not_the_servers_is_a_failure(server):
+    before = len(server.log)
+    with server.connect() as wire:
+        assert wire.ask("GET", "/cancelled-within").status == 500
+    server.wait_until(lambda: "the application failed on GET" in server.log[before:] or None, 10)
+    assert "CancelledError" in server.log[before:]
 
 
 def test_a_failure_in_the_middle_cuts_the_response(server):

@@ -96,7 +96,6 @@ impl HttpCalls {
             trailers: ResponseTrailers::NONE,
             request_over: false,
             told_departure: false,
-            receives: false,
             sent_meanwhile: false,
             leeway: None,
         };
@@ -147,9 +146,7 @@ struct State {
     request_over: bool,
     /// It was told that the client has left. Until then a client that has only closed its side still gets its response.
     told_departure: bool,
-    /// A task waits in `receive`.
-    receives: bool,
-    /// One did when the last message was sent, which was by another task then.
+    /// A task waited in `receive` when the last message was sent, which was by another task then.
     sent_meanwhile: bool,
     /// See [`LEEWAY`]: how much is left of it, which is given once.
     leeway: Option<u32>,
@@ -243,7 +240,7 @@ impl HttpCall {
                 None if state.told_departure => return Err(gone()),
                 None => {}
             }
-            state.sent_meanwhile = state.receives;
+            state.sent_meanwhile = self.pauses.any_first();
             let State { exchange, registration, progress, head, trailers_due, .. } = &mut *state;
             let first = match progress {
                 Progress::Started => true,
@@ -440,8 +437,6 @@ impl Conversation for HttpCall {
         let keys = &self.calls.keys;
         let (body, more) = {
             let mut state = self.state();
-            // Until there is something to tell.
-            state.receives = true;
             let State { exchange, progress, request_over, told_departure, .. } = &mut *state;
             let told = match exchange.as_mut().filter(|_| *progress != Progress::Over) {
                 None => (None, false),
@@ -466,7 +461,6 @@ impl Conversation for HttpCall {
                 },
             };
             let first_told = told.0.is_none() && *progress != Progress::Over && !*told_departure;
-            state.receives = false;
             state.told_departure |= first_told;
             if first_told && state.sent_meanwhile {
                 state.leeway.get_or_insert(LEEWAY);

@@ -135,6 +135,13 @@ impl Pauses {
     fn any(&self) -> bool {
         !lock(&self.waiting).is_empty()
     }
+
+    /// Whether a task waits whose pause [ends first](Awaited::ends_first).
+    fn any_first(&self) -> bool {
+        lock(&self.waiting)
+            .iter()
+            .any(|waiting| waiting.awaited.ends_first() && !waiting.pause.get().is_over())
+    }
 }
 
 /// The pauses of a request, which most never need.
@@ -150,6 +157,11 @@ impl PausesIfAny {
 
     pub(crate) fn get(&self, py: Python<'_>) -> &Pauses {
         self.made.get_or_init(|| self.host.pauses(py))
+    }
+
+    /// As [`Pauses::any_first`].
+    pub(crate) fn any_first(&self) -> bool {
+        self.made.get().is_some_and(|pauses| pauses.any_first())
     }
 
     /// As [`Pauses::end`].
@@ -325,6 +337,8 @@ impl Pause {
     }
 
     fn __clear__(&self) {
-        lock(&self.callbacks).clear();
+        // Not under the lock: they may end a task, and that this pause.
+        let callbacks = std::mem::take(&mut *lock(&self.callbacks));
+        drop(callbacks);
     }
 }
