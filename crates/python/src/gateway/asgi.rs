@@ -130,6 +130,7 @@ impl Asgi {
             (None, _) if gone => None,
             // The application only passes on what the client did.
             (None, Some(fault)) => status_of(fault),
+            (Some(error), Some(fault)) if is_about_departure(py, error) => status_of(fault),
             (Some(error), _) => {
                 let text = format!("the application failed on {method} {target:?}");
                 self.error_log.say(py, &text, Some(error));
@@ -299,8 +300,9 @@ impl Coroutine for Run {
             return Err(error);
         }
         this.go_on(py, |coroutine| {
-            let throw = coroutine.call_method1(intern!(py, "throw"), (error.into_value(py),));
-            match throw {
+            // As generators do with what they delegate to: an iterator need not have it.
+            let Some(throw) = coroutine.getattr_opt(intern!(py, "throw"))? else { return Err(error) };
+            match throw.call1((error.into_value(py),)) {
                 Ok(pause) => Ok(Step::Yield(pause)),
                 Err(error) if error.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => {
                     Ok(Step::Return(None))
@@ -313,7 +315,10 @@ impl Coroutine for Run {
     fn close(this: &Object<Self>, py: Python<'_>) -> PyResult<()> {
         let stage = std::mem::replace(&mut *lock(&this.stage), Stage::Over);
         let outcome = match stage {
-            Stage::Running(coroutine) => coroutine.call_method0(py, intern!(py, "close")).map(drop),
+            Stage::Running(coroutine) => match coroutine.bind(py).getattr_opt(intern!(py, "close"))? {
+                Some(close) => close.call0().map(drop),
+                None => Ok(()),
+            },
             Stage::New(_) | Stage::Over => Ok(()),
         };
         if !this.is_over() {

@@ -332,7 +332,7 @@ impl Conversation for SocketCall {
     fn is_full(&self) -> bool {
         match &self.state().stage {
             Stage::Open(socket) => socket.unsent() > UNSENT_MAX && socket.closed().is_none(),
-            Stage::Denying { exchange, .. } => exchange.unsent() > UNSENT_MAX && !exchange.has_left(),
+            Stage::Denying { exchange, .. } => exchange.unsent() > UNSENT_MAX,
             Stage::Connecting { .. } | Stage::Over => false,
         }
     }
