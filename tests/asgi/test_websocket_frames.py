@@ -73,7 +73,8 @@ def test_pings_are_answered_with_what_they_hold(peer, size):
 
 
 def test_pings_that_come_together_are_answered_together(peer):
-    # A write of the server's is a segment of its own, up to the ten that TCP sends before any is acknowledged (RFC 6928).
+    # A write of the server's is a segment of its own, up to the ten that TCP sends before any is acknowledged
+    # (RFC 6928).
     before = segments_received(peer.wire.sock)
     peer.wire.send(b"".join(frame(str(number), opcode=Opcode.PING) for number in range(1000)))
     assert [peer.frame() for _ in range(1000)] == [

@@ -344,13 +344,15 @@ def test_parts_of_a_file_without_an_offset_follow_one_another(server):
 def test_a_pipe_is_no_file_to_be_sent(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with Server(APP, options=["--loop", "asyncio"], env={"PIPE": str(path)}) as server, server.connect() as wire:
+    server = Server(APP, options=["--loop", "asyncio"], env={"PIPE": str(path)})
+    with server, server.connect() as wire:
         assert wire.ask("GET", "/pipe").status == 500
         assert "not a regular file" in server.log
 
 
 def test_work_after_a_response_is_not_cancelled_by_a_departure_that_came_with_the_requests_end():
-    with Server(APP, options=["--loop", "asyncio", "--cancel-on-disconnect"]) as server, server.connect() as wire:
+    options = ["--loop", "asyncio", "--cancel-on-disconnect"]
+    with Server(APP, options=options) as server, server.connect() as wire:
         wire.send(b"POST /after-all HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\none")
         server.wait_until(lambda: "waiting for the rest" in server.output or None)
         wire.send(b"two")

@@ -1,4 +1,4 @@
-"""Looks at a running server from outside: the memory that it holds, what it sends, and whether a count still moves."""
+"""Looks at a running server from outside: the memory that it holds, what it sends, what still moves."""
 
 from __future__ import annotations
 
