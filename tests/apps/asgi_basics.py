@@ -92,6 +92,32 @@ async def timeout(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"timed out")
 
 
+async def gave_up(scope: Scope, receive: Receive, send: Send) -> None:
+    """One task does it all: gives up a receive(), sends, receives the departure, sends again."""
+    part = {"type": "http.response.body", "body": b"part", "more_body": True}
+    await receive()
+    try:
+        await asyncio.wait_for(receive(), 0.01)
+    except asyncio.TimeoutError:
+        await send({"type": "http.response.start", "status": 200})
+    await send(part)
+    assert (await receive())["type"] == "http.disconnect"
+    sent = 0
+    try:
+        while True:
+            await send(part)
+            sent += 1
+    except OSError:
+        print("sent after the departure:", sent, flush=True)
+
+
+async def cancelled_within(scope: Scope, receive: Receive, send: Send) -> None:
+    """Waits for a task of its own that was cancelled."""
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
 async def background(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"sent")
     await asyncio.sleep(0.05)
@@ -177,6 +203,83 @@ async def part_of_file(scope: Scope, receive: Receive, send: Send) -> None:
         os.close(descriptor)
 
 
+async def parts_of_file(scope: Scope, receive: Receive, send: Send) -> None:
+    """The first twelve bytes of a file in three parts, each from where the one before has ended."""
+    with open(__file__, "rb", buffering=0) as opened:
+        await send({"type": "http.response.start", "status": 200})
+        part = {"type": "http.response.zerocopysend", "file": opened.fileno(), "count": 4, "more_body": True}
+        await send(part)
+        await send(part)
+        await send({**part, "more_body": False})
+
+
+async def pipe(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.pathsend", "path": os.environ["PIPE"]})
+
+
+async def late_hints(scope: Scope, receive: Receive, send: Send) -> None:
+    """Where the specification allows hints: after the start, and before the end of the body."""
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}
+    await send({"type": "http.response.start", "status": 200})
+    await send(hint)
+    await send({"type": "http.response.body", "body": b"hin", "more_body": True})
+    await send(hint)
+    await send({"type": "http.response.body", "body": b"ted"})
+
+
+STREAM_PARTS = 64
+
+
+async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """64 MiB, of which nothing waits but `send`."""
+    await send({"type": "http.response.start", "status": 200})
+    for number in range(STREAM_PARTS):
+        await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+        if number == 0:
+            print("streaming", flush=True)
+    await send({"type": "http.response.body"})
+
+
+async def report_fault(scope: Scope, receive: Receive, send: Send) -> None:
+    """As frameworks do: a body that does not come to its end is a failure, which they answer themselves."""
+    while (message := await receive())["type"] == "http.request" and message["more_body"]:
+        pass
+    await send({"type": "http.response.start", "status": 500})
+    await send({"type": "http.response.body", "body": message["type"].encode()})
+
+
+async def after_all(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers when the whole body is there, and works on."""
+    while (await receive())["more_body"]:
+        print("waiting for the rest", flush=True)
+    await answer(send, b"all")
+    try:
+        await asyncio.sleep(0.05)
+    except asyncio.CancelledError:
+        print("cancelled", flush=True)
+        raise
+    print("background work is done", flush=True)
+
+
+class Bare:
+    """An awaitable whose iterator has neither `throw` nor `close`."""
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> None:
+        return None
+
+
+def bare(scope: Scope, receive: Receive, send: Send) -> Bare:
+    print("bare begins", flush=True)
+    return Bare()
+
+
 START = {"type": "http.response.start", "status": 200}
 MISTAKES: dict[str, list[Any]] = {
     "no-dict": ["http.response.start"],
@@ -219,6 +322,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         raise RuntimeError("there is no lifespan here")
     await globals()[scope["path"].strip("/").replace("-", "_")](scope, receive, send)
+
+
+def plain(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    """No coroutine function: what is called for gives the awaitable itself."""
+    return globals()[scope["path"].strip("/").replace("-", "_")](scope, receive, send)  # type: ignore[no-any-return]
 
 
 async def with_lifespan(scope: Scope, receive: Receive, send: Send) -> None:

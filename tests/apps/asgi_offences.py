@@ -127,11 +127,6 @@ HTTP = {
         {"type": "http.response.early_hint", "links": ["</tide.css>; rel=preload"]},
         ["http.response.early_hint", "links", BYTES],
     ),
-    "an early hint that is late": Offence(
-        {"type": "http.response.early_hint", "links": [b"</tide.css>; rel=preload"]},
-        ["http.response.early_hint"],
-        [START, PART],
-    ),
 }
 
 WEBSOCKET = {

@@ -66,6 +66,22 @@ async def deny(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.http.response.body", "body": b"you"})
 
 
+async def deny_and_listen(scope: Scope, receive: Receive, send: Send) -> None:
+    listener = asyncio.create_task(receive())  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    await send({"type": "websocket.http.response.start", "status": 401})
+    await send({"type": "websocket.http.response.body", "body": b"not you"})
+    print("heard", await listener, flush=True)
+
+
+async def cancelled_within(scope: Scope, receive: Receive, send: Send) -> None:
+    """Waits for a task of its own that was cancelled."""
+    await send({"type": "websocket.accept"})
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
 async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
     pass
 

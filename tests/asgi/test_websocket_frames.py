@@ -12,6 +12,7 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
+from support.looks import segments_received
 from support.server import Server
 from support.websocket import Frame, Opcode, frame, open_websocket, request
 
@@ -69,6 +70,25 @@ def test_control_frames_come_between_fragments(peer):
 def test_pings_are_answered_with_what_they_hold(peer, size):
     peer.send(bytes(size), opcode=Opcode.PING)
     assert peer.frame() == Frame(Opcode.PONG, bytes(size))
+
+
+def test_pings_that_come_together_are_answered_together(peer):
+    # A write of the server's is a segment of its own, up to the ten that TCP sends before any is acknowledged
+    # (RFC 6928).
+    before = segments_received(peer.wire.sock)
+    peer.wire.send(b"".join(frame(str(number), opcode=Opcode.PING) for number in range(1000)))
+    assert [peer.frame() for _ in range(1000)] == [
+        Frame(Opcode.PONG, str(number).encode()) for number in range(1000)
+    ]
+    assert segments_received(peer.wire.sock) - before < 6
+
+
+def test_pings_before_a_close_are_answered_before_it(peer):
+    ping = frame(b"ping", opcode=Opcode.PING)
+    peer.wire.send(ping + ping + frame(b"\x03\xe8", opcode=Opcode.CLOSE) + ping)
+    pong = Frame(Opcode.PONG, b"ping")
+    assert [peer.frame() for _ in range(3)] == [pong, pong, Frame(Opcode.CLOSE, b"\x03\xe8")]
+    assert peer.end() == b""
 
 
 def test_a_mask_is_taken_off_wherever_the_packets_end(peer):

@@ -7,6 +7,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -132,6 +133,14 @@ def test_receive_can_be_given_up(server):
         assert wire.ask("GET", "/timeout").text == "timed out"
 
 
+def test_a_receive_that_was_given_up_is_no_task_that_is_to_be_told_first(server):
+    before = len(server.output)
+    with server.connect() as wire:
+        ask(wire, "/gave-up")
+        assert wire.line() == b"HTTP/1.1 200 OK\r\n"
+    server.wait_until(lambda: "sent after the departure: 0\n" in server.output[before:] or None, 10)
+
+
 def test_work_goes_on_after_the_response(server):
     with server.connect() as wire:
         assert wire.ask("GET", "/background").text == "sent"
@@ -160,6 +169,14 @@ def test_a_failure_before_the_response_is_a_500(server):
         assert wire.ask("GET", "/nothing").status == 500
     server.wait_for_log("ValueError: on purpose", since=before)
     server.wait_for_log('the application sent no response on GET "/nothing"', since=before)
+
+
+def test_a_cancellation_that_is_not_the_servers_is_a_failure(server):
+    before = len(server.log)
+    with server.connect() as wire:
+        assert wire.ask("GET", "/cancelled-within").status == 500
+    server.wait_until(lambda: "the application failed on GET" in server.log[before:] or None, 10)
+    assert "CancelledError" in server.log[before:]
 
 
 def test_a_failure_in_the_middle_cuts_the_response(server):
@@ -279,3 +296,75 @@ def test_a_shutdown_that_hangs_ends_at_its_deadline():
     with Server("apps.asgi_basics:hangs", options=options, env={"HANGS_AT": "shutdown"}) as server:
         assert server.stop() == 1
         assert "shutdown took longer than 0.2 s" in server.log
+
+
+def memory_at_most(server: Server) -> int:
+    """The most bytes that the server has had in memory."""
+    with open(f"/proc/{server.pid}/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
+def test_a_client_that_has_closed_its_side_is_not_sent_more_than_it_takes():
+    with Server(APP, options=["--loop", "asyncio"]) as server, server.connect() as wire:
+        wire.ask("GET", "/echo")
+        before = memory_at_most(server)
+        ask(wire, "/stream", "Connection: close")
+        wire.sock.shutdown(socket.SHUT_WR)
+        server.wait_until(lambda: "streaming" in server.output or None)
+        # Others are served meanwhile: the task waits, and does not spin.
+        with server.connect() as other:
+            assert other.ask("GET", "/echo").status == 200
+        assert len(wire.answer().body) == asgi_basics.STREAM_PARTS << 20
+        assert memory_at_most(server) - before < 16 << 20
+
+
+def test_what_is_wrong_with_a_body_is_the_clients_fault_whatever_the_application_answers(server):
+    since = len(server.log)
+    with server.connect() as wire:
+        wire.send(b"POST /report-fault HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+        wire.send(b"no chunk\r\n")
+        assert wire.answer("POST").status == 400
+    assert not server.complaints(since)
+
+
+def test_hints_may_come_until_the_body_is_complete(server):
+    received = server.raw(b"GET /late-hints HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 103 Early Hints\r\n")
+    assert received.count(b"HTTP/1.1") == 2
+    assert b"hin" in received and received.endswith(b"ted\r\n0\r\n\r\n")
+
+
+def test_parts_of_a_file_without_an_offset_follow_one_another(server):
+    with open(asgi_basics.__file__, "rb") as file:
+        expected = file.read(12)
+    with server.connect() as wire:
+        assert wire.ask("GET", "/parts-of-file").body == expected
+
+
+def test_a_pipe_is_no_file_to_be_sent(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    server = Server(APP, options=["--loop", "asyncio"], env={"PIPE": str(path)})
+    with server, server.connect() as wire:
+        assert wire.ask("GET", "/pipe").status == 500
+        assert "not a regular file" in server.log
+
+
+def test_work_after_a_response_is_not_cancelled_by_a_departure_that_came_with_the_requests_end():
+    options = ["--loop", "asyncio", "--cancel-on-disconnect"]
+    with Server(APP, options=options) as server, server.connect() as wire:
+        wire.send(b"POST /after-all HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\none")
+        server.wait_until(lambda: "waiting for the rest" in server.output or None)
+        wire.send(b"two")
+        wire.close()
+        server.wait_until(lambda: "background work is done" in server.output or None)
+        assert "cancelled" not in server.output
+
+
+def test_an_iterator_without_throw_is_cancelled_all_the_same():
+    options = ["--loop", "asyncio", "--interface", "asgi", "--graceful-timeout", "1"]
+    with Server("apps.asgi_basics:plain", options=options) as server, server.connect() as wire:
+        ask(wire, "/bare")
+        server.wait_until(lambda: "bare begins" in server.output or None)
+        assert server.stop() == 0
+        assert not server.complaints()

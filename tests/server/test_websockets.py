@@ -131,6 +131,23 @@ def test_a_request_can_be_denied_with_a_response(server):
     assert (response.status_code, response.headers["x-why"]) == (401, "because")
 
 
+def test_who_receives_while_a_request_is_denied_hears_of_the_end(server):
+    before = len(server.output)
+    with server.connect() as wire:
+        wire.send(handshake("/deny-and-listen"))
+        assert wire.answer().status == 401
+        server.wait_until(lambda: "heard {'type': 'websocket.disconnect'" in server.output[before:] or None)
+
+
+def test_a_cancellation_that_is_not_the_servers_is_a_failure(server):
+    before = len(server.log)
+    with open_at(server, "/cancelled-within") as socket, pytest.raises(ConnectionClosed) as closed:
+        socket.recv()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1011
+    server.wait_until(lambda: "failed on a WebSocket" in server.log[before:] or None)
+    assert "CancelledError" in server.log[before:]
+
+
 def test_no_answer_is_a_500_and_a_failure_closes_with_1011(server):
     with pytest.raises(InvalidStatus) as refused:
         open_at(server, "/nothing")

@@ -1,8 +1,10 @@
-"""Looks at a running server from outside: the memory that it holds, and whether a count still moves."""
+"""Looks at a running server from outside: the memory that it holds, what it sends, what still moves."""
 
 from __future__ import annotations
 
 import re
+import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,13 @@ def resident_kib(pid: int) -> int:
 def descriptors(pid: int) -> int:
     """How many descriptors a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def segments_received(sock: socket.socket) -> int:
+    """How many segments with data have come on a TCP connection: `tcpi_data_segs_in` of `struct tcp_info`."""
+    (count,) = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), 152)
+    assert isinstance(count, int)
+    return count
 
 
 def until_it_stands(look: Callable[[], int]) -> int:

@@ -17,7 +17,7 @@
 //! nothing is left to do, which is the common path. What waits its turn (Queued) is moved on by the gate in admission.rs. Both hold the core's lock, for short and never while application code runs.
 
 use std::any::Any;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use std::{fmt, io};
@@ -103,6 +103,8 @@ pub(crate) struct Connection {
     pub(crate) note: OnceLock<Box<dyn Any + Send + Sync>>,
     core: Mutex<Core>,
     pub(crate) changes: Changes,
+    /// Among those that the reactor is to look at; see [`Shared::attend`].
+    pub(crate) attended: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -189,6 +191,7 @@ impl Connection {
             note: OnceLock::new(),
             core: Mutex::new(core),
             changes: Changes::default(),
+            attended: AtomicBool::new(false),
         }
     }
 

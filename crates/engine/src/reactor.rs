@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -257,6 +258,8 @@ impl Reactor {
         let now_ms = self.now_ms;
         match work {
             Work::Attend(connection) => {
+                // Before the look: what changes after it asks for another.
+                connection.attended.store(false, Ordering::Release);
                 self.look(&connection, now_ms, |connection, turn| connection.on_attention(turn));
             }
             Work::Wake(number, wake) => {

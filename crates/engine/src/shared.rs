@@ -63,9 +63,12 @@ impl Shared {
         self.wake();
     }
 
-    /// Has the reactor look at `connection` in its next turn.
+    /// Has the reactor look at `connection` in its next turn: once, however often this is asked for, as each look may use all of what a
+    /// connection may use of a turn.
     pub(crate) fn attend(&self, connection: Arc<Connection>) {
-        if let Some(attention) = &mut *self.attention() {
+        if !connection.attended.swap(true, Ordering::AcqRel)
+            && let Some(attention) = &mut *self.attention()
+        {
             attention.push(connection);
         }
         self.wake_if_asleep();

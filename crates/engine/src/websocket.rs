@@ -206,23 +206,27 @@ impl Core {
         now_ms: Millis,
     ) -> usize {
         let mut spent = 0;
+        // Sent together: a peer may send ten thousand Pings at once, and a system call for each would be all that the loop does.
+        let mut pongs = Vec::new();
         while spent < bytes.len() && self.phase == Phase::Open && !session.is_full(connection.settings()) {
             let event = match session.protocol.next_event(&mut bytes[spent..]) {
                 Ok((count, event)) => {
                     spent += count;
                     event
                 }
-                Err(fault) if session.messages.is_empty() => {
-                    self.fail_websocket(connection, session, fault, now_ms);
-                    return bytes.len();
-                }
                 Err(fault) => {
-                    session.fault = Some(fault);
-                    return bytes.len();
+                    if session.messages.is_empty() {
+                        self.send_pongs(connection, &mut pongs, now_ms);
+                        self.fail_websocket(connection, session, fault, now_ms);
+                    } else {
+                        session.fault = Some(fault);
+                    }
+                    spent = bytes.len();
+                    break;
                 }
             };
             match event {
-                Event::NeedData => return bytes.len(),
+                Event::NeedData => break,
                 Event::Message(message) => {
                     if !session.protocol.close_sent() {
                         session.queued += message.data.len() + MESSAGE_OVERHEAD;
@@ -230,25 +234,32 @@ impl Core {
                     }
                 }
                 Event::Ping(payload) => {
-                    if self.output.unsent() <= UNSENT_FOR_PONG_MAX {
-                        with_scratch(|out| {
-                            session.protocol.write_pong(&payload, out);
-                            let flushed = self.send_bytes(connection, out, now_ms);
-                            self.note_flushed(connection, &flushed, now_ms);
-                        });
+                    if self.output.unsent() + pongs.len() as u64 <= UNSENT_FOR_PONG_MAX {
+                        session.protocol.write_pong(&payload, &mut pongs);
                     }
                 }
                 // That it came is all that matters.
                 Event::Pong(_) => {}
                 Event::Close(reason) => {
                     session.end(reason.code.unwrap_or(NO_CODE), &reason.reason);
+                    self.send_pongs(connection, &mut pongs, now_ms);
                     self.send_close(connection, session, reason.code, &reason.reason, now_ms);
                     self.end_websocket(now_ms);
-                    return bytes.len();
+                    spent = bytes.len();
                 }
             }
         }
+        self.send_pongs(connection, &mut pongs, now_ms);
         spent
+    }
+
+    /// Sends the answers to Pings that were put together, if any were.
+    fn send_pongs(&mut self, connection: &Connection, pongs: &mut Vec<u8>, now_ms: Millis) {
+        if !pongs.is_empty() {
+            let flushed = self.send_bytes(connection, pongs, now_ms);
+            pongs.clear();
+            self.note_flushed(connection, &flushed, now_ms);
+        }
     }
 
     /// Tells the peer which rule it broke, and closes.

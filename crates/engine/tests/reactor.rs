@@ -9,12 +9,15 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::http::{BodyLength, ResponseHead};
 use tidegate_engine::{
     Admitted, BindAddress, Block, BodyRead, Exchange, LocalAddress, Reactor, SendError, Settings, bind_all,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Longer than any test takes unless it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -237,6 +240,36 @@ fn a_body_that_is_longer_than_memory_is_streamed_and_a_chunked_one_is_whole() {
         }
     }
     assert_eq!(total, 5000);
+}
+
+#[test]
+fn a_peer_that_sends_without_end_brings_in_no_more_in_a_turn_the_longer_it_does() {
+    let mut watched = Watched::new(Settings::default());
+    let mut client = watched.connect();
+    client.write_all(UPGRADE).unwrap();
+    let mut exchange = watched.next();
+    let Upgrade::Asked(handshake) = upgrade(exchange.head()) else { unreachable!("it asks for a WebSocket") };
+    let _socket = exchange.accept(&handshake, None, &[]).unwrap();
+    client.set_nonblocking(true).unwrap();
+
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let pings = ping.repeat(1000);
+    let (mut sent, mut most) = (0, 0);
+    let mut answers = vec![0; 1 << 20];
+    for _ in 0..200 {
+        // As much as the system takes: each time the reactor is woken.
+        while let Ok(count) = client.write(&pings[sent % ping.len()..]) {
+            sent += count;
+        }
+        watched.look();
+        let mut answered = 0;
+        while let Ok(count @ 1..) = client.read(&mut answers) {
+            answered += count;
+        }
+        most = most.max(answered);
+    }
+    // As much as the budget of a turn is, 256 KiB, for the wake, and once more for what was left of the last one.
+    assert!((1..=512 * 1024).contains(&most), "{most}");
 }
 
 #[test]

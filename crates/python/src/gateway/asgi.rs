@@ -105,8 +105,7 @@ impl Asgi {
         let closed = call.is_closed();
         let left = call.end(py, error.is_some());
         match (error, left) {
-            (Some(error), _) if self.is_cancellation(py, error) => {}
-            (Some(error), _) if closed && is_about_departure(py, error) => {}
+            (Some(error), _) if closed && self.is_no_failure(py, error) => {}
             (Some(error), _) => self.error_log.say(py, "the application failed on a WebSocket", Some(error)),
             (None, Left::Unanswered) => {
                 let text = "the application has neither accepted nor closed a WebSocket [ASGI WebSocket]";
@@ -127,11 +126,11 @@ impl Asgi {
         let target = String::from_utf8_lossy(exchange.head().target());
         let gone = exchange.is_lost() || exchange.has_left();
         let status = match (error, &fault) {
-            (Some(error), _) if self.is_cancellation(py, error) => None,
-            (Some(error), _) if gone && is_about_departure(py, error) => None,
+            (Some(error), _) if gone && self.is_no_failure(py, error) => None,
             (None, _) if gone => None,
             // The application only passes on what the client did.
             (None, Some(fault)) => status_of(fault),
+            (Some(error), Some(fault)) if is_about_departure(py, error) => status_of(fault),
             (Some(error), _) => {
                 let text = format!("the application failed on {method} {target:?}");
                 self.error_log.say(py, &text, Some(error));
@@ -149,6 +148,12 @@ impl Asgi {
             Some((status, reason)) if !exchange.head_sent() => answer_error(&mut exchange, status, reason),
             _ => exchange.abort(),
         }
+    }
+
+    /// Where nobody is left to be answered: the server cancels such tasks only. With somebody left it is the application that has
+    /// cancelled its own, or that waited for one that was.
+    fn is_no_failure(&self, py: Python<'_>, error: &PyErr) -> bool {
+        self.is_cancellation(py, error) || is_about_departure(py, error)
     }
 
     fn is_cancellation(&self, py: Python<'_>, error: &PyErr) -> bool {
@@ -248,7 +253,9 @@ impl Run {
 
     fn end(&self, py: Python<'_>, error: Option<&PyErr>) {
         self.over.store(true, Ordering::Release);
-        drop(std::mem::replace(&mut *lock(&self.stage), Stage::Over));
+        // Not under the lock: what is left of it may run code as it is dropped.
+        let stage = std::mem::replace(&mut *lock(&self.stage), Stage::Over);
+        drop(stage);
         match &self.call {
             Call::Http(call) => self.gateway.end_http(py, call, error),
             Call::Socket(call) => self.gateway.end_socket(py, call, error),
@@ -293,8 +300,9 @@ impl Coroutine for Run {
             return Err(error);
         }
         this.go_on(py, |coroutine| {
-            let throw = coroutine.call_method1(intern!(py, "throw"), (error.into_value(py),));
-            match throw {
+            // As generators do with what they delegate to: an iterator need not have it.
+            let Some(throw) = coroutine.getattr_opt(intern!(py, "throw"))? else { return Err(error) };
+            match throw.call1((error.into_value(py),)) {
                 Ok(pause) => Ok(Step::Yield(pause)),
                 Err(error) if error.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => {
                     Ok(Step::Return(None))
@@ -307,7 +315,10 @@ impl Coroutine for Run {
     fn close(this: &Object<Self>, py: Python<'_>) -> PyResult<()> {
         let stage = std::mem::replace(&mut *lock(&this.stage), Stage::Over);
         let outcome = match stage {
-            Stage::Running(coroutine) => coroutine.call_method0(py, intern!(py, "close")).map(drop),
+            Stage::Running(coroutine) => match coroutine.bind(py).getattr_opt(intern!(py, "close"))? {
+                Some(close) => close.call0().map(drop),
+                None => Ok(()),
+            },
             Stage::New(_) | Stage::Over => Ok(()),
         };
         if !this.is_over() {

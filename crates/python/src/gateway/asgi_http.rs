@@ -9,12 +9,14 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
+use rustix::fs::{OFlags, SeekFrom};
 use tidegate_engine::http::{BodyLength, FieldOutcome, ResponseHead, ResponseTrailers};
 use tidegate_engine::{Block, BodyFault, BodyRead, Exchange, Registration, SendError, Sent, Watch};
 
@@ -96,7 +98,6 @@ impl HttpCalls {
             trailers: ResponseTrailers::NONE,
             request_over: false,
             told_departure: false,
-            receives: false,
             sent_meanwhile: false,
             leeway: None,
         };
@@ -147,9 +148,7 @@ struct State {
     request_over: bool,
     /// It was told that the client has left. Until then a client that has only closed its side still gets its response.
     told_departure: bool,
-    /// A task waits in `receive`.
-    receives: bool,
-    /// One did when the last message was sent, which was by another task then.
+    /// A task waited in `receive` when the last message was sent, which was by another task then.
     sent_meanwhile: bool,
     /// See [`LEEWAY`]: how much is left of it, which is given once.
     leeway: Option<u32>,
@@ -243,7 +242,7 @@ impl HttpCall {
                 None if state.told_departure => return Err(gone()),
                 None => {}
             }
-            state.sent_meanwhile = state.receives;
+            state.sent_meanwhile = self.pauses.any_first();
             let State { exchange, registration, progress, head, trailers_due, .. } = &mut *state;
             let first = match progress {
                 Progress::Started => true,
@@ -335,13 +334,20 @@ impl HttpCall {
             head.field(b"Link", link.as_bytes()).map_err(|fault| message.wrong_value("links", fault))?;
         }
         let mut state = self.state();
-        if state.progress != Progress::Idle {
-            return Err(message.out_of_order("hints come before http.response.start"));
+        match state.progress {
+            // The head goes out with the first part of the body.
+            Progress::Idle | Progress::Started => {
+                if let Some(exchange) = state.exchange.as_mut() {
+                    exchange.send_informational(&head);
+                }
+                Ok(())
+            }
+            // Allowed, and of no use to anybody.
+            Progress::Body => Ok(()),
+            Progress::Trailers | Progress::Over => {
+                Err(message.out_of_order("hints come before the last http.response.body"))
+            }
         }
-        if let Some(exchange) = state.exchange.as_mut() {
-            exchange.send_informational(&head);
-        }
-        Ok(())
     }
 
     fn path_send(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
@@ -353,7 +359,10 @@ impl HttpCall {
         if !path.is_absolute() {
             return Err(message.wrong_value("path", format_args!("{} is not absolute", path.display())));
         }
-        let opened = File::open(&path).and_then(|file| file.metadata().map(|about| (file, about)));
+        // A pipe or a device is not waited for; what it is is seen then.
+        let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+        let opened = File::options().read(true).custom_flags(no_wait).open(&path);
+        let opened = opened.and_then(|file| file.metadata().map(|about| (file, about)));
         let (file, about) = opened.map_err(|error| message.failed("path", path.display(), &error))?;
         if !about.is_file() {
             return Err(message.wrong_value("path", "not a regular file"));
@@ -384,12 +393,17 @@ impl HttpCall {
         if !about.is_file() {
             return Err(message.wrong_value("file", "not a regular file"));
         }
+        let from_position = offset.is_none();
         let offset = match offset {
             Some(offset) => offset,
             None => rustix::fs::tell(&file).map_err(std::io::Error::from)?,
         };
         let rest = about.len().saturating_sub(offset);
         let length = count.map_or(rest, |count| count.min(rest));
+        if from_position {
+            // As os.sendfile does it: the next message goes on from here.
+            rustix::fs::seek(&file, SeekFrom::Start(offset + length)).map_err(std::io::Error::from)?;
+        }
         self.body(py, message, Block::File { file, offset, length }, length, more)
     }
 
@@ -433,15 +447,14 @@ impl HttpCall {
 
 impl Conversation for HttpCall {
     fn is_full(&self) -> bool {
-        self.with_exchange(|exchange| !exchange.has_left() && exchange.unsent() > UNSENT_MAX).unwrap_or(false)
+        // Also of a client that has closed its own side: it may still read, or it may not, and then this is all that bounds what waits for it.
+        self.with_exchange(|exchange| exchange.unsent() > UNSENT_MAX).unwrap_or(false)
     }
 
     fn poll_receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let keys = &self.calls.keys;
         let (body, more) = {
             let mut state = self.state();
-            // Until there is something to tell.
-            state.receives = true;
             let State { exchange, progress, request_over, told_departure, .. } = &mut *state;
             let told = match exchange.as_mut().filter(|_| *progress != Progress::Over) {
                 None => (None, false),
@@ -466,7 +479,6 @@ impl Conversation for HttpCall {
                 },
             };
             let first_told = told.0.is_none() && *progress != Progress::Over && !*told_departure;
-            state.receives = false;
             state.told_departure |= first_told;
             if first_told && state.sent_meanwhile {
                 state.leeway.get_or_insert(LEEWAY);
@@ -504,12 +516,8 @@ impl Conversation for HttpCall {
     }
 
     fn is_gone(&self) -> bool {
-        let state = self.state();
-        state.exchange.as_ref().is_some_and(|exchange| match state.progress {
-            // A client that has had all of its response has not left it.
-            Progress::Over => exchange.is_lost(),
-            _ => exchange.has_left(),
-        })
+        // One that has only closed its side gets its response.
+        self.with_exchange(Exchange::is_lost).unwrap_or(false)
     }
 
     fn others_are_told(&self) -> bool {

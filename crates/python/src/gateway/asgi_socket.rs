@@ -332,7 +332,7 @@ impl Conversation for SocketCall {
     fn is_full(&self) -> bool {
         match &self.state().stage {
             Stage::Open(socket) => socket.unsent() > UNSENT_MAX && socket.closed().is_none(),
-            Stage::Denying { exchange, .. } => exchange.unsent() > UNSENT_MAX && !exchange.has_left(),
+            Stage::Denying { exchange, .. } => exchange.unsent() > UNSENT_MAX,
             Stage::Connecting { .. } | Stage::Over => false,
         }
     }
@@ -438,12 +438,7 @@ impl Callable for SocketCall {
         match kind {
             "websocket.send" => call.send_message(&message("ASGI WebSocket, Send"))?,
             "websocket.accept" => call.accept(&message("ASGI WebSocket, Accept"))?,
-            "websocket.close" => {
-                call.close(&message("ASGI WebSocket, Close"))?;
-                if call.is_closed() {
-                    call.pauses.end(py);
-                }
-            }
+            "websocket.close" => call.close(&message("ASGI WebSocket, Close"))?,
             "websocket.http.response.start" => call.deny(&message("ASGI WebSocket Denial Response"))?,
             "websocket.http.response.body" => call.deny_body(&message("ASGI WebSocket Denial Response"))?,
             other => {
@@ -451,6 +446,10 @@ impl Callable for SocketCall {
                     "{other:?} is no message that a WebSocket's application sends [ASGI WebSocket]"
                 )));
             }
+        }
+        if kind != "websocket.send" && call.is_closed() {
+            // Whoever receives has nothing more to wait for.
+            call.pauses.end(py);
         }
         call.calls.answers.sent(py, call)
     }

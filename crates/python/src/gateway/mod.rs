@@ -16,7 +16,7 @@ mod mounts;
 mod wsgi;
 mod wsgi_input;
 
-pub(crate) use asgi::Asgi;
+pub(crate) use asgi::{Asgi, Run};
 pub(crate) use asgi_answer::ClientDisconnected;
 pub(crate) use call::{Call, Calls};
 pub(crate) use cancelled::{Cancelled, ClientLeft, RequestNumber};

@@ -22,7 +22,7 @@ use tidegate_engine::{Admitted, Departure, Handle, Lifecycle, Reactor, Registrat
 
 use crate::error_log::ErrorLog;
 use crate::ffi::{Arguments, Callable, Kind, Object};
-use crate::gateway::{Asgi, Mounts, Wsgi, not_found};
+use crate::gateway::{Asgi, Mounts, Run, Wsgi, not_found};
 use crate::host::pause::{Pauses, Woken};
 use crate::host::{Pool, lock};
 
@@ -51,13 +51,18 @@ pub(crate) struct AsyncioHost {
     woken: Arc<Woken>,
     /// Tasks whose clients have left, to be cancelled.
     abandoned: Arc<Mutex<Vec<TaskNumber>>>,
-    /// Tasks that run requests.
-    running: Mutex<HashMap<TaskNumber, Py<PyAny>>>,
+    running: Mutex<HashMap<TaskNumber, Running>>,
     last_number: AtomicU64,
     failure: Mutex<Option<PyErr>>,
     cancelled: AtomicBool,
     finished: AtomicBool,
     error_log: ErrorLog,
+}
+
+/// A task that runs a request.
+pub(crate) struct Running {
+    task: Py<PyAny>,
+    run: Object<Run>,
 }
 
 /// Cancels the task of a request.
@@ -223,10 +228,10 @@ impl AsyncioHost {
         };
         match task {
             Ok(task) if !run.is_over() => {
-                lock(&self.running).insert(number, task.unbind());
                 if let Some(departure) = departure.filter(|_| run.ends_with_its_client()) {
                     run.keep(self.watch_for_departure(&departure, number));
                 }
+                lock(&self.running).insert(number, Running { task: task.unbind(), run });
             }
             Ok(_) => {}
             Err(error) if error.is_instance_of::<PyException>(py) => {
@@ -248,7 +253,7 @@ impl AsyncioHost {
     }
 
     /// A request's task is at its end.
-    pub(crate) fn task_over(&self, number: TaskNumber) -> Option<Py<PyAny>> {
+    pub(crate) fn task_over(&self, number: TaskNumber) -> Option<Running> {
         if self.handle.lifecycle() != Lifecycle::Serving {
             // The last one to end must be seen to.
             self.handle.wake();
@@ -261,7 +266,11 @@ impl AsyncioHost {
     fn cancel_abandoned(&self, py: Python<'_>) {
         let abandoned = std::mem::take(&mut *lock(&self.abandoned));
         for number in abandoned {
-            let task = lock(&self.running).get(&number).map(|task| task.clone_ref(py));
+            // By now its response may be complete: the last of it and the end of the connection can come in one turn.
+            let task = lock(&self.running)
+                .get(&number)
+                .filter(|running| running.run.ends_with_its_client())
+                .map(|running| running.task.clone_ref(py));
             if let Some(task) = task {
                 self.cancel(py, &task);
             }
@@ -272,7 +281,8 @@ impl AsyncioHost {
     fn end_if_over(&self, py: Python<'_>) {
         // What still runs has nobody to answer: it is cancelled, once, so that it can clean up.
         if self.handle.lifecycle() == Lifecycle::Stopping && !self.cancelled.swap(true, Ordering::AcqRel) {
-            let running: Vec<_> = lock(&self.running).values().map(|task| task.clone_ref(py)).collect();
+            let running: Vec<_> =
+                lock(&self.running).values().map(|running| running.task.clone_ref(py)).collect();
             running.iter().for_each(|task| self.cancel(py, task));
         }
         if lock(&self.reactor).is_finished() && lock(&self.running).is_empty() && self.pool.is_idle() {
@@ -321,10 +331,11 @@ impl Callable for Turn {
         if std::process::id() != turn.process {
             return Ok(py.None().into_bound(py));
         }
-        let event_loop = host.event_loop.bind(py);
-        if host.turn(py, &turn.mounts)? {
-            event_loop.call_method1(intern!(py, "call_soon"), (turn.as_any(py),))?;
+        let more = host.turn(py, &turn.mounts);
+        if !matches!(more, Ok(false)) {
+            // Also what was left undone by an error, which is the loop's from here on: the descriptor stays readable.
+            host.handle.wake();
         }
-        Ok(py.None().into_bound(py))
+        more.map(|_| py.None().into_bound(py))
     }
 }

@@ -125,15 +125,23 @@ impl Pauses {
         }
     }
 
-    /// Lets go of what was cancelled, as by a timeout: who gives up again and again may never be resumed.
+    /// Lets go of what was cancelled, as by a timeout, and of what nobody waits with, as a task of another loop cannot: who gives up again
+    /// and again may never be resumed. To be called when a task was thrown out of a wait.
     pub(crate) fn forget_those_over(&self) {
         let over: Vec<_> =
-            lock(&self.waiting).extract_if(.., |waiting| waiting.pause.get().is_over()).collect();
+            lock(&self.waiting).extract_if(.., |waiting| waiting.pause.get().is_unused()).collect();
         drop(over);
     }
 
     fn any(&self) -> bool {
         !lock(&self.waiting).is_empty()
+    }
+
+    /// Whether a task waits whose pause [ends first](Awaited::ends_first).
+    fn any_first(&self) -> bool {
+        lock(&self.waiting)
+            .iter()
+            .any(|waiting| waiting.awaited.ends_first() && !waiting.pause.get().is_over())
     }
 }
 
@@ -150,6 +158,11 @@ impl PausesIfAny {
 
     pub(crate) fn get(&self, py: Python<'_>) -> &Pauses {
         self.made.get_or_init(|| self.host.pauses(py))
+    }
+
+    /// As [`Pauses::any_first`].
+    pub(crate) fn any_first(&self) -> bool {
+        self.made.get().is_some_and(|pauses| pauses.any_first())
     }
 
     /// As [`Pauses::end`].
@@ -202,6 +215,10 @@ impl Pause {
         !matches!(*lock(&self.state), State::Waiting)
     }
 
+    fn is_unused(&self) -> bool {
+        self.is_over() || lock(&self.callbacks).is_empty()
+    }
+
     /// Ends it before anybody waits.
     fn end(&self) {
         *lock(&self.state) = State::Over;
@@ -212,14 +229,22 @@ impl Pause {
         let py = pause.py();
         *lock(&pause.get().state) = State::Over;
         let callbacks = std::mem::take(&mut *lock(&pause.get().callbacks));
+        let mut outcome = Ok(());
         for (callback, context) in callbacks {
             let call = || callback.call1(py, (pause,)).map(drop);
-            match context {
-                Some(context) => in_context(context.bind(py), call)??,
-                None => call()?,
-            }
+            let called = match &context {
+                None => call(),
+                Some(context) => match in_context(context.bind(py), call) {
+                    Ok(called) => called,
+                    // Its context is somebody else's at the moment: later, then.
+                    Err(_) => {
+                        pause.get().call_soon(pause, callback.clone_ref(py), Some(context.clone_ref(py)))
+                    }
+                },
+            };
+            outcome = outcome.and(called);
         }
-        Ok(())
+        outcome
     }
 
     /// Ends it and has the loop call whoever waits. False when it is over already.
@@ -321,10 +346,17 @@ impl Pause {
                 visit.call(context)?;
             }
         }
+        if let Ok(state) = self.state.try_lock()
+            && let State::Cancelled(message) = &*state
+        {
+            visit.call(message)?;
+        }
         Ok(())
     }
 
     fn __clear__(&self) {
-        lock(&self.callbacks).clear();
+        // Not under the lock: they may end a task, and that this pause.
+        let callbacks = std::mem::take(&mut *lock(&self.callbacks));
+        drop(callbacks);
     }
 }
