@@ -12,6 +12,8 @@ from support.server import TESTS
 
 def run(*arguments: str, cwd: Path = TESTS, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    # One process, unless the test is about several.
+    environment["TIDEGATE_NO_SUPERVISOR"] = "true"
     return subprocess.run(
         [sys.executable, "-m", "tidegate", *arguments],
         cwd=cwd,

@@ -592,6 +592,9 @@ impl Core {
     fn dispatch(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Step {
         let Some((head, started)) = self.head.take() else { return Step::Rest };
         self.body_clock.stop(turn.now_ms);
+        if let Some(seat) = &connection.settings().seat {
+            seat.count_request();
+        }
         let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
         match connection.shared.gates.enter(connection, self.aside, until_ms) {
             Admission::Run(permit) => {

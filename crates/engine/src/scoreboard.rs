@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -22,6 +22,8 @@ pub(crate) struct Row {
     connections: AtomicU32,
     /// It waits for events, and would accept.
     waits: AtomicBool,
+    /// That it has begun.
+    requests: AtomicU64,
 }
 
 /// A row for each worker that there may be at once. Made before the first one is forked.
@@ -54,9 +56,14 @@ impl Scoreboard {
         self.bells.len()
     }
 
+    /// A seat as it is.
+    pub fn look(self: &Arc<Self>, index: usize) -> Option<Seat> {
+        Some(Seat { board: self.clone(), index: Some(index).filter(|&index| index < self.seats())? })
+    }
+
     /// Takes a seat, which a former worker may have left as it was when it died.
     pub fn seat(self: &Arc<Self>, index: usize) -> Option<Seat> {
-        let seat = Seat { board: self.clone(), index: Some(index).filter(|&index| index < self.seats())? };
+        let seat = self.look(index)?;
         seat.leave();
         Some(seat)
     }
@@ -71,6 +78,16 @@ impl Seat {
     pub fn leave(&self) {
         self.set_waits(false);
         self.set_connections(0);
+        self.row().requests.store(0, Ordering::Relaxed);
+    }
+
+    /// Requests that the worker which sits here has begun.
+    pub fn requests(&self) -> u64 {
+        self.row().requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.row().requests.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn set_connections(&self, count: usize) {

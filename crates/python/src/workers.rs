@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use rustix::process::Pid;
 use tidegate_engine::{Listener, Scoreboard, Seat, SignalHandlers};
 use tidegate_supervisor::Settings;
-use tidegate_supervisor::fleet::{Plan, Saying};
+use tidegate_supervisor::fleet::{Limits, Plan, Saying, Usage};
 use tidegate_supervisor::supervisor::{self, Forked, Host, Role};
 
 use crate::applications::Applications;
@@ -22,6 +22,13 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings) -> Result<i32, Refu
         start_timeout_ms: settings.start_timeout_ms,
         grace_ms: settings.graceful_timeout_ms,
         rolling: settings.rolling_reload,
+        limits: Limits {
+            requests: settings.max_requests,
+            lifetime_ms: settings.max_lifetime_ms,
+            memory: settings.max_rss,
+            jitter_percent: settings.recycle_jitter,
+            seed: u64::from(std::process::id()),
+        },
     };
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let listeners = bind(settings)?;
@@ -75,6 +82,12 @@ struct Forks {
     seat: Option<Seat>,
 }
 
+impl Forks {
+    fn seat_of(&self, pid: Pid) -> Option<usize> {
+        self.seated.iter().position(|seated| *seated == Some(pid))
+    }
+}
+
 impl Host for Forks {
     fn fork(&mut self) -> io::Result<Forked> {
         Python::attach(|py| {
@@ -94,8 +107,18 @@ impl Host for Forks {
         .map_err(|error: PyErr| io::Error::other(error.to_string()))
     }
 
+    fn usage(&mut self, pid: Pid) -> Usage {
+        let seat = self.seat_of(pid).and_then(|index| self.board.look(index));
+        let memory = std::fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).ok();
+        let pages = memory.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok());
+        Usage {
+            requests: seat.map_or(0, |seat| seat.requests()),
+            memory: pages.unwrap_or(0) * rustix::param::page_size() as u64,
+        }
+    }
+
     fn ended(&mut self, pid: Pid) {
-        if let Some(index) = self.seated.iter().position(|seated| *seated == Some(pid)) {
+        if let Some(index) = self.seat_of(pid) {
             self.seated[index] = None;
             // Nobody is to be left a connection who will not come for it.
             self.board.seat(index);

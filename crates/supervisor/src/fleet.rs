@@ -32,6 +32,62 @@ pub struct Plan {
     pub grace_ms: Millis,
     /// Whether a reload replaces one worker after the other, instead of all of them at once.
     pub rolling: bool,
+    /// When workers are replaced that serve well.
+    pub limits: Limits,
+}
+
+/// What a worker may use before another one takes its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Requests.
+    pub requests: Option<u64>,
+    /// Time.
+    pub lifetime_ms: Option<Millis>,
+    /// Bytes of memory (RSS).
+    pub memory: Option<u64>,
+    /// By how much of each the limits of one worker may be lower than those of another, in percent, so that not all come to theirs at once.
+    pub jitter_percent: u32,
+    /// What the differences are drawn from.
+    pub seed: u64,
+}
+
+/// What a worker has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Requests that it has begun.
+    pub requests: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl Limits {
+    /// Whether there are any, and usage is to be looked at.
+    pub fn any(&self) -> bool {
+        self.requests.is_some() || self.lifetime_ms.is_some() || self.memory.is_some()
+    }
+
+    /// A limit as it is for this worker.
+    fn of(&self, id: WorkerId, limit: u64) -> u64 {
+        // splitmix64, for differences that are spread evenly.
+        let mut mixed = self.seed.wrapping_add(u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let drawn = u128::from(mixed ^ (mixed >> 31)) * u128::from(self.jitter_percent.min(100));
+        let less = u128::from(limit) * drawn / 100 / (1u128 << 64);
+        limit.saturating_sub(u64::try_from(less).unwrap_or(u64::MAX)).max(1)
+    }
+
+    /// Why a worker is to be replaced, if it is.
+    fn exceeded(&self, id: WorkerId, age_ms: Millis, usage: Usage) -> Option<String> {
+        let over = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= self.of(id, limit));
+        if over(self.requests, usage.requests) {
+            return Some(format!("it has had {} requests", usage.requests));
+        }
+        if over(self.memory, usage.memory) {
+            return Some(format!("it holds {} MiB", usage.memory >> 20));
+        }
+        over(self.lifetime_ms, age_ms).then(|| format!("it has served for {} s", age_ms / 1_000))
+    }
 }
 
 /// What an operator asks for.
@@ -76,8 +132,8 @@ impl fmt::Display for Ending {
 pub enum Event {
     /// A worker could serve.
     Ready(WorkerId),
-    /// A worker asks to be replaced, for this reason.
-    WantsToLeave(WorkerId, String),
+    /// A look at a worker.
+    Used(WorkerId, Usage),
     /// Its process is over, or could not be started.
     Ended(WorkerId, Ending),
     /// An operator's wish.
@@ -181,9 +237,13 @@ impl Fleet {
     pub fn handle(&mut self, event: Event, now: Millis) -> Vec<Action> {
         match event {
             Event::Ready(id) => self.ready(id),
-            Event::WantsToLeave(id, reason) => {
-                if let Some(worker) = self.worker(id).filter(|worker| worker.is_serving()) {
-                    worker.wants_to_leave.get_or_insert(reason);
+            Event::Used(id, usage) => {
+                let limits = self.plan.limits;
+                if let Some(worker) = self.worker(id)
+                    && let State::Serving { since } = worker.state
+                    && worker.used_up.is_none()
+                {
+                    worker.used_up = limits.exceeded(id, now.saturating_sub(since), usage);
                 }
             }
             Event::Ended(id, ending) => self.ended(id, ending, now),
@@ -257,10 +317,15 @@ impl Fleet {
         match self.phase {
             Phase::Opening => {
                 let status = match ending {
+                    // It has said why.
                     Ending::Exited(status @ 1..) => status,
-                    _ => 1,
+                    _ => {
+                        self.warn(format!(
+                            "worker {id} {ending} before it could serve: the server does not start"
+                        ));
+                        1
+                    }
                 };
-                self.warn(format!("worker {id} {ending} before it could serve: the server does not start"));
                 self.end(status, Order::Quit, now);
             }
             Phase::Reloading(generation) if worker.generation == generation => {
@@ -518,8 +583,7 @@ impl Fleet {
     /// A worker whose replacement is to be started: one at a time, so that there are never fewer than wanted.
     fn to_be_replaced(&self) -> Option<&Worker> {
         let under_way = self.workers.iter().any(|worker| worker.is_new() && worker.replaces.is_some());
-        let mut wishes =
-            self.workers.iter().filter(|worker| worker.is_serving() && worker.wants_to_leave.is_some());
+        let mut wishes = self.workers.iter().filter(|worker| worker.is_serving() && worker.used_up.is_some());
         if under_way { None } else { wishes.next() }
     }
 
@@ -527,9 +591,8 @@ impl Fleet {
         if now < self.next_start {
             return;
         }
-        let wish = self
-            .to_be_replaced()
-            .map(|worker| (worker.id, worker.wants_to_leave.clone().unwrap_or_default()));
+        let wish =
+            self.to_be_replaced().map(|worker| (worker.id, worker.used_up.clone().unwrap_or_default()));
         if let Some((id, reason)) = wish {
             self.say(format!("worker {} is replaced: {reason}", id.0));
             self.start(self.generation, Some(id), now);
@@ -543,7 +606,7 @@ impl Fleet {
             id,
             generation,
             replaces,
-            wants_to_leave: None,
+            used_up: None,
             state: State::Starting { until: now + self.plan.start_timeout_ms },
         });
         self.actions.push(Action::Start(id));

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
-use crate::fleet::{Action, Ending, Event, Fleet, Millis, Order, Plan, Saying, Verb};
+use crate::fleet::{Action, Ending, Event, Fleet, Millis, Order, Plan, Saying, Usage, Verb};
 use crate::worker::WorkerId;
 
 /// Most bytes of a word that a worker says.
@@ -24,6 +24,9 @@ pub trait Host {
     /// # Errors
     /// What the system says.
     fn fork(&mut self) -> io::Result<Forked>;
+
+    /// What a worker has used so far.
+    fn usage(&mut self, pid: Pid) -> Usage;
 
     /// A process that `fork` has made is over.
     fn ended(&mut self, pid: Pid);
@@ -93,14 +96,6 @@ impl Tether {
     pub fn orders(&self) -> io::Result<OwnedFd> {
         Ok(self.stream.try_clone()?.into())
     }
-
-    /// Asks to be replaced.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn ask_to_leave(&self, reason: &str) -> io::Result<()> {
-        (&self.stream).write_all(format!("leave {reason}\n").as_bytes())
-    }
 }
 
 fn is_reopen(byte: u8) -> bool {
@@ -124,7 +119,12 @@ struct Supervisor<'a, H: Host> {
     signals: OwnedFd,
     host: &'a mut H,
     began: Instant,
+    /// When usage is looked at next, if it is.
+    next_look: Option<Millis>,
 }
+
+/// How often usage is looked at.
+const LOOK_EVERY_MS: Millis = 1_000;
 
 /// The signals that operators give a supervisor, and that of a worker's end.
 pub fn signals() -> Vec<i32> {
@@ -148,7 +148,9 @@ pub fn signals() -> Vec<i32> {
 pub fn supervise(plan: Plan, signals: OwnedFd, host: &mut impl Host) -> io::Result<Role> {
     rustix::io::ioctl_fionbio(&signals, true)?;
     let fleet = Fleet::new(plan);
-    let mut supervisor = Supervisor { fleet, children: Vec::new(), signals, host, began: Instant::now() };
+    let next_look = plan.limits.any().then_some(LOOK_EVERY_MS);
+    let mut supervisor =
+        Supervisor { fleet, children: Vec::new(), signals, host, began: Instant::now(), next_look };
     let mut outcome = supervisor.handle(Event::Time)?;
     while outcome.is_none() {
         outcome = supervisor.turn()?;
@@ -168,6 +170,7 @@ impl<H: Host> Supervisor<'_, H> {
         let mut events = self.verbs()?;
         events.extend(self.words());
         events.extend(self.endings()?);
+        events.extend(self.looks());
         events.push(Event::Time);
         for event in events {
             if let Some(role) = self.handle(event)? {
@@ -178,7 +181,8 @@ impl<H: Host> Supervisor<'_, H> {
     }
 
     fn wait(&self) -> io::Result<()> {
-        let timeout = self.fleet.deadline().map(|deadline| {
+        let deadline = self.fleet.deadline().into_iter().chain(self.next_look).min();
+        let timeout = deadline.map(|deadline| {
             let millis = deadline.saturating_sub(self.now());
             Timespec { tv_sec: (millis / 1_000) as i64, tv_nsec: (millis % 1_000 * 1_000_000) as _ }
         });
@@ -231,10 +235,8 @@ impl<H: Host> Supervisor<'_, H> {
             while let Some(end) = child.said.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<_> = child.said.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line[..end]).into_owned();
-                match line.split_once(' ') {
-                    None if line == "ready" => events.push(Event::Ready(child.id)),
-                    Some(("leave", reason)) => events.push(Event::WantsToLeave(child.id, reason.to_owned())),
-                    _ => {}
+                if line == "ready" {
+                    events.push(Event::Ready(child.id));
                 }
             }
             if child.said.len() > WORD_SIZE_MAX {
@@ -242,6 +244,16 @@ impl<H: Host> Supervisor<'_, H> {
             }
         }
         events
+    }
+
+    /// What workers have used, when it is time to look.
+    fn looks(&mut self) -> Vec<Event> {
+        let now = self.now();
+        if self.next_look.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        self.next_look = Some(now + LOOK_EVERY_MS);
+        self.children.iter().map(|child| Event::Used(child.id, self.host.usage(child.pid))).collect()
     }
 
     /// Processes that have ended: workers, and as PID 1 whatever they have left behind.

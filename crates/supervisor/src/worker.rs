@@ -52,8 +52,8 @@ pub(crate) struct Worker {
     pub(crate) generation: Generation,
     /// The worker that leaves when this one serves.
     pub(crate) replaces: Option<WorkerId>,
-    /// Why it asked to be replaced, if it has.
-    pub(crate) wants_to_leave: Option<String>,
+    /// Why it is to be replaced, if it is.
+    pub(crate) used_up: Option<String>,
     pub(crate) state: State,
 }
 

@@ -1,9 +1,12 @@
 //! Courses of events in the life of a fleet, without processes.
 
-use tidegate_supervisor::fleet::{Action, Ending, Event, Fleet, Millis, Order, Plan, Verb};
+use tidegate_supervisor::fleet::{Action, Ending, Event, Fleet, Limits, Millis, Order, Plan, Usage, Verb};
 use tidegate_supervisor::worker::{State, WorkerId};
 
-const PLAN: Plan = Plan { workers: 2, start_timeout_ms: 60_000, grace_ms: 30_000, rolling: false };
+const PLAN: Plan =
+    Plan { workers: 2, start_timeout_ms: 60_000, grace_ms: 30_000, rolling: false, limits: LIMITS };
+
+const LIMITS: Limits = Limits { requests: None, lifetime_ms: None, memory: None, jitter_percent: 0, seed: 7 };
 
 /// A fleet with a clock, and its last actions without what was said.
 struct Course {
@@ -81,7 +84,16 @@ fn an_application_that_cannot_start_ends_the_server_with_the_workers_status() {
     course.pass(0);
     // One is tried before the others, so that it is told once.
     assert_eq!(course.on(ended(1, 3)), [Action::CloseListeners, Action::End(3)]);
-    assert!(course.last_said().contains("worker 1 ended with status 3 before it could serve"));
+    // The worker has said why.
+    assert!(course.said.is_empty());
+}
+
+#[test]
+fn a_worker_that_is_killed_as_it_starts_has_said_nothing() {
+    let mut course = Course::new(PLAN);
+    course.pass(0);
+    assert_eq!(course.on(killed(1)), [Action::CloseListeners, Action::End(1)]);
+    assert!(course.last_said().contains("worker 1 was ended by signal 9 before it could serve"));
 }
 
 #[test]
@@ -218,20 +230,59 @@ fn a_stop_during_a_reload_sends_all_away() {
     assert_eq!(asked, expected);
 }
 
+/// A course whose workers 1 and 2 serve, with limits.
+fn limited(limits: Limits) -> Course {
+    let mut course = Course::new(Plan { limits, ..PLAN });
+    course.pass(0);
+    course.on(ready(1));
+    course.on(ready(2));
+    course
+}
+
+fn used(id: u32, requests: u64, memory: u64) -> Event {
+    Event::Used(WorkerId(id), Usage { requests, memory })
+}
+
 #[test]
-fn workers_who_ask_to_leave_are_replaced_one_at_a_time_and_stay_until_then() {
-    let mut course = Course::serving();
-    let wish = |id| Event::WantsToLeave(WorkerId(id), "it has had 1000 requests".to_owned());
-    assert_eq!(course.on(wish(1)), [start(3)]);
-    assert_eq!(course.on(wish(2)), []);
+fn workers_that_are_used_up_are_replaced_one_at_a_time_and_stay_until_then() {
+    let mut course = limited(Limits { requests: Some(1_000), ..LIMITS });
+    assert_eq!(course.on(used(1, 999, 0)), []);
+    assert_eq!(course.on(used(1, 1_000, 0)), [start(3)]);
+    assert!(course.last_said().contains("worker 1 is replaced: it has had 1000 requests"));
+    assert_eq!(course.on(used(2, 1_001, 0)), []);
     assert_eq!(course.on(ready(3)), [tell(3, Order::Serve), tell(1, Order::Leave), start(4)]);
     assert_eq!(course.on(ready(4)), [tell(4, Order::Serve), tell(2, Order::Leave)]);
 }
 
 #[test]
+fn memory_and_age_use_a_worker_up_too() {
+    let mut course = limited(Limits { memory: Some(64 << 20), lifetime_ms: Some(60_000), ..LIMITS });
+    assert_eq!(course.on(used(2, 0, 64 << 20)), [start(3)]);
+    assert!(course.last_said().contains("it holds 64 MiB"));
+    course.on(ready(3));
+    course.pass(60_000);
+    assert_eq!(course.on(used(1, 0, 0)), [start(4)]);
+    assert!(course.last_said().contains("it has served for 60 s"));
+}
+
+#[test]
+fn with_jitter_workers_come_to_their_limits_one_after_the_other() {
+    let limits = Limits { requests: Some(1_000), jitter_percent: 50, ..LIMITS };
+    let limit_of = |id| {
+        let mut course = Course::new(Plan { workers: 8, limits, ..PLAN });
+        course.pass(0);
+        (1..=8).for_each(|id| drop(course.on(ready(id))));
+        (1..=1_000).find(|&count| !course.on(used(id, count, 0)).is_empty())
+    };
+    let limits: std::collections::BTreeSet<_> = (1..=8).map(|id| limit_of(id).expect("no limit")).collect();
+    assert_eq!(limits.len(), 8);
+    assert!(limits.iter().all(|limit| (500..=1_000).contains(limit)));
+}
+
+#[test]
 fn a_replacement_that_cannot_start_is_tried_again_later() {
-    let mut course = Course::serving();
-    course.on(Event::WantsToLeave(WorkerId(1), "it is old".to_owned()));
+    let mut course = limited(Limits { requests: Some(10), ..LIMITS });
+    course.on(used(1, 10, 0));
     assert_eq!(course.on(ended(3, 1)), []);
     assert_eq!(course.wait(), [start(4)]);
 }

@@ -68,7 +68,7 @@ fn without_anything_else_the_defaults_are_in_force() {
     assert_eq!(settings.unix_socket_mode, 0o660);
     assert_eq!(settings.backlog, 2_048);
     assert_eq!(settings.connections_max, 16_384);
-    assert_eq!((settings.workers, settings.threads), (1, 200));
+    assert_eq!((settings.workers, settings.threads), (Some(1), 200));
     assert_eq!((settings.interface, settings.concurrency), (Interface::Auto, Concurrency::Auto));
     assert_eq!((settings.event_loop, settings.lifespan), (EventLoop::Auto, Lifespan::Auto));
     assert_eq!(settings.mounts, []);
@@ -146,7 +146,7 @@ fn every_spelling_of_a_value_means_the_same() {
     assert_eq!(check(&["-c", "asyncio"]).concurrency, Concurrency::Asyncio);
     assert_eq!(check(&["--loop", "uvloop"]).event_loop, EventLoop::Uvloop);
     assert_eq!(check(&["--lifespan=off"]).lifespan, Lifespan::Off);
-    assert_eq!(check(&["-w1", "--threads", "1", "-c", "threads"]).workers, 1);
+    assert_eq!(check(&["-w1", "--threads", "1", "-c", "threads"]).workers, Some(1));
     assert_eq!(
         check(&["--mount", "/live=chat:app", "--mount=/live/old=pkg.wsgi"]).mounts,
         [mount("/live", "chat", Some("app")), mount("/live/old", "pkg.wsgi", None)]

@@ -60,6 +60,14 @@ pub struct Settings {
     pub preload: bool,
     pub rolling_reload: bool,
     pub start_timeout_ms: u64,
+    /// `None`: however many.
+    pub max_requests: Option<u64>,
+    /// `None`: however long.
+    pub max_lifetime_ms: Option<u64>,
+    /// `None`: however much.
+    pub max_rss: Option<u64>,
+    /// Percent.
+    pub recycle_jitter: u32,
     pub threads: usize,
     /// `None`: the system's.
     pub thread_stack_size: Option<u64>,
@@ -217,6 +225,10 @@ impl Settings {
             preload: false,
             rolling_reload: false,
             start_timeout_ms: 0,
+            max_requests: None,
+            max_lifetime_ms: None,
+            max_rss: None,
+            recycle_jitter: 0,
             threads: 0,
             thread_stack_size: None,
             thread_idle_timeout_ms: 0,

@@ -300,69 +300,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
-        name: "workers",
-        short: Some('w'),
-        category: Category::Workers,
-        reach: Reach::Process,
-        kind: Kind::Special {
-            placeholder: "N",
-            accepted: "1 to 1024, or auto",
-            put: |s, value| put(&mut s.workers, texts::workers(value)),
-            get: |s| Some(s.workers.map_or_else(|| shown("auto"), |workers| shown(&workers))),
-        },
-        default: Some("1"),
-        help: "Number of worker processes.",
-        doc: "auto: as many as there are processors for this process. One that ends is replaced; see docs/workers.md.",
-        ..PLAIN
-    },
-    Setting {
-        name: "no-supervisor",
-        category: Category::Workers,
-        reach: Reach::Process,
-        kind: Kind::Switch(|s| &mut s.no_supervisor),
-        default: Some("false"),
-        help: "Serve in this process, with nobody to replace or reload it.",
-        doc: "For one worker only: under another supervisor, in a debugger, in tests.",
-        ..PLAIN
-    },
-    Setting {
-        name: "preload",
-        category: Category::Workers,
-        reach: Reach::Process,
-        kind: Kind::Switch(|s| &mut s.preload),
-        default: Some("false"),
-        help: "Import the application once, before the workers are forked.",
-        doc: "They share its memory and start at once. Threads, connections and event loops that it opens while it is imported do not \
-              survive the fork: open them in os.register_at_fork(after_in_child=...) or on first use. A reload then forks the same code \
-              again; new code needs a restart.",
-        ..PLAIN
-    },
-    Setting {
-        name: "rolling-reload",
-        category: Category::Workers,
-        reach: Reach::Process,
-        kind: Kind::Switch(|s| &mut s.rolling_reload),
-        default: Some("false"),
-        help: "Replace workers one after the other on a reload, not all at once.",
-        doc: "It takes the memory of one worker more instead of twice the memory; for a while old and new code serve beside each other, and \
-              a new worker that cannot start leaves it at that.",
-        ..PLAIN
-    },
-    Setting {
-        name: "start-timeout",
-        category: Category::Workers,
-        reach: Reach::Process,
-        kind: Kind::Duration {
-            range: Range(SECOND, HOUR),
-            can_be_off: false,
-            field: number!(start_timeout_ms),
-        },
-        default: Some("60s"),
-        help: "How long a worker may take to load the application.",
-        doc: "Then it is killed, and counts as one that could not start.",
-        ..PLAIN
-    },
-    Setting {
         name: "threads",
         category: Category::Running,
         kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(threads) },
@@ -469,6 +406,121 @@ pub(crate) static SETTINGS: &[Setting] = &[
         doc: "`gc.set_threshold`, whose first number Python sets to 700 or 2,000: where thousands of requests wait at once, each with its objects, it \
               would look all the time and find nothing. What is there once the application is imported is left out of the search (`gc.freeze`). \
               An application that sets a threshold itself, or turns the collector off, is left alone.",
+        ..PLAIN
+    },
+    Setting {
+        name: "workers",
+        short: Some('w'),
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "N",
+            accepted: "1 to 1024, or auto",
+            put: |s, value| put(&mut s.workers, texts::workers(value)),
+            get: |s| Some(s.workers.map_or_else(|| shown("auto"), |workers| shown(&workers))),
+        },
+        default: Some("1"),
+        help: "Number of worker processes.",
+        doc: "auto: as many as there are processors for this process. One that ends is replaced; see docs/workers.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "no-supervisor",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.no_supervisor),
+        default: Some("false"),
+        help: "Serve in this process, with nobody to replace or reload it.",
+        doc: "For one worker only: under another supervisor, in a debugger, in tests.",
+        ..PLAIN
+    },
+    Setting {
+        name: "preload",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.preload),
+        default: Some("false"),
+        help: "Import the application once, before the workers are forked.",
+        doc: "They share its memory and start at once. Threads, connections and event loops that it opens while it is imported do not \
+              survive the fork: open them in os.register_at_fork(after_in_child=...) or on first use. A reload then forks the same code \
+              again; new code needs a restart.",
+        ..PLAIN
+    },
+    Setting {
+        name: "rolling-reload",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.rolling_reload),
+        default: Some("false"),
+        help: "Replace workers one after the other on a reload, not all at once.",
+        doc: "It takes the memory of one worker more instead of twice the memory; for a while old and new code serve beside each other, and \
+              a new worker that cannot start leaves it at that.",
+        ..PLAIN
+    },
+    Setting {
+        name: "start-timeout",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Duration {
+            range: Range(SECOND, HOUR),
+            can_be_off: false,
+            field: number!(start_timeout_ms),
+        },
+        default: Some("60s"),
+        help: "How long a worker may take to load the application.",
+        doc: "Then it is killed, and counts as one that could not start.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-requests",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Count {
+            range: Range(1, 1_000_000_000_000),
+            note: "",
+            field: number_or_none!(max_requests),
+        },
+        help: "Requests after which a worker is replaced.",
+        doc: "For applications that leak. It is looked at once a second. The successor serves before the worker leaves, and one worker is \
+              replaced at a time.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-lifetime",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Duration {
+            range: Range(SECOND, 8_760 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(max_lifetime_ms),
+        },
+        default: Some("off"),
+        help: "Time after which a worker is replaced.",
+        doc: "",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-rss",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Size {
+            range: Range(MIB, 1_024 * GIB),
+            none: Some("off"),
+            field: number_or_none!(max_rss),
+        },
+        default: Some("off"),
+        help: "Memory (RSS) at which a worker is replaced.",
+        doc: "Looked at once a second. What it shares with others counts.",
+        ..PLAIN
+    },
+    Setting {
+        name: "recycle-jitter",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Count { range: Range(0, 100), note: "percent", field: number!(recycle_jitter) },
+        default: Some("10"),
+        help: "By how much a worker's share of these limits is lower, at random.",
+        doc: "Each worker has limits of its own, so that those that were started together are not replaced together.",
         ..PLAIN
     },
     Setting {
