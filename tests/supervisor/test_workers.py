@@ -320,3 +320,18 @@ def test_workers_are_replaced_after_so_many_requests_and_no_request_is_lost(tide
         assert len(workers(server)) >= 2
         assert not load.failures
     assert load.versions["one"] > 50
+
+
+def test_the_access_log_is_opened_anew_after_it_was_moved_away(tides):
+    path = tides / "access.log"
+    with served(tides, "--workers", "2", "--access-log", str(path)) as server:
+        all_workers(server, 2)
+        ask(server)
+        server.wait_until(lambda: path.read_text() or None)
+        path.rename(tides / "access.log.1")
+        server.signal(signal.SIGUSR1)
+        server.wait_until(lambda: path.exists() or None)
+        deadline = time.monotonic() + 30
+        while path.read_text().count("GET /") < 4 and time.monotonic() < deadline:
+            ask(server)
+        assert path.read_text().count("GET /") >= 4

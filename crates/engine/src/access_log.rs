@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -31,14 +31,22 @@ pub enum AccessLogTarget {
     /// Standard output.
     Stdout,
     /// A file, opened for appending.
-    File(std::path::PathBuf),
+    File(PathBuf),
 }
 
 #[derive(Debug, Default)]
 struct Pending {
     lines: Vec<u8>,
     dropped: u64,
+    /// The file is to be opened anew: what it was called may have been moved away.
+    reopens: bool,
     closed: bool,
+}
+
+/// Where the writer writes.
+enum Sink {
+    Stdout(io::Stdout),
+    File(File, PathBuf),
 }
 
 type Queue = Arc<(Mutex<Pending>, Condvar)>;
@@ -58,15 +66,15 @@ impl AccessLog {
     /// # Errors
     /// What the system says of the file or the thread.
     pub fn start(target: &AccessLogTarget, format: AccessLogFormat) -> io::Result<Self> {
-        let mut sink: Box<dyn Write + Send> = match target {
-            AccessLogTarget::Stdout => Box::new(io::stdout()),
-            AccessLogTarget::File(path) => Box::new(append_to(path)?),
+        let sink = match target {
+            AccessLogTarget::Stdout => Sink::Stdout(io::stdout()),
+            AccessLogTarget::File(path) => Sink::File(append_to(path)?, path.clone()),
         };
         let queue = Queue::default();
         let of_writer = queue.clone();
         let writer = std::thread::Builder::new()
             .name("tidegate-access-log".into())
-            .spawn(move || write_lines(&of_writer, &mut *sink))?;
+            .spawn(move || write_lines(&of_writer, sink))?;
         Ok(Self { format, time_zone: TimeZone::system(), queue, writer: Mutex::new(Some(writer)) })
     }
 
@@ -135,6 +143,13 @@ impl AccessLog {
 }
 
 impl AccessLog {
+    /// Opens the file anew, once what waits is in the present one.
+    pub(crate) fn reopen(&self) {
+        let (pending, arrived) = &*self.queue;
+        pending.lock().unwrap_or_else(PoisonError::into_inner).reopens = true;
+        arrived.notify_one();
+    }
+
     /// Writes what waits and ends the thread.
     pub(crate) fn finish(&self) {
         let (pending, arrived) = &*self.queue;
@@ -173,19 +188,37 @@ fn escape(text: &[u8], line: &mut Vec<u8>) {
     }
 }
 
-fn write_lines(queue: &Queue, sink: &mut dyn Write) {
+impl Sink {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.write_all(lines).and_then(|()| stdout.flush()),
+            Self::File(file, _) => file.write_all(lines),
+        }
+    }
+
+    fn reopen(&mut self) {
+        if let Self::File(file, path) = self {
+            match append_to(path) {
+                Ok(new) => *file = new,
+                Err(error) => log::error!("the access log {path:?} cannot be opened anew: {error}"),
+            }
+        }
+    }
+}
+
+fn write_lines(queue: &Queue, mut sink: Sink) {
     let (pending, arrived) = &**queue;
     let mut failing = false;
     loop {
-        let (lines, dropped, closed) = {
+        let (lines, dropped, reopens, closed) = {
             let guard = pending.lock().unwrap_or_else(PoisonError::into_inner);
             let mut guard = arrived
-                .wait_while(guard, |pending| pending.lines.is_empty() && !pending.closed)
+                .wait_while(guard, |pending| pending.lines.is_empty() && !pending.reopens && !pending.closed)
                 .unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut guard.lines), std::mem::take(&mut guard.dropped), guard.closed)
+            let Pending { lines, dropped, reopens, closed } = &mut *guard;
+            (std::mem::take(lines), std::mem::take(dropped), std::mem::take(reopens), *closed)
         };
-        let written = sink.write_all(&lines).and_then(|()| sink.flush());
-        match written {
+        match sink.write(&lines) {
             Ok(()) => failing = false,
             // Said once, not for every line.
             Err(error) if !failing => {
@@ -193,6 +226,9 @@ fn write_lines(queue: &Queue, sink: &mut dyn Write) {
                 log::error!("the access log cannot be written: {error}");
             }
             Err(_) => {}
+        }
+        if reopens {
+            sink.reopen();
         }
         if dropped > 0 {
             log::warn!("the access log could not keep up: {dropped} lines dropped");

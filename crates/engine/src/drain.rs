@@ -94,6 +94,10 @@ fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: 
             None => continue,
             Some(libc::SIGTERM) if handle.lifecycle() == Lifecycle::Serving => handle.drain(),
             Some(libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) => handle.stop(),
+            Some(libc::SIGUSR1) => {
+                handle.reopen_access_log();
+                continue;
+            }
             Some(_) => continue,
         }
         if say.send(()).is_err() {

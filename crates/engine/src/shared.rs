@@ -164,6 +164,13 @@ impl Handle {
         }
     }
 
+    /// Has the access log's file opened anew, after it was moved away.
+    pub fn reopen_access_log(&self) {
+        if let Some(access_log) = &self.0.access_log {
+            access_log.reopen();
+        }
+    }
+
     /// How far it is.
     pub fn lifecycle(&self) -> Lifecycle {
         self.0.lifecycle()
