@@ -25,6 +25,7 @@ pub(crate) use hub::GeventHub;
 pub(crate) use inline::InlineHost;
 pub(crate) use pause::{Awaited, Pauses, PausesIfAny};
 pub(crate) use pool::Pool;
+pub(crate) use python_thread::any_at_work;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
