@@ -11,6 +11,7 @@ mod pause;
 mod place;
 mod pool;
 mod python_thread;
+mod shortage;
 mod signals;
 mod system_thread;
 mod threads;
