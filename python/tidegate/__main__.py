@@ -13,7 +13,7 @@ from tidegate import _tidegate
 def main() -> NoReturn:
     """Run the command with the process's arguments and end the process."""
     try:
-        code: object = _tidegate.main(sys.argv[1:])
+        code: str | int | None = _tidegate.main(sys.argv[1:])
     except SystemExit as leaving:
         code = leaving.code
     if _tidegate.threads_are_at_work():
@@ -21,7 +21,7 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def _end(code: object) -> NoReturn:
+def _end(code: str | int | None) -> NoReturn:
     """End the process as ``sys.exit`` does, but leave the interpreter as it is: calls go on in it.
 
     :func:`_tidegate.threads_are_at_work` says why.

@@ -15,6 +15,7 @@ __all__ = [
     "await_",
     "main",
     "serve",
+    "threads_are_at_work",
 ]
 
 _T = TypeVar("_T")
