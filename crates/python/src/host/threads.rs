@@ -177,6 +177,8 @@ impl ThreadsHost {
 
     /// Serves until the server has ended. The calling thread keeps out of it: signal handlers of the application's own run here.
     pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, mounts: Arc<Mounts<Wsgi>>) -> PyResult<()> {
+        // Before anybody accepts: those who connect may leave no descriptor.
+        let signals = SignalPipe::new(py)?;
         let (ended, until) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         *lock(&self.finished) = Some(until);
         let host = self.clone();
@@ -184,7 +186,7 @@ impl ThreadsHost {
             std::thread::Builder::new().name("tidegate-monitor".into()).spawn(move || host.watch_calls())?;
         let _ = self.monitor.set(monitor.thread().clone());
         let outcome = match self.start_leader(py, &mounts) {
-            Ok(()) => self.wait_for_end(py, &mounts, &ended),
+            Ok(()) => self.wait_for_end(py, &mounts, &ended, signals),
             Err(error) => Err(error),
         };
         self.ending.store(true, Ordering::SeqCst);
@@ -223,8 +225,13 @@ impl ThreadsHost {
         }
     }
 
-    fn wait_for_end(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, ended: &OwnedFd) -> PyResult<()> {
-        let mut signals = SignalPipe::new(py)?;
+    fn wait_for_end(
+        &self,
+        py: Python<'_>,
+        mounts: &Mounts<Wsgi>,
+        ended: &OwnedFd,
+        mut signals: SignalPipe<'_>,
+    ) -> PyResult<()> {
         let heard = signals.take_heard();
         let look_every = (!signals.is_used()).then_some(&LOOK_FOR_SIGNALS_EVERY);
         let mut outcome = Ok(());
