@@ -15,6 +15,7 @@ __all__ = [
     "await_",
     "main",
     "serve",
+    "threads_are_at_work",
 ]
 
 _T = TypeVar("_T")
@@ -86,7 +87,10 @@ def await_(awaitable: Awaitable[_T], /) -> _T:
     """
 
 def main(arguments: list[str]) -> int:
-    """Run the command with these arguments (without the program's name) and give the exit status."""
+    """Run the command with these arguments (without the program's name) and give the exit status.
+
+    :raises SystemExit: when that is what has ended the server.
+    """
 
 def serve(
     application: WSGIApplication | _ASGIApplication,
@@ -107,4 +111,10 @@ def serve(
     :raises ValueError: for a setting that does not exist or a value that it cannot have.
     :raises OSError: when an address cannot be bound.
     :raises RuntimeError: when the start-up or shutdown of an ASGI application fails.
+    """
+
+def threads_are_at_work() -> bool:
+    """Whether calls go on, in threads, that have outlived their server.
+
+    Before Python 3.14 the process may then abort when the interpreter is finalised.
     """

@@ -488,6 +488,17 @@ async def sends_from_tasks(scope: HTTPScope, receive: Receive, send: Send) -> No
 
 
 @probe
+async def never_waits(scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Sends what the system takes at once, and ends with whether another task had its turn meanwhile."""
+    await start(send, BINARY)
+    had_its_turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(had_its_turn.set)
+    for _ in range(1000):
+        await part(send, b".")
+    await part(send, b"others went on" if had_its_turn.is_set() else b"others waited", more=False)
+
+
+@probe
 async def many_senders(scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Several tasks whose blocks are large enough to have to wait; every block stays whole."""
     await start(send, BINARY)

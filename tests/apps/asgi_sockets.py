@@ -117,6 +117,18 @@ async def flood(scope: Scope, receive: Receive, send: Send) -> None:
     task.cancel()
 
 
+async def never_waits(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends what the system takes at once, and says whether others had their turn meanwhile."""
+    await send({"type": "websocket.accept"})
+    had_its_turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(had_its_turn.set)
+    for _ in range(1000):
+        await send({"type": "websocket.send", "text": "."})
+    await send(
+        {"type": "websocket.send", "text": "others went on" if had_its_turn.is_set() else "others waited"}
+    )
+
+
 MISTAKES: dict[str, list[dict[str, Any]]] = {
     "send-first": [{"type": "websocket.send", "text": "early"}],
     "accept-twice": [{"type": "websocket.accept"}, {"type": "websocket.accept"}],

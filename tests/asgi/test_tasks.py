@@ -105,6 +105,10 @@ def test_parts_sent_from_tasks_come_in_the_order_of_the_tasks(wire):
     assert wire.ask("GET", "/sends_from_tasks").body == expected
 
 
+def test_a_sender_that_never_has_to_wait_leaves_the_loop_to_others(wire):
+    assert wire.ask("GET", "/never_waits").text == "." * 1000 + "others went on"
+
+
 def test_parts_of_several_senders_that_have_to_wait_stay_whole(wire):
     blocks = wire.ask("GET", "/many_senders").body.split(b"\n")
     assert blocks.pop() == b""

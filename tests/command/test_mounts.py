@@ -127,11 +127,18 @@ def once(thread):
         started.append(thread)
     start(thread)
 
-threading.Thread.start = interrupted if Path("interrupted").exists() else once
+def scarce(thread):
+    if thread.name.startswith("tidegate-") and not Path("plenty").exists():
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+    start(thread)
+
+threading.Thread.start = next((by for by in (interrupted, scarce) if Path(by.__name__).exists()), once)
 
 def wsgi(environ, start_response):
     environ["wsgi.errors"].write(f"runs {environ['PATH_INFO']}\\n")
-    while environ["PATH_INFO"] == "/first" and not Path("go").exists():
+    while environ["PATH_INFO"] in ("/first", "/stays") and not Path("go").exists():
         sleep(0.01)
     start_response("200 OK", [("Content-Length", "0")])
     return []
@@ -162,3 +169,39 @@ def test_requests_run_in_their_order_when_no_more_threads_can_be_started(project
         server.wait_for_log("runs /fourth")
         ran = [line for line in server.log.splitlines() if line.startswith("runs ")]
         assert ran == ["runs /first", "runs /second", "runs /third", "runs /fourth"]
+
+
+def test_while_no_thread_can_be_started_requests_wait_in_the_queue_and_have_theirs_when_they_can(project):
+    (project / "starts.py").write_text(THREADS_START)
+    (project / "scarce").touch()
+    options = ["--mount", "/wsgi=starts:wsgi", "--threads", "50"]
+    with Server("starts:live", cwd=project, options=options) as server, ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(50)]
+        for wire in wires:
+            wire.send(b"GET /wsgi/stays HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("no more than 2 requests at once for now")
+        assert seen(server, "/") == ["live", "", "/"]
+        assert server.log.count("runs /stays") == 2
+        # One a second, at most, and not one for each request.
+        assert server.log.count("can't start new thread") < 20
+        (project / "plenty").touch()
+        # Nothing else happens by then: no call ends, and nobody comes.
+        server.wait_until(lambda: server.log.count("runs /stays") == 50 or None)
+        (project / "go").touch()
+        assert [wire.answer().status for wire in wires] == [200] * 50
+
+
+def test_without_any_thread_requests_are_turned_away_until_one_can_be_started(project):
+    (project / "starts.py").write_text(THREADS_START.replace("len(started) == 2", "not started"))
+    (project / "scarce").touch()
+    options = ["--mount", "/wsgi=starts:wsgi"]
+    with Server("starts:live", cwd=project, options=options) as server:
+
+        def status() -> int:
+            with server.connect() as wire:
+                return wire.ask("GET", "/wsgi/").status
+
+        assert [status() for _ in range(50)] == [503] * 50
+        assert server.log.count("can't start new thread") < 20
+        (project / "plenty").touch()
+        server.wait_until(lambda: status() == 200 or None)

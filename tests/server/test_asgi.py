@@ -347,7 +347,7 @@ def test_a_pipe_is_no_file_to_be_sent(tmp_path):
     server = Server(APP, options=["--loop", "asyncio"], env={"PIPE": str(path)})
     with server, server.connect() as wire:
         assert wire.ask("GET", "/pipe").status == 500
-        assert "not a regular file" in server.log
+        server.wait_for_log("not a regular file")
 
 
 def test_work_after_a_response_is_not_cancelled_by_a_departure_that_came_with_the_requests_end():

@@ -117,6 +117,37 @@ def test_an_application_that_cannot_be_interrupted_does_not_keep_the_process():
         assert "does not let go" in server.log
 
 
+@pytest.mark.parametrize("call", ["/computes", "/sleeps", "/returns"])
+@pytest.mark.parametrize(
+    ("app", "options"),
+    [
+        ("apps.endless:application", []),
+        ("apps.endless:asynchronous", ["--mount", "/wsgi=apps.endless:application"]),
+    ],
+    ids=["threads", "beside a loop"],
+)
+def test_a_signal_handler_that_exits_ends_the_process_in_order_whatever_its_threads_do(app, options, call):
+    prefix = "/wsgi" if options else ""
+    # Output is for Python to flush.
+    env = {"PYTHONUNBUFFERED": ""}
+    with Server(app, options=options, env=env) as server, server.connect() as wire:
+        wire.send(f"GET {prefix}{call} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        server.wait_for_log(f"called {call}")
+        server.signal(signal.SIGUSR1)
+        assert server.wait() == 7
+        assert server.output == "atexit"
+
+
+@pytest.mark.parametrize("call", ["/computes", "/returns"])
+def test_the_message_that_a_signal_handler_exits_with_is_printed_and_the_status_1(call):
+    with Server("apps.endless:application") as server, server.connect() as wire:
+        wire.send(f"GET {call} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        server.wait_for_log(f"called {call}")
+        server.signal(signal.SIGUSR2)
+        assert server.wait() == 1
+        assert server.log.endswith("high water\n")
+
+
 def test_a_stopped_reader_does_not_hold_up_the_drain_past_its_grace():
     with Server(APP, options=["--graceful-timeout", "1"]) as server, server.connect() as wire:
         wire.send(b"GET /large?size=50000000 HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -289,6 +289,11 @@ def test_a_client_that_takes_nothing_suspends_the_application(server):
     assert int(found[1]) < 16 << 20
 
 
+def test_an_application_that_never_has_to_wait_leaves_the_loop_to_others(server):
+    with open_at(server, "/never-waits") as socket:
+        assert [socket.recv() for _ in range(1001)] == ["."] * 1000 + ["others went on"]
+
+
 def test_a_drain_closes_with_1012():
     with Server(APP) as server:
         with open_at(server, "/echo") as socket:

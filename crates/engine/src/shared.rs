@@ -143,11 +143,20 @@ impl Handle {
         Gates::admit_waiting(&self.0)
     }
 
-    /// Lets at most `most` requests (none of those that stand aside) run at once from here on, because the system gives no more to run them on; `None`: as many as the
-    /// settings say.
+    /// Lets at most `most` requests (none of those that stand aside) run at once from here on, because the system gives no more to run
+    /// them on; `None`: as many as the settings say.
     pub fn limit_concurrency(&self, most: Option<usize>) {
-        let settings_max = self.0.settings.concurrency_max;
-        if self.0.gates.of(false).limit(most.map_or(settings_max, |most| most.min(settings_max))) {
+        self.limit(false, self.0.settings.concurrency_max, most);
+    }
+
+    /// The same for those that stand aside.
+    pub fn limit_aside(&self, most: Option<usize>) {
+        let settings_max = self.0.settings.aside.as_ref().map_or(0, |aside| aside.concurrency_max);
+        self.limit(true, settings_max, most);
+    }
+
+    fn limit(&self, aside: bool, settings_max: usize, most: Option<usize>) {
+        if self.0.gates.of(aside).limit(most.map_or(settings_max, |most| most.min(settings_max))) {
             self.0.wake_if_asleep();
         }
     }

@@ -26,7 +26,7 @@ mod _tidegate {
     #[pymodule_export]
     use crate::host::await_;
     #[pymodule_export]
-    use crate::serve::{main, serve};
+    use crate::serve::{main, serve, threads_are_at_work};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name that Python packages use")]

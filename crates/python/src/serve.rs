@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{LocalAddress, raise_descriptor_limit};
@@ -11,7 +11,7 @@ use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Va
 
 use crate::applications::Applications;
 use crate::collector::Collector;
-use crate::host::patch_standard_library;
+use crate::host::{any_at_work, patch_standard_library};
 use crate::loader::{self, Kind};
 use crate::log_to_stderr;
 use crate::refusal::{Culprit, Refusal};
@@ -25,6 +25,9 @@ const STATUS_FAILED: i32 = 1;
 const STATUS_BAD_SETTINGS: i32 = 2;
 
 /// The command `tidegate`: `arguments` are those after the program's name. Gives the exit status.
+///
+/// # Errors
+/// `SystemExit`, if it has ended the server.
 #[pyfunction]
 pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
     let cwd = std::env::current_dir()?;
@@ -45,6 +48,8 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
         Err(refusal) => {
             say(&format!("tidegate: {}", refusal.line));
             match refusal.cause {
+                // To print it would end the process from in here.
+                Some(cause) if cause.is_instance_of::<PySystemExit>(py) => Err(cause),
                 Some(cause) => {
                     cause.print(py);
                     Ok(STATUS_FAILED)
@@ -126,6 +131,12 @@ fn patch(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
         let refusal = Refusal::from(settings.refusal("concurrency", reason));
         Refusal { cause, ..refusal }
     })
+}
+
+/// Whether calls go on that have outlived their server.
+#[pyfunction]
+pub(crate) fn threads_are_at_work() -> bool {
+    any_at_work()
 }
 
 /// Runs `application` in this process until it is stopped.

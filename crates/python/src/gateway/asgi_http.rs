@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -102,7 +103,15 @@ impl HttpCalls {
             leeway: None,
         };
         let pauses = PausesIfAny::new(host);
-        self.call.object(py, HttpCall { state: Mutex::new(state), pauses, calls: self.clone() })
+        self.call.object(
+            py,
+            HttpCall {
+                state: Mutex::new(state),
+                sent_at_once: AtomicU32::new(0),
+                pauses,
+                calls: self.clone(),
+            },
+        )
     }
 
     pub(crate) fn receive<'py>(
@@ -157,6 +166,7 @@ struct State {
 /// One request, and its `send`. Its lock is held for moments, never while Python code runs.
 pub(crate) struct HttpCall {
     state: Mutex<State>,
+    sent_at_once: AtomicU32,
     pauses: PausesIfAny,
     calls: Arc<HttpCalls>,
 }
@@ -509,6 +519,10 @@ impl Conversation for HttpCall {
 
     fn watch(&self) -> Option<Watch> {
         self.with_exchange(Exchange::watch)
+    }
+
+    fn sent_at_once(&self) -> &AtomicU32 {
+        &self.sent_at_once
     }
 
     fn pauses(&self, py: Python<'_>) -> &Pauses {

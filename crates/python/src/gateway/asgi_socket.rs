@@ -8,6 +8,7 @@
 
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::PyValueError;
@@ -93,7 +94,15 @@ impl SocketCalls {
             stage: Stage::Connecting { exchange, handshake: Box::new(handshake), _permit: permit },
             told_connect: false,
         };
-        self.call.object(py, SocketCall { state: Mutex::new(state), pauses, calls: self.clone() })
+        self.call.object(
+            py,
+            SocketCall {
+                state: Mutex::new(state),
+                sent_at_once: AtomicU32::new(0),
+                pauses,
+                calls: self.clone(),
+            },
+        )
     }
 
     pub(crate) fn receive<'py>(
@@ -137,6 +146,7 @@ pub(crate) enum Left {
 /// One WebSocket, and its `send`. Its lock is held for moments, never while Python code runs.
 pub(crate) struct SocketCall {
     state: Mutex<State>,
+    sent_at_once: AtomicU32,
     pauses: Arc<Pauses>,
     calls: Arc<SocketCalls>,
 }
@@ -407,6 +417,10 @@ impl Conversation for SocketCall {
             Stage::Open(socket) => Some(socket.watch()),
             Stage::Over => None,
         }
+    }
+
+    fn sent_at_once(&self) -> &AtomicU32 {
+        &self.sent_at_once
     }
 
     fn pauses(&self, _py: Python<'_>) -> &Pauses {

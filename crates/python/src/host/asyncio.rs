@@ -189,6 +189,7 @@ impl AsyncioHost {
         self.resume_woken(py, &mut outcome);
         outcome?;
         self.cancel_abandoned(py);
+        self.pool.recover(py, mounts)?;
         self.pool.call_deferred(py)?;
         if self.handle.lifecycle() != Lifecycle::Serving {
             self.end_if_over(py);
@@ -336,6 +337,11 @@ impl Callable for Turn {
             // Also what was left undone by an error, which is the loop's from here on: the descriptor stays readable.
             host.handle.wake();
         }
-        more.map(|_| py.None().into_bound(py))
+        more?;
+        if let Some(delay) = host.pool.wants_turn_in() {
+            let event_loop = host.event_loop.bind(py);
+            event_loop.call_method1(intern!(py, "call_later"), (delay.as_secs_f64(), turn.as_any(py)))?;
+        }
+        Ok(py.None().into_bound(py))
     }
 }

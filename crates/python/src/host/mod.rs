@@ -11,6 +11,7 @@ mod pause;
 mod place;
 mod pool;
 mod python_thread;
+mod shortage;
 mod signals;
 mod system_thread;
 mod threads;
@@ -25,6 +26,7 @@ pub(crate) use hub::GeventHub;
 pub(crate) use inline::InlineHost;
 pub(crate) use pause::{Awaited, Pauses, PausesIfAny};
 pub(crate) use pool::Pool;
+pub(crate) use python_thread::any_at_work;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -20,6 +20,7 @@ use crate::error_log::ErrorLog;
 use crate::gateway::Mounts;
 use crate::host::parking::park_until;
 use crate::host::place::Place;
+use crate::host::shortage::{SHORT, Shortage};
 use crate::host::{Application, Deferred, Host, Sign, ThreadsOptions, lock, python_thread};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
@@ -35,8 +36,11 @@ const UNSENT_MAX: u64 = 64 * 1024;
 struct Threads {
     /// Without work: last in, first out, so that as few as possible are at work and the others can go.
     parked: Vec<Arc<Place<Option<Admitted>>>>,
+    /// Threads to be counted on for requests, those that are being started among them.
     total: usize,
-    /// For threads that are being started.
+    /// Threads that have not ended, those for what is deferred among them.
+    alive: usize,
+    /// For threads that are being started, or else the first that is free.
     waiting: VecDeque<Admitted>,
     ending: bool,
 }
@@ -46,12 +50,15 @@ pub(crate) struct Pool {
     deferred: Arc<Deferred>,
     options: ThreadsOptions,
     threads: Mutex<Threads>,
-    /// A thread has gone.
+    /// A thread has ended.
     gone: Condvar,
     /// For the names of threads.
     started: AtomicUsize,
     /// A thread is at what applications want called when a client leaves.
     calls_deferred: AtomicBool,
+    shortage: Shortage,
+    /// The loop is to turn when the shortage ends, if nothing else has it turn.
+    wants_turn: AtomicBool,
 }
 
 impl Pool {
@@ -64,6 +71,8 @@ impl Pool {
             gone: Condvar::new(),
             started: AtomicUsize::new(0),
             calls_deferred: AtomicBool::new(false),
+            shortage: Shortage::new(),
+            wants_turn: AtomicBool::new(false),
         })
     }
 
@@ -84,48 +93,106 @@ impl Pool {
             return Ok(());
         }
         threads.waiting.push_back(admitted);
-        threads.total += 1;
         drop(threads);
-        let mounts = mounts.clone();
-        let (has_begun, outcome) = self.start_thread(py, move |pool, py| pool.live(py, &mounts));
-        if !has_begun {
-            let left = {
-                let mut threads = lock(&self.threads);
-                threads.total -= 1;
-                // Others come for what waits, if there are any.
-                if threads.total == 0 { std::mem::take(&mut threads.waiting) } else { VecDeque::new() }
-            };
-            left.into_iter().for_each(|admitted| admitted.exchange.turn_away());
+        self.have_one_more(py, mounts)
+    }
+
+    /// Starts a thread for what waits, if the system has one.
+    fn have_one_more(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Application>>) -> PyResult<()> {
+        let mut outcome = Ok(());
+        if !self.shortage.is_on() {
+            let mounts = mounts.clone();
+            let (has_begun, raised) = self.start_thread(py, 1, move |pool, py| pool.live(py, &mounts));
+            if has_begun {
+                return raised;
+            }
+            outcome = raised;
         }
+        let left = {
+            let mut threads = lock(&self.threads);
+            // Others come for what waits, if there are any.
+            if threads.total == 0 { std::mem::take(&mut threads.waiting) } else { VecDeque::new() }
+        };
+        left.into_iter().for_each(|admitted| admitted.exchange.turn_away());
         outcome
     }
 
-    /// Whether a thread has begun, and what a signal handler has raised meanwhile to end the server.
+    /// Ends a shortage whose time is up.
+    ///
+    /// # Errors
+    /// As of [`Pool::run`].
+    pub(super) fn recover(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        mounts: &Arc<Mounts<Application>>,
+    ) -> PyResult<()> {
+        if !self.shortage.ends() {
+            return Ok(());
+        }
+        self.handle.limit_aside(None);
+        let waiting = lock(&self.threads).waiting.len();
+        (0..waiting).try_for_each(|_| self.have_one_more(py, mounts))
+    }
+
+    /// In how long the loop is to turn; said once in each shortage.
+    pub(super) fn wants_turn_in(&self) -> Option<Duration> {
+        // A little later, as some loops count in milliseconds.
+        self.wants_turn.swap(false, Ordering::Relaxed).then_some(SHORT + Duration::from_millis(10))
+    }
+
+    /// Whether a thread has begun, and what a signal handler has raised meanwhile to end the server. `counted` is 1 for one that requests
+    /// can count on, or 0.
     fn start_thread(
         self: &Arc<Self>,
         py: Python<'_>,
+        counted: usize,
         live: impl Fn(&Self, Python<'_>) + Send + Sync + 'static,
     ) -> (bool, PyResult<()>) {
+        {
+            let mut threads = lock(&self.threads);
+            threads.alive += 1;
+            threads.total += counted;
+        }
         let (pool, begun) = (self.clone(), Arc::new(AtomicBool::new(false)));
         let name = format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
         let first = begun.clone();
         let started = python_thread::start(py, &name, self.options.stack_size, move |py| {
             if !first.swap(true, Ordering::AcqRel) {
                 live(&pool, py);
+                pool.count_ended();
             }
         });
         let Err(error) = started else { return (true, Ok(())) };
         // A signal handler may raise although the thread has begun; if it has not, it ends at once should it do so yet.
         let has_begun = begun.swap(true, Ordering::AcqRel);
+        if !has_begun {
+            lock(&self.threads).total -= counted;
+            self.count_ended();
+        }
         if !error.is_instance_of::<PyException>(py) {
             return (has_begun, Err(error));
         }
         if has_begun {
             ErrorLog::new().say(py, "a signal handler failed", Some(&error));
         } else {
-            log::warn!("a thread could not be started: {error}");
+            self.become_short(&error);
         }
         (has_begun, Ok(()))
+    }
+
+    /// In a thread of the pool it is the last thing done with the interpreter in hand: until then the thread is waited for.
+    fn count_ended(&self) {
+        lock(&self.threads).alive -= 1;
+        self.gone.notify_all();
+    }
+
+    /// The system gives no more threads: for a while only as many requests run as there are threads for, and none are started.
+    fn become_short(&self, error: &PyErr) {
+        let most = lock(&self.threads).total;
+        self.handle.limit_aside(Some(most));
+        self.shortage.begin();
+        self.wants_turn.store(true, Ordering::Relaxed);
+        log::warn!("no more than {most} requests at once for now, as no thread can be started: {error}");
     }
 
     /// A thread's life.
@@ -163,7 +230,8 @@ impl Pool {
                 return Some(admitted);
             }
             if threads.ending {
-                return self.leave(&mut threads);
+                threads.total -= 1;
+                return None;
             }
             threads.parked.push(place.clone());
         }
@@ -175,22 +243,20 @@ impl Pool {
         loop {
             match place.take(self.options.idle) {
                 Some(Some(admitted)) => return Some(admitted),
-                Some(None) => return self.leave(&mut lock(&self.threads)),
+                Some(None) => {
+                    lock(&self.threads).total -= 1;
+                    return None;
+                }
                 None => {}
             }
             let mut threads = lock(&self.threads);
             // Who takes a place out of the list gives it something.
             if let Some(at) = threads.parked.iter().position(|parked| Arc::ptr_eq(parked, place)) {
                 threads.parked.remove(at);
-                return self.leave(&mut threads);
+                threads.total -= 1;
+                return None;
             }
         }
-    }
-
-    fn leave(&self, threads: &mut Threads) -> Option<Admitted> {
-        threads.total -= 1;
-        self.gone.notify_all();
-        None
     }
 
     /// Has what is due called on a thread of its own: callbacks may wait.
@@ -198,10 +264,10 @@ impl Pool {
     /// # Errors
     /// As of [`Pool::run`].
     pub(super) fn call_deferred(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        if !self.deferred.any() || self.calls_deferred.swap(true, Ordering::SeqCst) {
+        if !self.deferred.any() || self.shortage.is_on() || self.calls_deferred.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let (has_begun, outcome) = self.start_thread(py, |pool, py| {
+        let (has_begun, outcome) = self.start_thread(py, 0, |pool, py| {
             while pool.deferred.any() {
                 pool.deferred.call(py);
             }
@@ -235,7 +301,7 @@ impl Pool {
         parked.iter().for_each(|place| place.give(None));
         py.detach(|| {
             let waited =
-                self.gone.wait_timeout_while(lock(&self.threads), LEAVE, |threads| threads.total > 0);
+                self.gone.wait_timeout_while(lock(&self.threads), LEAVE, |threads| threads.alive > 0);
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         });
     }

@@ -30,6 +30,7 @@ use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permi
 use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::place::Place;
+use crate::host::shortage::Shortage;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::{Deferred, Host, Sign, lock, python_thread, system_thread};
 
@@ -55,9 +56,6 @@ const EAGER_MAX_MS: u64 = 1_600;
 
 /// How often signals are looked for when Python does not tell of them.
 const LOOK_FOR_SIGNALS_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-
-/// How long no threads are started after the system has refused one.
-const SHORT_MS: u64 = 1_000;
 
 /// How long a leader that waits for its client turns the reactor itself, when nobody can follow it, before it looks again.
 const LEADERLESS: Duration = Duration::from_millis(10);
@@ -141,8 +139,7 @@ pub(crate) struct ThreadsHost {
     /// Milliseconds since `epoch` until which calls count as blocking; 0 when they do not.
     eager_until_ms: AtomicU64,
     epoch: Instant,
-    /// Until when no threads are started, as the system has refused one; 0 when it has not.
-    short_until_ms: AtomicU64,
+    shortage: Shortage,
     /// A thread is at what applications want called when a client leaves.
     calls_deferred: AtomicBool,
     monitor: OnceLock<Thread>,
@@ -168,7 +165,7 @@ impl ThreadsHost {
             leader: AtomicI32::new(0),
             eager_until_ms: AtomicU64::new(0),
             epoch: Instant::now(),
-            short_until_ms: AtomicU64::new(0),
+            shortage: Shortage::new(),
             calls_deferred: AtomicBool::new(false),
             monitor: OnceLock::new(),
             monitor_sleeps: AtomicBool::new(false),
@@ -180,6 +177,8 @@ impl ThreadsHost {
 
     /// Serves until the server has ended. The calling thread keeps out of it: signal handlers of the application's own run here.
     pub(crate) fn run(self: &Arc<Self>, py: Python<'_>, mounts: Arc<Mounts<Wsgi>>) -> PyResult<()> {
+        // Before anybody accepts: those who connect may leave no descriptor.
+        let signals = SignalPipe::new(py)?;
         let (ended, until) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         *lock(&self.finished) = Some(until);
         let host = self.clone();
@@ -187,7 +186,7 @@ impl ThreadsHost {
             std::thread::Builder::new().name("tidegate-monitor".into()).spawn(move || host.watch_calls())?;
         let _ = self.monitor.set(monitor.thread().clone());
         let outcome = match self.start_leader(py, &mounts) {
-            Ok(()) => self.wait_for_end(py, &mounts, &ended),
+            Ok(()) => self.wait_for_end(py, &mounts, &ended, signals),
             Err(error) => Err(error),
         };
         self.ending.store(true, Ordering::SeqCst);
@@ -226,8 +225,13 @@ impl ThreadsHost {
         }
     }
 
-    fn wait_for_end(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, ended: &OwnedFd) -> PyResult<()> {
-        let mut signals = SignalPipe::new(py)?;
+    fn wait_for_end(
+        &self,
+        py: Python<'_>,
+        mounts: &Mounts<Wsgi>,
+        ended: &OwnedFd,
+        mut signals: SignalPipe<'_>,
+    ) -> PyResult<()> {
         let heard = signals.take_heard();
         let look_every = (!signals.is_used()).then_some(&LOOK_FOR_SIGNALS_EVERY);
         let mut outcome = Ok(());
@@ -503,8 +507,10 @@ impl ThreadsHost {
             if self.handle.lifecycle() != Lifecycle::Serving && reactor.is_finished() {
                 return Ok(Turned::Ended);
             }
-            reactor.poll(self.is_short().then_some(WAIT_MAX))?;
-            self.end_shortness();
+            reactor.poll(self.shortage.is_on().then_some(WAIT_MAX))?;
+            if self.shortage.ends() {
+                self.handle.limit_concurrency(None);
+            }
         }
     }
 
@@ -512,7 +518,7 @@ impl ThreadsHost {
     fn assign(&self, admitted: Admitted) -> Option<Turned> {
         let mut pool = lock(&self.pool);
         let Some(place) = pool.parked.pop() else {
-            if pool.total >= self.total_max() || self.is_short() {
+            if pool.total >= self.total_max() || self.shortage.is_on() {
                 return Some(Turned::Run(admitted));
             }
             self.count_new_thread(&mut pool);
@@ -544,28 +550,15 @@ impl ThreadsHost {
         // The one that leads is among them.
         let most = lock(&self.pool).total.saturating_sub(1).max(1);
         self.handle.limit_concurrency(Some(most));
-        self.short_until_ms.store(self.since_epoch_ms() + SHORT_MS, Ordering::Relaxed);
+        self.shortage.begin();
         log::warn!("no more than {most} requests at once for now, as no thread can be started: {error}");
-    }
-
-    fn is_short(&self) -> bool {
-        self.short_until_ms.load(Ordering::Relaxed) != 0
-    }
-
-    /// After a while it is tried again.
-    fn end_shortness(&self) {
-        let until_ms = self.short_until_ms.load(Ordering::Relaxed);
-        if until_ms != 0 && self.since_epoch_ms() >= until_ms {
-            self.short_until_ms.store(0, Ordering::Relaxed);
-            self.handle.limit_concurrency(None);
-        }
     }
 
     /// A leader that may block needs somebody to follow it. Without one it goes on, and blocks everybody if it blocks.
     fn have_a_follower(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>) {
         {
             let mut pool = lock(&self.pool);
-            if !pool.parked.is_empty() || pool.total >= self.total_max() || self.is_short() {
+            if !pool.parked.is_empty() || pool.total >= self.total_max() || self.shortage.is_on() {
                 return;
             }
             self.count_new_thread(&mut pool);
