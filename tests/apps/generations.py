@@ -1,5 +1,7 @@
-"""An application whose answers name the process, and the version of it that a file holds: `version` in the directory of
-TIDES, read when it is imported. A version that begins with "broken" cannot be imported; "slow" takes a second."""
+"""An application whose answers name the process and a version, which a file holds when it is imported.
+
+The file is `version` in the directory of TIDES. A version that begins with "broken" cannot be imported.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,6 @@ VERSION = (Path(os.environ["TIDES"]) / "version").read_text()
 print(f"imported {VERSION}", file=sys.stderr, flush=True)
 if VERSION.startswith("broken"):
     raise RuntimeError(f"version {VERSION} cannot be")
-if VERSION.startswith("slow"):
-    time.sleep(1)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -49,12 +49,12 @@ impl Course {
 
     /// To the next deadline.
     fn wait(&mut self) -> Vec<Action> {
-        self.now = self.fleet.deadline().expect("nothing is waited for").max(self.now);
+        self.now = self.fleet.deadline().unwrap_or(self.now).max(self.now);
         self.on(Event::Time)
     }
 
     fn last_said(&self) -> &str {
-        self.said.last().expect("nothing was said")
+        self.said.last().map_or("", |said| said)
     }
 }
 
@@ -274,7 +274,7 @@ fn with_jitter_workers_come_to_their_limits_one_after_the_other() {
         (1..=8).for_each(|id| drop(course.on(ready(id))));
         (1..=1_000).find(|&count| !course.on(used(id, count, 0)).is_empty())
     };
-    let limits: std::collections::BTreeSet<_> = (1..=8).map(|id| limit_of(id).expect("no limit")).collect();
+    let limits: std::collections::BTreeSet<_> = (1..=8).map(|id| limit_of(id).unwrap_or(0)).collect();
     assert_eq!(limits.len(), 8);
     assert!(limits.iter().all(|limit| (500..=1_000).contains(limit)));
 }
