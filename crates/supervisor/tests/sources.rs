@@ -248,9 +248,8 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
              accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N",
         ),
         (
-            &["a", "-w", "2"],
-            "tidegate: --workers \"2\" (from the command line): must be at most 1; \
-             accepted: 1 (this version runs one worker)",
+            &["a", "-w", "2000"],
+            "tidegate: --workers \"2000\" (from the command line): out of range; accepted: 1 to 1024, or auto",
         ),
         (
             &["a", "-i", "rsgi"],
