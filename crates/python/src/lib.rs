@@ -11,6 +11,7 @@ mod gateway;
 mod host;
 mod loader;
 mod log_to_stderr;
+mod privileges;
 mod refusal;
 mod run;
 mod serve;

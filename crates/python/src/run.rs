@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use tidegate_engine::http::RequestHead;
-use tidegate_engine::{AccessLog, Listener, LocalAddress, Reactor, Seat, SignalWatch, bind_all};
+use tidegate_engine::{AccessLog, BindAddress, Listener, LocalAddress, Reactor, Seat, SignalWatch, bind_all};
 use tidegate_supervisor::supervisor::Tether;
-use tidegate_supervisor::{RunsOn, Settings};
+use tidegate_supervisor::{Origin, RunsOn, Settings};
 
 use crate::applications::Applications;
 use crate::event_loop::EventLoop;
@@ -213,7 +213,14 @@ fn check(
 }
 
 pub(crate) fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
-    let addresses = translate::bind_addresses(settings);
+    let mut addresses = translate::bind_addresses(settings);
+    if settings.origin("bind") == Origin::Default {
+        // Sockets that systemd has bound (sd_listen_fds(3)) come before the default, and what an operator names before both.
+        let passed: Vec<_> = sd_notify::listen_fds().map(|numbers| numbers.collect()).unwrap_or_default();
+        if !passed.is_empty() {
+            addresses = passed.into_iter().map(BindAddress::Descriptor).collect();
+        }
+    }
     bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
         let reason = match error.kind() {
             std::io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),

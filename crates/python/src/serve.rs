@@ -76,7 +76,15 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<i32, Refusal> {
     if !settings.no_supervisor {
         return supervise(py, settings);
     }
-    for (name, is_given) in [("workers", settings.worker_count() > 1), ("preload", settings.preload)] {
+    let supervisors = [
+        ("workers", settings.worker_count() > 1),
+        ("preload", settings.preload),
+        ("pid-file", settings.pid_file.is_some()),
+        ("user", settings.user.is_some()),
+        ("group", settings.group.is_some()),
+        ("umask", settings.umask.is_some()),
+    ];
+    for (name, is_given) in supervisors {
         if is_given {
             return Err(settings.refusal(name, "not with no-supervisor").into());
         }

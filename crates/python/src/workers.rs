@@ -2,15 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use rustix::process::Pid;
+use sd_notify::NotifyState;
 use tidegate_engine::{Listener, Scoreboard, Seat, SignalHandlers};
 use tidegate_supervisor::Settings;
-use tidegate_supervisor::fleet::{Limits, Plan, Saying, Usage};
+use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
 use tidegate_supervisor::supervisor::{self, Forked, Host, Role};
 
 use crate::applications::Applications;
+use crate::privileges::{PidFile, give_up_privileges};
 use crate::refusal::Refusal;
 use crate::run::{Post, bind, run};
 use crate::serve::{load, say, what_runs};
@@ -30,8 +33,11 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings) -> Result<i32, Refu
             seed: u64::from(std::process::id()),
         },
     };
-    let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let listeners = bind(settings)?;
+    let _pid_file = PidFile::write(settings)?;
+    give_up_privileges(py, settings)?;
+    // As whom the workers run.
+    let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let board = Scoreboard::new(seats_for(plan.workers)).map_err(PyErr::from)?;
     let seated = vec![None; board.seats()];
     let mut forks = Forks { listeners, workers: plan.workers, board, seated, seat: None };
@@ -82,7 +88,24 @@ struct Forks {
     seat: Option<Seat>,
 }
 
+/// Tells systemd, if it started this and wants to know (sd_notify(3)).
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::debug!("systemd is not told: {error}");
+    }
+}
+
 impl Forks {
+    fn say_where(&self) {
+        let workers =
+            if self.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) };
+        for address in self.listeners.iter().map(Listener::address) {
+            let pid = std::process::id();
+            let version = env!("CARGO_PKG_VERSION");
+            say(&format!("tidegate {version} listening on {address} ({workers}, pid {pid})"));
+        }
+    }
+
     fn seat_of(&self, pid: Pid) -> Option<usize> {
         self.seated.iter().position(|seated| *seated == Some(pid))
     }
@@ -125,18 +148,31 @@ impl Host for Forks {
         }
     }
 
-    fn opened(&mut self) {
-        let workers =
-            if self.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) };
-        for address in self.listeners.iter().map(Listener::address) {
-            let pid = std::process::id();
-            let version = env!("CARGO_PKG_VERSION");
-            say(&format!("tidegate {version} listening on {address} ({workers}, pid {pid})"));
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Opened => {
+                self.say_where();
+                notify(&[NotifyState::Ready]);
+            }
+            Change::Reloading => match NotifyState::monotonic_usec_now() {
+                Ok(now) => notify(&[NotifyState::Reloading, now]),
+                Err(error) => log::debug!("systemd is not told of a reload: {error}"),
+            },
+            Change::Reloaded => notify(&[NotifyState::Ready]),
+            Change::Stopping => {
+                self.listeners.clear();
+                notify(&[NotifyState::Stopping]);
+            }
         }
     }
 
-    fn close_listeners(&mut self) {
-        self.listeners.clear();
+    fn well_every(&self) -> Option<Duration> {
+        // sd_watchdog_enabled(3): at half the time after which it takes a service for dead.
+        sd_notify::watchdog_enabled().map(|most| most / 2)
+    }
+
+    fn well(&mut self) {
+        notify(&[NotifyState::Watchdog]);
     }
 
     fn say(&mut self, saying: &Saying) {

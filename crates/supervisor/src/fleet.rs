@@ -164,16 +164,27 @@ pub enum Order {
 pub enum Action {
     /// Start the process of a worker.
     Start(WorkerId),
-    /// Tell a worker.
-    Tell(WorkerId, Order),
     /// Tell the operator.
     Say(Saying),
-    /// The first worker serves: the server has started.
-    Opened,
-    /// Close the listening sockets: nobody is served any more.
-    CloseListeners,
+    /// Tell a worker.
+    Tell(WorkerId, Order),
+    /// See to a change of the whole.
+    Change(Change),
     /// All is over: end with this status.
     End(i32),
+}
+
+/// What becomes of the server as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The first worker serves: it has started.
+    Opened,
+    /// A reload has begun.
+    Reloading,
+    /// It is over, well or not.
+    Reloaded,
+    /// Nobody is served any more who has not connected yet.
+    Stopping,
 }
 
 /// A line for the log.
@@ -333,6 +344,7 @@ impl Fleet {
                     "the reload has failed: worker {id} {ending} before it could serve; the former workers go on"
                 );
                 self.warn(text);
+                self.actions.push(Action::Change(Change::Reloaded));
                 self.phase = Phase::Serving;
                 self.dismiss(|other| other.generation == generation, now);
             }
@@ -390,13 +402,14 @@ impl Fleet {
         self.reload_again = false;
         self.last_generation += 1;
         self.phase = Phase::Reloading(Generation(self.last_generation));
+        self.actions.push(Action::Change(Change::Reloading));
         self.say("reloading: new workers are started".to_owned());
     }
 
     /// Ends the whole fleet.
     fn end(&mut self, status: i32, order: Order, now: Millis) {
         if !matches!(self.phase, Phase::Ending(_)) {
-            self.actions.push(Action::CloseListeners);
+            self.actions.push(Action::Change(Change::Stopping));
         }
         self.phase = Phase::Ending(status);
         let staying: Vec<_> = self.workers.iter().map(|worker| worker.id).collect();
@@ -503,7 +516,7 @@ impl Fleet {
         }
         if self.phase == Phase::Opening {
             self.phase = Phase::Serving;
-            self.actions.push(Action::Opened);
+            self.actions.push(Action::Change(Change::Opened));
         }
         for id in replaced {
             self.send_away(id, Order::Leave, now);
@@ -539,6 +552,7 @@ impl Fleet {
             self.phase = Phase::Serving;
             self.dismiss(|worker| worker.generation < next, now);
             self.say(format!("reloaded: {all} new workers serve"));
+            self.actions.push(Action::Change(Change::Reloaded));
             self.settle_size(now);
             return;
         }

@@ -5,13 +5,13 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
-use crate::fleet::{Action, Ending, Event, Fleet, Millis, Order, Plan, Saying, Usage, Verb};
+use crate::fleet::{Action, Change, Ending, Event, Fleet, Millis, Order, Plan, Saying, Usage, Verb};
 use crate::worker::WorkerId;
 
 /// Most bytes of a word that a worker says.
@@ -31,11 +31,14 @@ pub trait Host {
     /// A process that `fork` has made is over.
     fn ended(&mut self, pid: Pid);
 
-    /// Says that the server has started.
-    fn opened(&mut self);
+    /// Tells the system and the operator of a change; at [`Change::Stopping`] also closes the listening sockets.
+    fn changed(&mut self, change: Change);
 
-    /// Closes the listening sockets.
-    fn close_listeners(&mut self);
+    /// How often somebody wants to hear that the supervisor is well.
+    fn well_every(&self) -> Option<Duration>;
+
+    /// Says that it is.
+    fn well(&mut self);
 
     /// Tells the operator.
     fn say(&mut self, saying: &Saying);
@@ -121,6 +124,8 @@ struct Supervisor<'a, H: Host> {
     began: Instant,
     /// When usage is looked at next, if it is.
     next_look: Option<Millis>,
+    /// When somebody is to hear that all is well, and how often.
+    next_well: Option<(Millis, Millis)>,
 }
 
 /// How often usage is looked at.
@@ -149,8 +154,17 @@ pub fn supervise(plan: Plan, signals: OwnedFd, host: &mut impl Host) -> io::Resu
     rustix::io::ioctl_fionbio(&signals, true)?;
     let fleet = Fleet::new(plan);
     let next_look = plan.limits.any().then_some(LOOK_EVERY_MS);
-    let mut supervisor =
-        Supervisor { fleet, children: Vec::new(), signals, host, began: Instant::now(), next_look };
+    let next_well =
+        host.well_every().and_then(|every| Millis::try_from(every.as_millis()).ok()).map(|every| (0, every));
+    let mut supervisor = Supervisor {
+        fleet,
+        children: Vec::new(),
+        signals,
+        host,
+        began: Instant::now(),
+        next_look,
+        next_well,
+    };
     let mut outcome = supervisor.handle(Event::Time)?;
     while outcome.is_none() {
         outcome = supervisor.turn()?;
@@ -166,6 +180,10 @@ impl<H: Host> Supervisor<'_, H> {
 
     /// Waits for something to happen and sees to it.
     fn turn(&mut self) -> io::Result<Option<Role>> {
+        if let Some((at, every)) = self.next_well.filter(|(at, _)| self.now() >= *at) {
+            self.host.well();
+            self.next_well = Some((at.max(self.now()) + every, every));
+        }
         self.wait()?;
         let mut events = self.verbs()?;
         events.extend(self.words());
@@ -181,7 +199,13 @@ impl<H: Host> Supervisor<'_, H> {
     }
 
     fn wait(&self) -> io::Result<()> {
-        let deadline = self.fleet.deadline().into_iter().chain(self.next_look).min();
+        let deadline = self
+            .fleet
+            .deadline()
+            .into_iter()
+            .chain(self.next_look)
+            .chain(self.next_well.map(|(at, _)| at))
+            .min();
         let timeout = deadline.map(|deadline| {
             let millis = deadline.saturating_sub(self.now());
             Timespec { tv_sec: (millis / 1_000) as i64, tv_nsec: (millis % 1_000 * 1_000_000) as _ }
@@ -295,8 +319,7 @@ impl<H: Host> Supervisor<'_, H> {
                     },
                     Action::Tell(id, order) => self.tell(id, order),
                     Action::Say(saying) => self.host.say(&saying),
-                    Action::Opened => self.host.opened(),
-                    Action::CloseListeners => self.host.close_listeners(),
+                    Action::Change(change) => self.host.changed(change),
                     Action::End(status) => return Ok(Some(Role::Supervisor(status))),
                 }
             }

@@ -1,6 +1,8 @@
 //! Courses of events in the life of a fleet, without processes.
 
-use tidegate_supervisor::fleet::{Action, Ending, Event, Fleet, Limits, Millis, Order, Plan, Usage, Verb};
+use tidegate_supervisor::fleet::{
+    Action, Change, Ending, Event, Fleet, Limits, Millis, Order, Plan, Usage, Verb,
+};
 use tidegate_supervisor::worker::{State, WorkerId};
 
 const PLAN: Plan =
@@ -13,18 +15,23 @@ struct Course {
     fleet: Fleet,
     now: Millis,
     said: Vec<String>,
+    /// Beginnings and ends of reloads.
+    changes: Vec<Action>,
 }
 
 impl Course {
     fn new(plan: Plan) -> Self {
-        Self { fleet: Fleet::new(plan), now: 1_000, said: Vec::new() }
+        Self { fleet: Fleet::new(plan), now: 1_000, said: Vec::new(), changes: Vec::new() }
     }
 
     /// One whose workers 1 and 2 serve.
     fn serving() -> Self {
         let mut course = Self::new(PLAN);
         assert_eq!(course.pass(0), [start(1)]);
-        assert_eq!(course.on(Event::Ready(WorkerId(1))), [tell(1, Order::Serve), Action::Opened, start(2)]);
+        assert_eq!(
+            course.on(Event::Ready(WorkerId(1))),
+            [tell(1, Order::Serve), Action::Change(Change::Opened), start(2)]
+        );
         assert_eq!(course.on(Event::Ready(WorkerId(2))), [tell(2, Order::Serve)]);
         course.pass(10_000);
         course
@@ -35,6 +42,10 @@ impl Course {
         actions.retain(|action| match action {
             Action::Say(saying) => {
                 self.said.push(saying.text.clone());
+                false
+            }
+            Action::Change(Change::Reloading | Change::Reloaded) => {
+                self.changes.push(action.clone());
                 false
             }
             _ => true,
@@ -83,7 +94,7 @@ fn an_application_that_cannot_start_ends_the_server_with_the_workers_status() {
     let mut course = Course::new(PLAN);
     course.pass(0);
     // One is tried before the others, so that it is told once.
-    assert_eq!(course.on(ended(1, 3)), [Action::CloseListeners, Action::End(3)]);
+    assert_eq!(course.on(ended(1, 3)), [Action::Change(Change::Stopping), Action::End(3)]);
     // The worker has said why.
     assert!(course.said.is_empty());
 }
@@ -92,7 +103,7 @@ fn an_application_that_cannot_start_ends_the_server_with_the_workers_status() {
 fn a_worker_that_is_killed_as_it_starts_has_said_nothing() {
     let mut course = Course::new(PLAN);
     course.pass(0);
-    assert_eq!(course.on(killed(1)), [Action::CloseListeners, Action::End(1)]);
+    assert_eq!(course.on(killed(1)), [Action::Change(Change::Stopping), Action::End(1)]);
     assert!(course.last_said().contains("worker 1 was ended by signal 9 before it could serve"));
 }
 
@@ -103,7 +114,7 @@ fn a_worker_that_takes_too_long_to_start_has_failed_to() {
     assert_eq!(course.pass(59_999), []);
     assert_eq!(course.wait()[0], tell(1, Order::Kill));
     let actions = course.on(killed(1));
-    assert!(actions.contains(&Action::CloseListeners), "{actions:?}");
+    assert!(actions.contains(&Action::Change(Change::Stopping)), "{actions:?}");
 }
 
 #[test]
@@ -136,14 +147,14 @@ fn when_nobody_serves_and_nobody_can_the_server_gives_up() {
         assert_eq!(course.on(ended(id, 1)), []);
         assert_eq!(course.wait(), [start(id + 1)]);
     }
-    assert_eq!(course.on(ended(6, 1)), [Action::CloseListeners, Action::End(1)]);
+    assert_eq!(course.on(ended(6, 1)), [Action::Change(Change::Stopping), Action::End(1)]);
 }
 
 #[test]
 fn a_stop_lets_all_finish_and_ends_with_status_0() {
     let mut course = Course::serving();
     let asked = course.on(Event::Asked(Verb::Stop));
-    assert_eq!(asked, [Action::CloseListeners, tell(1, Order::Leave), tell(2, Order::Leave)]);
+    assert_eq!(asked, [Action::Change(Change::Stopping), tell(1, Order::Leave), tell(2, Order::Leave)]);
     assert_eq!(course.on(ended(1, 0)), []);
     assert_eq!(course.on(ended(2, 0)), [Action::End(0)]);
 }
@@ -175,6 +186,7 @@ fn a_reload_lets_new_workers_serve_once_all_of_them_are_ready_and_then_the_old_l
     assert_eq!(course.on(ready(4)), switched);
     assert_eq!(course.on(ended(1, 0)), []);
     assert_eq!(course.on(ended(2, 0)), []);
+    assert_eq!(course.changes, [Action::Change(Change::Reloading), Action::Change(Change::Reloaded)]);
 }
 
 #[test]
@@ -188,6 +200,7 @@ fn a_reload_that_fails_changes_nothing() {
     let left: Vec<_> = course.fleet.workers().map(|(id, _, state)| (id.0, state)).collect();
     let serving = State::Serving { since: 1_000 };
     assert_eq!(left, [(1, serving), (2, serving)]);
+    assert_eq!(course.changes, [Action::Change(Change::Reloading), Action::Change(Change::Reloaded)]);
     // And it can be tried again.
     assert_eq!(course.on(Event::Asked(Verb::Reload)), [start(5)]);
 }
@@ -221,7 +234,7 @@ fn a_stop_during_a_reload_sends_all_away() {
     course.on(ready(3));
     let asked = course.on(Event::Asked(Verb::Stop));
     let expected = [
-        Action::CloseListeners,
+        Action::Change(Change::Stopping),
         tell(1, Order::Leave),
         tell(2, Order::Leave),
         tell(3, Order::Leave),

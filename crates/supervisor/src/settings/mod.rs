@@ -68,6 +68,10 @@ pub struct Settings {
     pub max_rss: Option<u64>,
     /// Percent.
     pub recycle_jitter: u32,
+    pub pid_file: Option<PathBuf>,
+    pub user: Option<String>,
+    pub group: Option<String>,
+    pub umask: Option<u32>,
     pub threads: usize,
     /// `None`: the system's.
     pub thread_stack_size: Option<u64>,
@@ -229,6 +233,10 @@ impl Settings {
             max_lifetime_ms: None,
             max_rss: None,
             recycle_jitter: 0,
+            pid_file: None,
+            user: None,
+            group: None,
+            umask: None,
             threads: 0,
             thread_stack_size: None,
             thread_idle_timeout_ms: 0,

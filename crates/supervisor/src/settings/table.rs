@@ -56,7 +56,7 @@ impl Category {
             Self::Application => "Application",
             Self::Listening => "Listening",
             Self::Running => "Running",
-            Self::Workers => "Workers",
+            Self::Workers => "Processes",
             Self::Times => "Time limits",
             Self::Sizes => "Size limits",
             Self::Http => "HTTP",
@@ -511,6 +511,63 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("off"),
         help: "Memory (RSS) at which a worker is replaced.",
         doc: "Looked at once a second. What it shares with others counts.",
+        ..PLAIN
+    },
+    Setting {
+        name: "pid-file",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "PATH",
+            accepted: "a path",
+            put: |s, value| put(&mut s.pid_file, texts::path(text(value)?).map(Some)),
+            get: |s| s.pid_file.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "File for the number of the supervisor's process.",
+        doc: "Removed at the end.",
+        ..PLAIN
+    },
+    Setting {
+        name: "user",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "USER",
+            accepted: "a name or a number",
+            put: |s, value| put(&mut s.user, texts::name(value).map(Some)),
+            get: |s| s.user.as_deref().map(shown),
+        },
+        help: "User to run as, once the addresses are bound.",
+        doc: "For servers that root starts. Also the groups are that user's, unless group names one. Unix sockets are given to the user. \
+              Everything after the bind is done as this user: the application, the access log.",
+        ..PLAIN
+    },
+    Setting {
+        name: "group",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "GROUP",
+            accepted: "a name or a number",
+            put: |s, value| put(&mut s.group, texts::name(value).map(Some)),
+            get: |s| s.group.as_deref().map(shown),
+        },
+        help: "Group to run as, once the addresses are bound.",
+        doc: "",
+        ..PLAIN
+    },
+    Setting {
+        name: "umask",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "MODE",
+            accepted: "000 to 777 in octal digits",
+            put: |s, value| put(&mut s.umask, texts::mode(value).map(Some)),
+            get: |s| s.umask.map(|mode| Value::Text(format!("{mode:03o}"))),
+        },
+        help: "Permissions that files made by the application do not get, in octal.",
+        doc: "",
         ..PLAIN
     },
     Setting {

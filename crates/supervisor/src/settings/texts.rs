@@ -50,6 +50,19 @@ pub(super) fn server_header(value: &Value) -> Result<Option<String>, Fault> {
     }
 }
 
+/// The name or the number of a user or a group.
+pub(super) fn name(value: &Value) -> Result<String, Fault> {
+    match value {
+        Value::Int(number) => {
+            u32::try_from(*number).map(|number| number.to_string()).map_err(|_| "out of range".into())
+        }
+        value => match text(value)? {
+            "" => Err("the text is empty".into()),
+            name => Ok(name.into()),
+        },
+    }
+}
+
 /// Most workers of a server: a bound on what a slip of the finger starts.
 const WORKERS_MAX: u64 = 1024;
 

@@ -1,0 +1,116 @@
+//! What a daemon is to the system: its file of the process's number, its user and group, and the mode of files it makes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyKeyError, PyPermissionError};
+use pyo3::prelude::*;
+use tidegate_supervisor::{Bind, Settings};
+
+use crate::refusal::Refusal;
+
+/// A file with this process's number, for as long as this lives.
+pub(crate) struct PidFile {
+    path: PathBuf,
+    owner: u32,
+}
+
+impl PidFile {
+    /// Writes the file, if the settings name one. One that is there already is written over: it may be of a server that was killed.
+    pub(crate) fn write(settings: &Settings) -> Result<Option<Self>, Refusal> {
+        let Some(path) = settings.pid_file.clone() else { return Ok(None) };
+        let owner = std::process::id();
+        match fs::write(&path, format!("{owner}\n")) {
+            Ok(()) => Ok(Some(Self { path, owner })),
+            Err(error) => Err(settings.refusal("pid-file", &error.to_string()).into()),
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Not by a worker, which has inherited it, and not that of a successor.
+        let is_ours =
+            || fs::read_to_string(&self.path).is_ok_and(|number| number.trim() == self.owner.to_string());
+        if std::process::id() == self.owner && is_ours() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Goes on as the user and the group of the settings. To be called with everything bound that only root may bind.
+pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let os = py.import("os")?;
+    if let Some(mask) = settings.umask {
+        os.call_method1("umask", (mask,))?;
+    }
+    let user = settings.user.as_deref().map(|name| find(py, settings, "user", name)).transpose()?;
+    let group = settings.group.as_deref().map(|name| find(py, settings, "group", name)).transpose()?;
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
+    let uid = user.as_ref().map(|found| found.id);
+    let gid = group.map(|found| found.id).or(user.as_ref().and_then(|found| found.gid));
+    let change = || -> PyResult<()> {
+        for path in settings
+            .bind
+            .iter()
+            .filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
+        {
+            os.call_method1("chown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))?;
+        }
+        if let Some(gid) = gid {
+            match user.as_ref().and_then(|found| found.name.as_deref()) {
+                Some(name) => os.call_method1("initgroups", (name, gid))?,
+                None => os.call_method1("setgroups", ([gid],))?,
+            };
+            os.call_method1("setgid", (gid,))?;
+        }
+        if let Some(uid) = uid {
+            os.call_method1("setuid", (uid,))?;
+        }
+        Ok(())
+    };
+    change().map_err(|error| {
+        let name = if uid.is_some() { "user" } else { "group" };
+        if error.is_instance_of::<PyPermissionError>(py) {
+            settings.refusal(name, "only root may run as another one").into()
+        } else {
+            Refusal::from(error)
+        }
+    })
+}
+
+/// A user or a group.
+struct Found {
+    id: u32,
+    /// A user's own group.
+    gid: Option<u32>,
+    /// A user's name, if it has one.
+    name: Option<String>,
+}
+
+/// Looks a name or a number up.
+fn find(py: Python<'_>, settings: &Settings, kind: &str, name: &str) -> Result<Found, Refusal> {
+    let number = name.parse::<u32>().ok();
+    let (module, prefix) = if kind == "user" { ("pwd", "pw") } else { ("grp", "gr") };
+    let module = py.import(module)?;
+    let id = if kind == "user" { "uid" } else { "gid" };
+    let entry = match number {
+        Some(number) => module.call_method1(format!("get{prefix}{id}").as_str(), (number,)),
+        None => module.call_method1(format!("get{prefix}nam").as_str(), (name,)),
+    };
+    match (entry, number) {
+        (Ok(entry), _) => Ok(Found {
+            id: entry.getattr(format!("{prefix}_{id}").as_str())?.extract().map_err(PyErr::from)?,
+            gid: Some(entry.getattr(format!("{prefix}_gid").as_str())?.extract().map_err(PyErr::from)?),
+            name: Some(entry.getattr(format!("{prefix}_name").as_str())?.extract().map_err(PyErr::from)?),
+        }),
+        // A number need not be anybody's.
+        (Err(_), Some(number)) => Ok(Found { id: number, gid: None, name: None }),
+        (Err(error), None) if error.is_instance_of::<PyKeyError>(py) => {
+            Err(settings.refusal(kind, &format!("there is no such {kind}")).into())
+        }
+        (Err(error), None) => Err(error.into()),
+    }
+}

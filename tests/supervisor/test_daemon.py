@@ -1,0 +1,170 @@
+"""What a daemon is to its system: systemd's sockets and notices, the pid file, the user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.command import one_line, run
+from support.server import TESTS, Server
+
+APP = "apps.generations:application"
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as another user")
+
+
+PASS_ON = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def others_may_read(path: Path) -> bool:
+    """Whether a user who owns none of it may read what is in a directory."""
+    return all(part.stat().st_mode & 0o001 for part in (path, *path.parents))
+
+
+# An interpreter in root's own directory is of no use to anybody else.
+readable = pytest.mark.skipif(
+    not others_may_read(Path(os.__file__).parent) or not others_may_read(TESTS),
+    reason="other users cannot read this interpreter",
+)
+
+
+@pytest.fixture
+def tides(tmp_path: Path) -> Path:
+    (tmp_path / "version").write_text("one")
+    return tmp_path
+
+
+def test_systemd_is_told_of_the_start_of_reloads_and_of_the_end(tides):
+    path = tides / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(path))
+        notices.settimeout(30)
+        env = {"TIDES": str(tides), "NOTIFY_SOCKET": str(path)}
+        with Server(APP, env=env, supervised=True) as server:
+            assert notices.recv(1024).split() == [b"READY=1"]
+            server.signal(signal.SIGHUP)
+            reloading, since = notices.recv(1024).split()
+            assert reloading == b"RELOADING=1" and since.startswith(b"MONOTONIC_USEC=")
+            assert notices.recv(1024).split() == [b"READY=1"]
+            (tides / "version").write_text("broken")
+            server.signal(signal.SIGHUP)
+            assert notices.recv(1024).startswith(b"RELOADING=1")
+            assert notices.recv(1024).split() == [b"READY=1"]
+            server.signal(signal.SIGTERM)
+            assert notices.recv(1024).split() == [b"STOPPING=1"]
+            assert server.wait() == 0
+
+
+def test_systemds_watchdog_hears_of_the_supervisor(tides):
+    path = tides / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(path))
+        notices.settimeout(30)
+        env = {"TIDES": str(tides), "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"}
+        with Server(APP, env=env, supervised=True):
+            heard = [notices.recv(1024).strip() for _ in range(6)]
+        assert heard.count(b"WATCHDOG=1") >= 4
+
+
+def test_a_socket_that_systemd_has_bound_is_served(tides):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        # systemd names the process that the sockets are for, and numbers them from 3.
+        command = [
+            sys.executable,
+            "-c",
+            PASS_ON,
+            str(listener.fileno()),
+            sys.executable,
+            "-m",
+            "tidegate",
+            APP,
+        ]
+        env = {**os.environ, "TIDES": str(tides), "PYTHONPATH": str(TESTS)}
+        process = subprocess.Popen(
+            command, env=env, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stderr is not None
+            lines = iter(process.stderr.readline, "")
+            banner = next(line for line in lines if "listening on" in line)
+            assert f"127.0.0.1:{listener.getsockname()[1]}" in banner
+            with socket.create_connection(listener.getsockname(), 30) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                assert client.recv(1024).startswith(b"HTTP/1.1 200 OK\r\n")
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
+def test_the_pid_file_is_there_as_long_as_the_server(tides):
+    path = tides / "pid"
+    with Server(APP, options=["--pid-file", str(path)], env={"TIDES": str(tides)}, supervised=True) as server:
+        assert int(path.read_text()) == server.pid
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("reloaded: 1 new workers serve")
+        assert path.exists()
+        assert server.stop() == 0
+        assert not path.exists()
+
+
+@as_root
+def test_it_runs_as_another_group_which_has_its_socket(tides):
+    nobody = pwd.getpwnam("nobody")
+    path = tides / "socket"
+    options = ["--group", str(nobody.pw_gid), "--umask", "077"]
+    with Server(
+        APP, options=options, binds=(f"unix:{path}",), env={"TIDES": str(tides)}, supervised=True
+    ) as server:
+        assert path.stat().st_gid == nobody.pw_gid
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert f"Gid:\t{nobody.pw_gid}\t{nobody.pw_gid}\t{nobody.pw_gid}" in status
+        assert f"Groups:\t{nobody.pw_gid}" in status
+        assert "Umask:\t0077" in status
+
+
+@as_root
+@readable
+def test_it_runs_as_another_user_who_has_its_socket(tides):
+    nobody = pwd.getpwnam("nobody")
+    path = tides / "socket"
+    options = ["--user", "nobody", "--umask", "077"]
+    binds = ("127.0.0.1:0", f"unix:{path}")
+    with Server(
+        "apps.probes:plain", options=options, binds=binds, env={"TIDES": str(tides)}, supervised=True
+    ) as server:
+        owner = path.stat()
+        assert (owner.st_uid, owner.st_gid) == (nobody.pw_uid, nobody.pw_gid)
+        workers = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        for pid in [str(server.pid), *workers]:
+            status = Path(f"/proc/{pid}/status").read_text()
+            assert f"Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}\t{nobody.pw_uid}" in status
+            assert f"Gid:\t{nobody.pw_gid}\t{nobody.pw_gid}\t{nobody.pw_gid}" in status
+            assert "Umask:\t0077" in status
+        with server.connect() as wire:
+            assert wire.ask("GET", "/").text == "no such probe"
+
+
+@pytest.mark.parametrize("setting", ["user", "group"])
+def test_a_user_who_is_not_there_is_one_line(setting):
+    arguments = ["--bind", "127.0.0.1:0", f"--{setting}", "nobody-of-that-name", "apps.probes:plain"]
+    line = one_line(run(*arguments, TIDEGATE_NO_SUPERVISOR="false"))
+    assert f"there is no such {setting}" in line
+
+
+def test_a_pid_file_that_cannot_be_written_is_one_line(tmp_path):
+    arguments = ["--bind", "127.0.0.1:0", "--pid-file", str(tmp_path / "none" / "pid"), "apps.probes:plain"]
+    assert "pid-file" in one_line(run(*arguments, TIDEGATE_NO_SUPERVISOR="false"))
