@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.command import one_line, run
-from support.server import TESTS, Server
+from support.server import EXAMPLES, TESTS, Server
 
 APP = "apps.generations:application"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as another user")
@@ -168,3 +169,16 @@ def test_a_user_who_is_not_there_is_one_line(setting):
 def test_a_pid_file_that_cannot_be_written_is_one_line(tmp_path):
     arguments = ["--bind", "127.0.0.1:0", "--pid-file", str(tmp_path / "none" / "pid"), "apps.probes:plain"]
     assert "pid-file" in one_line(run(*arguments, TIDEGATE_NO_SUPERVISOR="false"))
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("name", ["tidegate.service", "tidegate.socket"])
+def test_the_example_units_are_valid(tmp_path, name):
+    for unit in (EXAMPLES / "systemd").iterdir():
+        # The command must exist.
+        text = unit.read_text().replace("/srv/site/.venv/bin/tidegate", sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)]
+    verified = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ours = [line for line in verified.stderr.splitlines() if str(tmp_path) in line or "tidegate" in line]
+    assert (verified.returncode, ours) == (0, [])
