@@ -76,6 +76,9 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -334,3 +337,44 @@ def test_the_access_log_is_opened_anew_after_it_was_moved_away(tides):
         while path.read_text().count("GET /") < 4 and time.monotonic() < deadline:
             ask(server)
         assert path.read_text().count("GET /") >= 4
+
+
+def successor_of(server: Server) -> int:
+    match = server.wait_for_log(r"upgrading: a new server is started \(pid (\d+)\)")
+    return int(match[1])
+
+
+def test_an_upgrade_starts_the_server_anew_and_loses_no_request(tides):
+    pid_file = tides / "pid"
+    with served(tides, "--workers", "2", "--pid-file", str(pid_file)) as server, Load(server) as load:
+        load.wait_for("one")
+        (tides / "version").write_text("two")
+        server.signal(signal.SIGUSR2)
+        successor = successor_of(server)
+        try:
+            load.wait_for("two")
+            # The process that was started has ended in good order; its successor goes on.
+            while not has_ended(server.pid):
+                time.sleep(0.01)
+            load.wait_for("two")
+            assert int(pid_file.read_text()) == successor
+            assert not load.failures
+        finally:
+            load.stop()
+            os.kill(successor, signal.SIGTERM)
+        while not has_ended(successor):
+            time.sleep(0.01)
+
+
+def test_an_upgrade_that_fails_changes_nothing(tides):
+    path = tides / "socket"
+    with served(tides, "--workers", "2", binds=(f"unix:{path}",)) as server:
+        before = all_workers(server, 2)
+        (tides / "version").write_text("broken")
+        server.signal(signal.SIGUSR2)
+        server.wait_for_log(r"the upgrade has failed: the new server ended with status 1; this one goes on")
+        assert before <= workers(server)
+        with server.connect() as wire:
+            assert wire.ask("GET", "/").text.split()[1] == "one"
+        assert server.stop() == 0
+        assert not path.exists()

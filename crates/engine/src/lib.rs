@@ -38,7 +38,7 @@ pub use departure::{Departure, Registration};
 pub use drain::SignalWatch;
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};
-pub use listener::{BindAddress, Listener, LocalAddress, bind_all, raise_descriptor_limit};
+pub use listener::{BindAddress, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit};
 pub use reactor::Reactor;
 pub use scoreboard::{Scoreboard, Seat};
 pub use settings::{Aside, Gathering, Settings, WebSocketSettings};

@@ -187,6 +187,23 @@ impl Listener {
         Ok(Self { fd, address, _file: file, ready: false, retry_ms: NEVER, backoff_ms: 0 })
     }
 
+    /// Leaves the socket file, if there is one, to whoever has the socket too.
+    pub fn leave_file(&mut self) {
+        if let Some(file) = &mut self._file {
+            file.maker = 0;
+        }
+    }
+
+    /// Another descriptor of the socket, that a program may inherit.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn for_another_program(&self) -> io::Result<OwnedFd> {
+        let copy = self.fd.try_clone()?;
+        rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty())?;
+        Ok(copy)
+    }
+
     /// The address it has, with the port that the system chose.
     pub fn address(&self) -> &LocalAddress {
         &self.address
@@ -277,6 +294,11 @@ pub fn bind_all(addresses: &[BindAddress], backlog: i32) -> Result<Vec<Listener>
                 .map_err(|error| (address.clone(), error))
         })
         .collect()
+}
+
+/// Closes a descriptor that came in by number, once it was adopted.
+pub fn close_inherited(number: RawFd) {
+    sys::close_descriptor(number);
 }
 
 /// Lets this process have as many descriptors as its connections may need, as far as the system's hard limit goes. The usual

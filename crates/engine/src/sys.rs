@@ -93,6 +93,12 @@ pub(crate) fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Closes a descriptor that the parent process handed down and that was adopted as a duplicate.
+pub(crate) fn close_descriptor(number: RawFd) {
+    // SAFETY: close(2) takes any number; that this one is nobody else's is what its being handed down to this server by number means.
+    unsafe { libc::close(number) };
+}
+
 /// Ends the process without running exit handlers: the last resort when application code does not let go.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit takes any status, touches no memory and does not return.

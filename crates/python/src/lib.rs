@@ -16,6 +16,7 @@ mod refusal;
 mod run;
 mod serve;
 mod translate;
+mod upgrade;
 mod workers;
 
 use pyo3::prelude::*;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use tidegate_engine::http::RequestHead;
-use tidegate_engine::{AccessLog, BindAddress, Listener, LocalAddress, Reactor, Seat, SignalWatch, bind_all};
+use tidegate_engine::{
+    AccessLog, BindAddress, Listener, LocalAddress, Reactor, Seat, SignalWatch, bind_all, close_inherited,
+};
 use tidegate_supervisor::supervisor::Tether;
 use tidegate_supervisor::{Origin, RunsOn, Settings};
 
@@ -21,6 +23,7 @@ use crate::loader::{Kind, Loaded};
 use crate::refusal::Refusal;
 use crate::serve::say;
 use crate::translate;
+use crate::upgrade;
 
 /// Whom this process serves for.
 pub(crate) enum Post {
@@ -214,14 +217,15 @@ fn check(
 
 pub(crate) fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
     let mut addresses = translate::bind_addresses(settings);
-    if settings.origin("bind") == Origin::Default {
+    let mut passed = upgrade::handed_over();
+    if passed.is_empty() && settings.origin("bind") == Origin::Default {
         // Sockets that systemd has bound (sd_listen_fds(3)) come before the default, and what an operator names before both.
-        let passed: Vec<_> = sd_notify::listen_fds().map(|numbers| numbers.collect()).unwrap_or_default();
-        if !passed.is_empty() {
-            addresses = passed.into_iter().map(BindAddress::Descriptor).collect();
-        }
+        passed = sd_notify::listen_fds().map(|numbers| numbers.collect()).unwrap_or_default();
     }
-    bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
+    if !passed.is_empty() {
+        addresses = passed.iter().copied().map(BindAddress::Descriptor).collect();
+    }
+    let bound = bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
         let reason = match error.kind() {
             std::io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
             std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
@@ -229,5 +233,7 @@ pub(crate) fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
             _ => error.to_string(),
         };
         Refusal::of_system(format!("--bind {address}: {reason}"))
-    })
+    });
+    passed.into_iter().for_each(close_inherited);
+    bound
 }

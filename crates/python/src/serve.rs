@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -43,7 +44,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
             return Ok(STATUS_BAD_SETTINGS);
         }
     };
-    match run_command(py, &settings) {
+    match run_command(py, &settings, cwd) {
         Ok(status) => Ok(status),
         Err(refusal) => {
             say(&format!("tidegate: {}", refusal.line));
@@ -61,7 +62,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
     }
 }
 
-fn run_command(py: Python<'_>, settings: &Settings) -> Result<i32, Refusal> {
+fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Result<i32, Refusal> {
     if let Some(directory) = &settings.chdir {
         std::env::set_current_dir(directory)
             .map_err(|error| Refusal::of_system(format!("--chdir {:?}: {error}", directory.display())))?;
@@ -74,7 +75,7 @@ fn run_command(py: Python<'_>, settings: &Settings) -> Result<i32, Refusal> {
         log::warn!("the limit of open descriptors stays as it is: {error}");
     }
     if !settings.no_supervisor {
-        return supervise(py, settings);
+        return supervise(py, settings, started_in);
     }
     let supervisors = [
         ("workers", settings.worker_count() > 1),

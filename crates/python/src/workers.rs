@@ -1,6 +1,7 @@
 //! The supervisor's process, and how what it forks becomes a worker.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use crate::privileges::{PidFile, give_up_privileges};
 use crate::refusal::Refusal;
 use crate::run::{Post, bind, run};
 use crate::serve::{load, say, what_runs};
+use crate::upgrade;
 
 /// Runs workers until all is over, and gives the exit status; in a worker, serves.
-pub(crate) fn supervise(py: Python<'_>, settings: &Settings) -> Result<i32, Refusal> {
+pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Result<i32, Refusal> {
     let plan = Plan {
         workers: settings.worker_count(),
         start_timeout_ms: settings.start_timeout_ms,
@@ -40,7 +42,8 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings) -> Result<i32, Refu
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let board = Scoreboard::new(seats_for(plan.workers)).map_err(PyErr::from)?;
     let seated = vec![None; board.seats()];
-    let mut forks = Forks { listeners, workers: plan.workers, board, seated, seat: None };
+    let workers = plan.workers;
+    let mut forks = Forks { listeners, workers, started_in, is_succeeded: false, board, seated, seat: None };
     let (handlers, signals) = SignalHandlers::install(&supervisor::signals()).map_err(PyErr::from)?;
     let role = py.detach(|| supervisor::supervise(plan, signals, &mut forks)).map_err(PyErr::from)?;
     // In a worker, signals mean what they mean in any process until it serves.
@@ -81,6 +84,10 @@ fn seats_for(workers: usize) -> usize {
 struct Forks {
     listeners: Vec<Listener>,
     workers: usize,
+    /// The working directory before any --chdir.
+    started_in: PathBuf,
+    /// Another server has the sockets, too.
+    is_succeeded: bool,
     board: Arc<Scoreboard>,
     /// Whose seat it is.
     seated: Vec<Option<Pid>>,
@@ -148,10 +155,22 @@ impl Host for Forks {
         }
     }
 
+    fn upgrade(&mut self) -> io::Result<Pid> {
+        let pid = Python::attach(|py| upgrade::start(py, &self.listeners, &self.started_in))
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        self.is_succeeded = true;
+        Ok(pid)
+    }
+
+    fn upgrade_has_failed(&mut self) {
+        self.is_succeeded = false;
+    }
+
     fn changed(&mut self, change: Change) {
         match change {
             Change::Opened => {
                 self.say_where();
+                upgrade::take_over();
                 notify(&[NotifyState::Ready]);
             }
             Change::Reloading => match NotifyState::monotonic_usec_now() {
@@ -160,6 +179,9 @@ impl Host for Forks {
             },
             Change::Reloaded => notify(&[NotifyState::Ready]),
             Change::Stopping => {
+                if self.is_succeeded {
+                    self.listeners.iter_mut().for_each(Listener::leave_file);
+                }
                 self.listeners.clear();
                 notify(&[NotifyState::Stopping]);
             }

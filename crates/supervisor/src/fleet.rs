@@ -107,6 +107,8 @@ pub enum Verb {
     Resize(usize),
     /// Open log files anew.
     ReopenLogs,
+    /// Start a new server that takes the sockets over.
+    Upgrade,
 }
 
 /// How a process ended.
@@ -170,6 +172,8 @@ pub enum Action {
     Tell(WorkerId, Order),
     /// See to a change of the whole.
     Change(Change),
+    /// Start a new server, with the sockets of this one.
+    Upgrade,
     /// All is over: end with this status.
     End(i32),
 }
@@ -382,6 +386,7 @@ impl Fleet {
                 Phase::Serving => self.reload(),
                 _ => self.reload_again = true,
             },
+            Verb::Upgrade => self.actions.push(Action::Upgrade),
             Verb::Grow => self.plan.workers += 1,
             Verb::Shrink => self.plan.workers = (self.plan.workers - 1).max(1),
             Verb::Resize(workers) => self.plan.workers = workers.max(1),

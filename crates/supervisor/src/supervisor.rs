@@ -31,6 +31,15 @@ pub trait Host {
     /// A process that `fork` has made is over.
     fn ended(&mut self, pid: Pid);
 
+    /// Starts a new server that takes the sockets over, and tells this one to stop (SIGTERM) when it serves.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn upgrade(&mut self) -> io::Result<Pid>;
+
+    /// It has ended before that: this server goes on.
+    fn upgrade_has_failed(&mut self);
+
     /// Tells the system and the operator of a change; at [`Change::Stopping`] also closes the listening sockets.
     fn changed(&mut self, change: Change);
 
@@ -122,6 +131,8 @@ struct Supervisor<'a, H: Host> {
     signals: OwnedFd,
     host: &'a mut H,
     began: Instant,
+    /// The server that is to succeed this one.
+    successor: Option<Pid>,
     /// When usage is looked at next, if it is.
     next_look: Option<Millis>,
     /// When somebody is to hear that all is well, and how often.
@@ -139,6 +150,7 @@ pub fn signals() -> Vec<i32> {
         Signal::QUIT,
         Signal::HUP,
         Signal::USR1,
+        Signal::USR2,
         Signal::TTIN,
         Signal::TTOU,
         Signal::CHILD,
@@ -162,6 +174,7 @@ pub fn supervise(plan: Plan, signals: OwnedFd, host: &mut impl Host) -> io::Resu
         signals,
         host,
         began: Instant::now(),
+        successor: None,
         next_look,
         next_well,
     };
@@ -232,6 +245,7 @@ impl<H: Host> Supervisor<'_, H> {
             Signal::INT | Signal::QUIT => Some(Verb::Quit),
             Signal::HUP => Some(Verb::Reload),
             Signal::USR1 => Some(Verb::ReopenLogs),
+            Signal::USR2 => Some(Verb::Upgrade),
             Signal::TTIN => Some(Verb::Grow),
             Signal::TTOU => Some(Verb::Shrink),
             _ => None,
@@ -286,6 +300,10 @@ impl<H: Host> Supervisor<'_, H> {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
+                    if self.successor == Some(pid) {
+                        self.successor_has_ended(status);
+                        continue;
+                    }
                     let Some(index) = self.children.iter().position(|child| child.pid == pid) else {
                         continue;
                     };
@@ -319,12 +337,37 @@ impl<H: Host> Supervisor<'_, H> {
                     },
                     Action::Tell(id, order) => self.tell(id, order),
                     Action::Say(saying) => self.host.say(&saying),
+                    Action::Upgrade => self.upgrade(),
                     Action::Change(change) => self.host.changed(change),
                     Action::End(status) => return Ok(Some(Role::Supervisor(status))),
                 }
             }
         }
         Ok(None)
+    }
+
+    fn say(&mut self, is_trouble: bool, text: String) {
+        self.host.say(&Saying { is_trouble, text });
+    }
+
+    fn upgrade(&mut self) {
+        if let Some(pid) = self.successor {
+            return self.say(true, format!("an upgrade is under way already (pid {})", pid.as_raw_nonzero()));
+        }
+        match self.host.upgrade() {
+            Ok(pid) => {
+                self.successor = Some(pid);
+                self.say(false, format!("upgrading: a new server is started (pid {})", pid.as_raw_nonzero()));
+            }
+            Err(error) => self.say(true, format!("the upgrade has failed: {error}; this server goes on")),
+        }
+    }
+
+    fn successor_has_ended(&mut self, status: WaitStatus) {
+        let Some(ending) = ending(status) else { return };
+        self.successor = None;
+        self.host.upgrade_has_failed();
+        self.say(true, format!("the upgrade has failed: the new server {ending}; this one goes on"));
     }
 
     /// Starts the process of a worker, in which it gives its role.
