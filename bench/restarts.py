@@ -1,4 +1,4 @@
-"""What clients notice of reloads, of workers that die, and of the end: `python bench/restarts.py`.
+"""What clients notice of reloads, upgrades, workers that die, and of the end: `python bench/restarts.py`.
 
 Four workers serve; half of the clients keep their connections, the other half connect for each request. A
 request is lost when its connection ends before the answer has come; a connection is refused when nobody takes
@@ -118,6 +118,18 @@ async def phase(name: str, port: int, pid: int, number: signal.Signals, count: i
     return Figures(name, count, tally.total(), tally.lost, tally.refused, dips, usual)
 
 
+async def upgrade(port: int, server: subprocess.Popen[bytes], pause: float) -> tuple[Figures, int]:
+    """Have a new server take the place of the one that was started; return its process."""
+    before = set(workers_of(server.pid))
+    asking = asyncio.create_task(phase("upgrade (USR2)", port, server.pid, signal.SIGUSR2, 1, pause))
+    successor = 0
+    while not successor:
+        await asyncio.sleep(0.01)
+        # By now it may have forked workers of its own; they are no children of the former one.
+        successor = next(iter(set(workers_of(server.pid)) - before), 0)
+    return await asking, successor
+
+
 async def stop(port: int, server: subprocess.Popen[bytes], idle: int) -> tuple[float, int]:
     """Stop it while clients rest and ask; return how long that took, and its exit status."""
     resting = [await asyncio.open_connection("127.0.0.1", port) for _ in range(idle)]
@@ -135,31 +147,47 @@ async def stop(port: int, server: subprocess.Popen[bytes], idle: int) -> tuple[f
     return took, status
 
 
-async def measure(count: int, pause: float, idle: int) -> bool:
-    """Run all of it and print the table."""
-    port = free_port()
+def start(port: int) -> subprocess.Popen[bytes]:
+    """Start the server."""
     command = [
         *(str(peers.TIDEGATE), "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS)),
         *("--log-level", "error", "apps:hello"),
     ]
-    server = subprocess.Popen(command, cwd=peers.BENCH, env=peers.environ())
+    return subprocess.Popen(command, cwd=peers.BENCH, env=peers.environ())
+
+
+async def all_workers(server: subprocess.Popen[bytes]) -> None:
+    """Wait until all serve."""
+    deadline = time.monotonic() + 30
+    while len(workers_of(server.pid)) < WORKERS and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1)
+
+
+async def measure(count: int, pause: float, idle: int) -> bool:
+    """Run all of it and print the table."""
+    port = free_port()
+    server = start(port)
     try:
-        deadline = time.monotonic() + 30
-        while len(workers_of(server.pid)) < WORKERS and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(1)
+        await all_workers(server)
         reloads = await phase("reload (HUP)", port, server.pid, signal.SIGHUP, count, pause)
         kills = await phase("SIGKILL to a worker", port, server.pid, signal.SIGKILL, count, pause)
         took, status = await stop(port, server, idle)
+        server = start(port)
+        await all_workers(server)
+        upgraded, successor = await upgrade(port, server, pause)
+        os.kill(successor, signal.SIGTERM)
     finally:
         server.kill()
     print("| what happens | times | answered | lost | refused | seconds under 70% | answered, usual second |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     print(reloads.row())
     print(kills.row())
+    print(upgraded.row())
     print(f"\nstop with {idle:,} idle connections: {took:.2f} s, status {status}")
     # What a worker has in flight when it is killed is lost: at most one request for each client.
-    lost = reloads.lost or reloads.refused or kills.refused or kills.lost > count * CLIENTS
+    lost = kills.refused or kills.lost > count * CLIENTS
+    lost = lost or any(figures.lost or figures.refused for figures in (reloads, upgraded))
     return not (lost or status or took > 2 or max(reloads.dips, kills.dips) > count)
 
 

@@ -79,6 +79,8 @@ pub struct Reactor {
     ready: VecDeque<Admitted>,
     /// When the timer will go off for those that wait their turn.
     queue_look_ms: Millis,
+    /// When the listeners are looked at for connections that were left to other workers.
+    look_again_ms: Millis,
     /// Requests turned away since the log was told, and when it may be told again.
     turned_away: u64,
     tell_ms: Millis,
@@ -134,6 +136,7 @@ impl Reactor {
             rouser: None,
             ready: VecDeque::new(),
             queue_look_ms: NEVER,
+            look_again_ms: NEVER,
             turned_away: 0,
             tell_ms: 0,
             work: VecDeque::new(),
@@ -451,6 +454,10 @@ impl Reactor {
     }
 
     fn accept(&mut self, now_ms: Millis) {
+        if self.look_again_ms <= now_ms {
+            self.look_again_ms = NEVER;
+            self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+        }
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
             if listener.retry_ms <= now_ms {
@@ -467,9 +474,12 @@ impl Reactor {
                     && let Some(seat) = &self.shared.settings.seat
                     && seat.passes_on(connections, has_room)
                 {
-                    // Should who was asked be gone, it is looked after.
-                    listener.retry_ms = Timers::round_up(now_ms + PASSED_ON_MS);
-                    self.timers.push(listener.retry_ms, NOBODY);
+                    // Should who was asked be gone, it is looked after. What comes meanwhile is looked at as it comes.
+                    listener.ready = false;
+                    if self.look_again_ms == NEVER {
+                        self.look_again_ms = Timers::round_up(now_ms + PASSED_ON_MS);
+                        self.timers.push(self.look_again_ms, NOBODY);
+                    }
                     break;
                 }
                 if !has_room {
