@@ -166,6 +166,13 @@ def test_a_user_who_is_not_there_is_one_line(setting):
     assert f"there is no such {setting}" in line
 
 
+@as_root
+def test_a_user_without_a_group_is_not_run_with_roots():
+    arguments = ["--bind", "127.0.0.1:0", "--user", "4123456", "apps.probes:plain"]
+    line = one_line(run(*arguments, TIDEGATE_NO_SUPERVISOR="false"))
+    assert "name one with group" in line
+
+
 def test_a_pid_file_that_cannot_be_written_is_one_line(tmp_path):
     arguments = ["--bind", "127.0.0.1:0", "--pid-file", str(tmp_path / "none" / "pid"), "apps.probes:plain"]
     assert "pid-file" in one_line(run(*arguments, TIDEGATE_NO_SUPERVISOR="false"))

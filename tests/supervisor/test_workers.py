@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from support.server import TESTS, Server
+from support.wire import Wire
 
 APP = "apps.generations:application"
 ASYNCHRONOUS = "apps.generations:asynchronous"
@@ -300,10 +301,17 @@ def test_several_workers_need_a_supervisor(refused):
 def test_connections_are_spread_evenly_over_the_workers(tides):
     count, each = 4, 12
     with served(tides, "--workers", str(count)) as server:
-        all_workers(server, count)
-        wires = [server.connect() for _ in range(count * each)]
+        pids = all_workers(server, count)
+        # A worker that has said that it serves may not wait for connections yet.
+        deadline = time.monotonic() + 30
+        while pids and time.monotonic() < deadline:
+            pids.discard(ask(server)[0])
+        wires: list[Wire] = []
+        answers = []
         try:
-            answers = [wire.ask("GET", "/").text.split()[0] for wire in wires]
+            for _ in range(count * each):
+                wires.append(server.connect())
+                answers.append(wires[-1].ask("GET", "/").text.split()[0])
         finally:
             for wire in wires:
                 wire.close()
@@ -378,3 +386,22 @@ def test_an_upgrade_that_fails_changes_nothing(tides):
             assert wire.ask("GET", "/").text.split()[1] == "one"
         assert server.stop() == 0
         assert not path.exists()
+
+
+def test_a_term_to_all_processes_at_once_cuts_nothing(tides):
+    with served(tides, "--workers", "2") as server, server.connect() as wire:
+        all_workers(server, 2)
+        wire.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("called /slow")
+        os.killpg(server.pid, signal.SIGTERM)
+        assert wire.answer().status == 200
+        assert server.wait() == 0
+
+
+def test_signals_for_the_supervisor_may_be_sent_to_all_processes(tides):
+    with served(tides, "--workers", "2") as server:
+        all_workers(server, 2)
+        for number in (signal.SIGUSR1, signal.SIGHUP):
+            os.killpg(server.pid, number)
+        server.wait_for_log("reloaded: 2 new workers serve")
+        assert "was ended by signal" not in server.log

@@ -75,6 +75,8 @@ fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: 
         }
         let ready: Vec<_> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
         let mut heard = None;
+        // A supervisor that means a stop says so: its word to leave comes beside a SIGTERM that all processes of a group had, or is its own end.
+        let mut is_order = false;
         if ready.first() == Some(&true) {
             heard = match read_byte(signals) {
                 Ok(None) => return,
@@ -82,6 +84,7 @@ fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: 
                 Err(_) => return,
             };
         } else if let Some(stream) = orders.as_ref().filter(|_| ready.get(1) == Some(&true)) {
+            is_order = true;
             heard = match read_byte(stream) {
                 Ok(Some(number)) => Some(number),
                 Ok(None) | Err(_) => {
@@ -92,7 +95,7 @@ fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: 
         }
         match heard {
             None => continue,
-            Some(libc::SIGTERM) if handle.lifecycle() == Lifecycle::Serving => handle.drain(),
+            Some(libc::SIGTERM) if is_order || handle.lifecycle() == Lifecycle::Serving => handle.drain(),
             Some(libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) => handle.stop(),
             Some(libc::SIGUSR1) => {
                 handle.reopen_access_log();

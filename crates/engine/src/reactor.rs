@@ -54,7 +54,7 @@ const TELL_EVERY_MS: Millis = 10_000;
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_MAX: usize = 512;
 
-/// When a worker looks again for a connection that it has left to another one.
+/// When a worker looks again for a connection that it has left to another one, at the least; timers are coarse.
 const PASSED_ON_MS: Millis = 50;
 
 /// First and longest pause after the system ran out of descriptors or memory.
@@ -454,7 +454,9 @@ impl Reactor {
     }
 
     fn accept(&mut self, now_ms: Millis) {
-        if self.look_again_ms <= now_ms {
+        // Who was asked to take a connection and has not is not asked twice for it.
+        let mut takes_next = self.look_again_ms <= now_ms;
+        if takes_next {
             self.look_again_ms = NEVER;
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
         }
@@ -472,21 +474,24 @@ impl Reactor {
                 }
                 if self.seen == Lifecycle::Serving
                     && let Some(seat) = &self.shared.settings.seat
-                    && seat.passes_on(connections, has_room)
                 {
-                    // Should who was asked be gone, it is looked after. What comes meanwhile is looked at as it comes.
-                    listener.ready = false;
-                    if self.look_again_ms == NEVER {
-                        self.look_again_ms = Timers::round_up(now_ms + PASSED_ON_MS);
-                        self.timers.push(self.look_again_ms, NOBODY);
+                    let passed_on = (!takes_next || !has_room) && seat.passes_on(connections, has_room);
+                    if passed_on || !has_room {
+                        // Should who was asked be gone, or nobody wait now, it is looked after. What comes meanwhile is looked at as it comes.
+                        listener.ready = false;
+                        if self.look_again_ms == NEVER {
+                            self.look_again_ms = Timers::round_up(now_ms + PASSED_ON_MS);
+                            self.timers.push(self.look_again_ms, NOBODY);
+                        }
+                        break;
                     }
-                    break;
                 }
                 if !has_room {
                     break;
                 }
                 match listener.accept() {
                     Accepted::Connection(fd, peer, local) => {
+                        takes_next = false;
                         listener.backoff_ms = 0;
                         self.welcome(Socket::new(fd), peer, local, now_ms);
                     }

@@ -1,6 +1,7 @@
 //! What a daemon is to the system: its file of the process's number, its user and group, and the mode of files it makes.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use pyo3::exceptions::{PyKeyError, PyPermissionError};
@@ -20,7 +21,12 @@ impl PidFile {
     pub(crate) fn write(settings: &Settings) -> Result<Option<Self>, Refusal> {
         let Some(path) = settings.pid_file.clone() else { return Ok(None) };
         let owner = std::process::id();
-        match fs::write(&path, format!("{owner}\n")) {
+        // A new file takes its place: what is there, a link even, is not written to, and nobody finds it empty.
+        let new = PathBuf::from(format!("{}.{owner}", path.display()));
+        let written = fs::File::create_new(&new)
+            .and_then(|mut file| file.write_all(format!("{owner}\n").as_bytes()))
+            .and_then(|()| fs::rename(&new, &path));
+        match written {
             Ok(()) => Ok(Some(Self { path, owner })),
             Err(error) => Err(settings.refusal("pid-file", &error.to_string()).into()),
         }
@@ -51,13 +57,18 @@ pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<
     }
     let uid = user.as_ref().map(|found| found.id);
     let gid = group.map(|found| found.id).or(user.as_ref().and_then(|found| found.gid));
+    if uid.is_some() && gid.is_none() {
+        return Err(settings
+            .refusal("user", "that user has no group of its own: name one with group")
+            .into());
+    }
     let change = || -> PyResult<()> {
         for path in settings
             .bind
             .iter()
             .filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
         {
-            os.call_method1("chown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))?;
+            os.call_method1("lchown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))?;
         }
         if let Some(gid) = gid {
             match user.as_ref().and_then(|found| found.name.as_deref()) {

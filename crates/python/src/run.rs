@@ -103,10 +103,14 @@ fn run_on<'py>(
         engine.aside = Some(translate::aside(settings, takes));
     }
     let graceful = Duration::from_millis(engine.graceful_timeout_ms);
+    let mut reopens = false;
     let orders = match tether {
         None => None,
         Some(mut tether) => match py.detach(|| tether.ready()) {
-            Ok(true) => Some(tether.orders().map_err(PyErr::from)?),
+            Ok(true) => {
+                reopens = tether.reopens();
+                Some(tether.orders().map_err(PyErr::from)?)
+            }
             // It is not wanted any more.
             Ok(false) => return Ok(()),
             Err(error) => {
@@ -117,6 +121,9 @@ fn run_on<'py>(
     let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
+    if reopens {
+        handle.reopen_access_log();
+    }
     let wsgi = |loaded: &Loaded<'_>, script_name, host| {
         let options = WsgiOptions {
             script_name,

@@ -51,6 +51,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     match role {
         Role::Supervisor(status) => Ok(status),
         Role::Worker(tether) => {
+            ignore_the_supervisors_signals(py)?;
             let applications = match preloaded {
                 Some(applications) => applications,
                 None => load(py, settings)?,
@@ -60,6 +61,17 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
             Ok(0)
         }
     }
+}
+
+/// A signal to the whole group is for the supervisor. By handlers that do nothing, as programs that the application starts would inherit
+/// that it is ignored.
+fn ignore_the_supervisors_signals(py: Python<'_>) -> PyResult<()> {
+    let signal = py.import("signal")?;
+    let nothing = py.eval(c"lambda *_: None", None, None)?;
+    for name in ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU"] {
+        signal.call_method1("signal", (signal.getattr(name)?, &nothing))?;
+    }
+    Ok(())
 }
 
 fn serve(

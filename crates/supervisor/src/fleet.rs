@@ -136,6 +136,8 @@ pub enum Event {
     Ready(WorkerId),
     /// A look at a worker.
     Used(WorkerId, Usage),
+    /// A worker serves no more, though its process is not over.
+    Silent(WorkerId),
     /// Its process is over, or could not be started.
     Ended(WorkerId, Ending),
     /// An operator's wish.
@@ -222,8 +224,11 @@ pub struct Fleet {
     proven: Option<Generation>,
     last_generation: u32,
     last_id: u32,
-    /// Starts that have failed in a row, and when the next may be.
+    /// When it was last asked what to do.
+    now: Millis,
+    /// Workers in a row that could not start or did not serve for long, and when the next may be started.
     failures: u32,
+    failed_at: Millis,
     next_start: Millis,
     /// A reload was asked for while another was under way.
     reload_again: bool,
@@ -241,7 +246,9 @@ impl Fleet {
             proven: None,
             last_generation: 1,
             last_id: 0,
+            now: 0,
             failures: 0,
+            failed_at: 0,
             next_start: 0,
             reload_again: false,
             actions: Vec::new(),
@@ -261,9 +268,15 @@ impl Fleet {
                     worker.used_up = limits.exceeded(id, now.saturating_sub(since), usage);
                 }
             }
+            Event::Silent(id) => self.silent(id, now),
             Event::Ended(id, ending) => self.ended(id, ending, now),
             Event::Asked(verb) => self.asked(verb, now),
             Event::Time => {}
+        }
+        self.now = now;
+        let has_run = |worker: &Worker| matches!(worker.state, State::Serving { since } if since >= self.failed_at && since + RUN_MIN_MS <= now);
+        if self.failures > 0 && self.workers.iter().any(has_run) {
+            self.failures = 0;
         }
         self.enforce(now);
         self.settle(now);
@@ -275,7 +288,9 @@ impl Fleet {
         let of_workers = self.workers.iter().filter_map(Worker::deadline).min();
         let wants_start = matches!(self.phase, Phase::Opening | Phase::Serving)
             && (self.missing() > 0 || self.to_be_replaced().is_some());
-        let of_start = wants_start.then_some(self.next_start);
+        let reloads = matches!(self.phase, Phase::Reloading(_));
+        // What could be started at once was, when it was last asked.
+        let of_start = Some(self.next_start).filter(|at| (wants_start || reloads) && *at > self.now);
         of_workers.into_iter().chain(of_start).min()
     }
 
@@ -307,7 +322,14 @@ impl Fleet {
             worker.state = State::Waiting;
             let generation = worker.generation;
             self.proven = self.proven.max(Some(generation));
-            self.failures = 0;
+        }
+    }
+
+    /// It has left its loop, but something of the application's keeps the process, such as a thread.
+    fn silent(&mut self, id: WorkerId, now: Millis) {
+        if let Some(worker) = self.worker(id).filter(|worker| worker.is_serving()) {
+            worker.state = State::Leaving { until: now + GRACE_MARGIN_MS };
+            self.warn(format!("worker {} serves no more; it is replaced", id.0));
         }
     }
 
@@ -344,13 +366,23 @@ impl Fleet {
                 self.end(status, Order::Quit, now);
             }
             Phase::Reloading(generation) if worker.generation == generation => {
-                let text = format!(
-                    "the reload has failed: worker {id} {ending} before it could serve; the former workers go on"
-                );
-                self.warn(text);
+                let serve = |other: &Worker| other.generation == generation && other.is_serving();
+                let remains = if self.workers.iter().any(serve) {
+                    // Those that were replaced are gone.
+                    self.generation = generation;
+                    "those that serve go on, old and new"
+                } else {
+                    "the former workers go on"
+                };
+                self.warn(format!(
+                    "the reload has failed: worker {id} {ending} before it could serve; {remains}"
+                ));
                 self.actions.push(Action::Change(Change::Reloaded));
                 self.phase = Phase::Serving;
-                self.dismiss(|other| other.generation == generation, now);
+                self.dismiss(|other| other.generation == generation && other.is_new(), now);
+                if self.generation == generation {
+                    self.postpone(now);
+                }
             }
             Phase::Ending(_) => {}
             Phase::Serving | Phase::Reloading(_) => {
@@ -372,6 +404,7 @@ impl Fleet {
     fn postpone(&mut self, now: Millis) {
         let wait = BACKOFF_FIRST_MS.checked_shl(self.failures).unwrap_or(BACKOFF_MAX_MS).min(BACKOFF_MAX_MS);
         self.failures += 1;
+        self.failed_at = now;
         self.next_start = now + wait;
     }
 
@@ -559,6 +592,9 @@ impl Fleet {
             self.say(format!("reloaded: {all} new workers serve"));
             self.actions.push(Action::Change(Change::Reloaded));
             self.settle_size(now);
+            return;
+        }
+        if now < self.next_start {
             return;
         }
         let at_once = if self.plan.rolling { 1 } else { self.starts_at_once(next) };

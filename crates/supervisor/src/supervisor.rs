@@ -75,6 +75,8 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Tether {
     stream: UnixStream,
+    /// Log files were to be opened anew while it waited to serve.
+    reopens: bool,
 }
 
 /// The byte that says to serve; others are numbers of signals.
@@ -92,12 +94,17 @@ impl Tether {
             match self.stream.read(&mut byte) {
                 Ok(0) => return Ok(false),
                 Ok(_) if byte[0] == SERVE => return Ok(true),
-                Ok(_) if is_reopen(byte[0]) => {}
+                Ok(_) if is_reopen(byte[0]) => self.reopens = true,
                 Ok(_) => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether log files were to be opened anew while this worker waited to serve.
+    pub fn reopens(&self) -> bool {
+        self.reopens
     }
 
     /// The stream of orders, each of which is the number of the signal that would have the same effect; at its end the supervisor is
@@ -121,8 +128,9 @@ struct Child {
     stream: UnixStream,
     /// What it has said of a word that is not over.
     said: Vec<u8>,
-    /// It says no more, and its end is near.
-    is_silent: bool,
+    /// Since when it says no more, as its end is near.
+    silent_since: Option<Millis>,
+    is_reported: bool,
 }
 
 struct Supervisor<'a, H: Host> {
@@ -138,6 +146,9 @@ struct Supervisor<'a, H: Host> {
     /// When somebody is to hear that all is well, and how often.
     next_well: Option<(Millis, Millis)>,
 }
+
+/// How long a process may go on that has closed its end.
+const SILENCE_MAX_MS: Millis = 1_000;
 
 /// How often usage is looked at.
 const LOOK_EVERY_MS: Millis = 1_000;
@@ -166,8 +177,10 @@ pub fn supervise(plan: Plan, signals: OwnedFd, host: &mut impl Host) -> io::Resu
     rustix::io::ioctl_fionbio(&signals, true)?;
     let fleet = Fleet::new(plan);
     let next_look = plan.limits.any().then_some(LOOK_EVERY_MS);
-    let next_well =
-        host.well_every().and_then(|every| Millis::try_from(every.as_millis()).ok()).map(|every| (0, every));
+    let next_well = host
+        .well_every()
+        .and_then(|every| Millis::try_from(every.as_millis()).ok().filter(|every| *every > 0))
+        .map(|every| (0, every));
     let mut supervisor = Supervisor {
         fleet,
         children: Vec::new(),
@@ -201,6 +214,7 @@ impl<H: Host> Supervisor<'_, H> {
         let mut events = self.verbs()?;
         events.extend(self.words());
         events.extend(self.endings()?);
+        events.extend(self.silent());
         events.extend(self.looks());
         events.push(Event::Time);
         for event in events {
@@ -212,10 +226,14 @@ impl<H: Host> Supervisor<'_, H> {
     }
 
     fn wait(&self) -> io::Result<()> {
+        let unreported = self.children.iter().filter(|child| !child.is_reported);
+        let of_silence =
+            unreported.filter_map(|child| child.silent_since).min().map(|since| since + SILENCE_MAX_MS);
         let deadline = self
             .fleet
             .deadline()
             .into_iter()
+            .chain(of_silence)
             .chain(self.next_look)
             .chain(self.next_well.map(|(at, _)| at))
             .min();
@@ -224,7 +242,7 @@ impl<H: Host> Supervisor<'_, H> {
             Timespec { tv_sec: (millis / 1_000) as i64, tv_nsec: (millis % 1_000 * 1_000_000) as _ }
         });
         let mut watched = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
-        let heard = self.children.iter().filter(|child| !child.is_silent);
+        let heard = self.children.iter().filter(|child| child.silent_since.is_none());
         watched.extend(heard.map(|child| PollFd::from_borrowed_fd(child.stream.as_fd(), PollFlags::IN)));
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -255,18 +273,20 @@ impl<H: Host> Supervisor<'_, H> {
 
     /// What workers say.
     fn words(&mut self) -> Vec<Event> {
+        let now = self.now();
         let mut events = Vec::new();
         for child in &mut self.children {
             let mut bytes = [0; 512];
             loop {
                 match child.stream.read(&mut bytes) {
-                    Ok(0) => child.is_silent = true,
+                    Ok(0) => child.silent_since = child.silent_since.or(Some(now)),
                     Ok(count) => {
                         child.said.extend_from_slice(&bytes[..count]);
                         continue;
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => child.is_silent |= error.kind() != io::ErrorKind::WouldBlock,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => child.silent_since = child.silent_since.or(Some(now)),
                 }
                 break;
             }
@@ -282,6 +302,19 @@ impl<H: Host> Supervisor<'_, H> {
             }
         }
         events
+    }
+
+    /// Workers that have closed their end, and have not ended since.
+    fn silent(&mut self) -> Vec<Event> {
+        let now = self.now();
+        let is_late = |child: &&mut Child| {
+            !child.is_reported && child.silent_since.is_some_and(|since| now >= since + SILENCE_MAX_MS)
+        };
+        let late = self.children.iter_mut().filter(is_late).map(|child| {
+            child.is_reported = true;
+            Event::Silent(child.id)
+        });
+        late.collect()
     }
 
     /// What workers have used, when it is time to look.
@@ -374,10 +407,17 @@ impl<H: Host> Supervisor<'_, H> {
     fn start(&mut self, id: WorkerId) -> io::Result<Option<Role>> {
         let (ours, theirs) = UnixStream::pair()?;
         match self.host.fork()? {
-            Forked::Child => Ok(Some(Role::Worker(Tether { stream: theirs }))),
+            Forked::Child => Ok(Some(Role::Worker(Tether { stream: theirs, reopens: false }))),
             Forked::Parent(pid) => {
                 ours.set_nonblocking(true)?;
-                self.children.push(Child { id, pid, stream: ours, said: Vec::new(), is_silent: false });
+                self.children.push(Child {
+                    id,
+                    pid,
+                    stream: ours,
+                    said: Vec::new(),
+                    silent_since: None,
+                    is_reported: false,
+                });
                 Ok(None)
             }
         }

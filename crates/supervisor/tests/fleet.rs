@@ -311,3 +311,53 @@ fn a_fleet_grows_and_shrinks() {
     assert_eq!(course.on(Event::Asked(Verb::Shrink)), []);
     assert_eq!(course.on(Event::Asked(Verb::Resize(3))), [start(4), start(5)]);
 }
+
+#[test]
+fn nothing_is_waited_for_while_the_first_worker_starts() {
+    let mut course = Course::new(PLAN);
+    course.pass(0);
+    // The next thing is that it takes too long, not that another one could be started.
+    assert_eq!(course.fleet.deadline(), Some(course.now + PLAN.start_timeout_ms));
+}
+
+#[test]
+fn a_worker_that_serves_no_more_is_replaced_and_then_killed() {
+    let mut course = Course::serving();
+    assert_eq!(course.on(Event::Silent(WorkerId(1))), [start(3)]);
+    assert_eq!(course.on(ready(3)), [tell(3, Order::Serve)]);
+    assert_eq!(course.wait(), [tell(1, Order::Kill)]);
+    assert_eq!(course.on(killed(1)), []);
+}
+
+#[test]
+fn a_rolling_reload_that_fails_keeps_those_that_serve() {
+    let mut course = Course::new(Plan { rolling: true, ..PLAN });
+    course.pass(0);
+    course.on(ready(1));
+    course.on(ready(2));
+    course.on(Event::Asked(Verb::Reload));
+    assert_eq!(course.on(ready(3)), [tell(3, Order::Serve), tell(1, Order::Leave), start(4)]);
+    assert_eq!(course.on(ended(4, 1)), []);
+    assert!(course.last_said().contains("those that serve go on, old and new"));
+    course.on(ended(1, 0));
+    let serving: Vec<_> = course.fleet.workers().map(|(id, ..)| id.0).collect();
+    assert_eq!(serving, [2, 3]);
+}
+
+#[test]
+fn workers_that_die_soon_after_they_serve_are_started_ever_later() {
+    let mut course = Course::new(Plan { workers: 1, ..PLAN });
+    course.pass(0);
+    course.on(ready(1));
+    let mut waits = Vec::new();
+    for id in 1..5 {
+        assert_eq!(course.on(killed(id)), []);
+        waits.push(course.fleet.deadline().map(|at| at - course.now));
+        assert_eq!(course.wait(), [start(id + 1)]);
+        course.on(ready(id + 1));
+    }
+    assert_eq!(waits, [Some(100), Some(200), Some(400), Some(800)]);
+    // Until one has served for a while.
+    course.pass(1_000);
+    assert_eq!(course.on(killed(5)), [start(6)]);
+}
