@@ -66,6 +66,7 @@ impl Drop for SignalWatch {
 
 /// Reads signals, and orders as long as there are any, until the signals' pipe is closed at its other end.
 fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: &Sender<()>) {
+    let mut was_told = false;
     loop {
         let mut watched = vec![PollFd::new(signals, PollFlags::IN)];
         watched.extend(orders.as_ref().map(|orders| PollFd::new(orders, PollFlags::IN)));
@@ -95,7 +96,10 @@ fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: 
         }
         match heard {
             None => continue,
-            Some(libc::SIGTERM) if is_order || handle.lifecycle() == Lifecycle::Serving => handle.drain(),
+            Some(libc::SIGTERM) if is_order || !was_told => {
+                was_told |= !is_order;
+                handle.drain();
+            }
             Some(libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) => handle.stop(),
             Some(libc::SIGUSR1) => {
                 handle.reopen_access_log();
