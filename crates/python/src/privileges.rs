@@ -113,9 +113,9 @@ fn find(py: Python<'_>, settings: &Settings, kind: &str, name: &str) -> Result<F
     };
     match (entry, number) {
         (Ok(entry), _) => Ok(Found {
-            id: entry.getattr(format!("{prefix}_{id}").as_str())?.extract().map_err(PyErr::from)?,
-            gid: Some(entry.getattr(format!("{prefix}_gid").as_str())?.extract().map_err(PyErr::from)?),
-            name: Some(entry.getattr(format!("{prefix}_name").as_str())?.extract().map_err(PyErr::from)?),
+            id: entry.getattr(format!("{prefix}_{id}").as_str())?.extract()?,
+            gid: Some(entry.getattr(format!("{prefix}_gid").as_str())?.extract()?),
+            name: Some(entry.getattr(format!("{prefix}_name").as_str())?.extract()?),
         }),
         // A number need not be anybody's.
         (Err(_), Some(number)) => Ok(Found { id: number, gid: None, name: None }),
