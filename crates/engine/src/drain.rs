@@ -1,6 +1,7 @@
 //! From a signal to the end: the first one drains, the second stops, and code that does not let go is left behind.
 
 use std::io;
+use std::iter;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -68,44 +69,36 @@ impl Drop for SignalWatch {
 fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: &Sender<()>) {
     let mut was_told = false;
     loop {
-        let mut watched = vec![PollFd::new(signals, PollFlags::IN)];
-        watched.extend(orders.as_ref().map(|orders| PollFd::new(orders, PollFlags::IN)));
+        let mut watched: Vec<_> =
+            iter::once(signals).chain(&orders).map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
         match poll(&mut watched, None) {
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
             Err(_) => return,
         }
-        let ready: Vec<_> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
-        let mut heard = None;
         // A supervisor that means a stop says so: its word to leave comes beside a SIGTERM that all processes of a group had, or is its own end.
-        let mut is_order = false;
-        if ready.first() == Some(&true) {
-            heard = match read_byte(signals) {
-                Ok(None) => return,
-                Ok(number) => number,
-                Err(_) => return,
-            };
-        } else if let Some(stream) = orders.as_ref().filter(|_| ready.get(1) == Some(&true)) {
-            is_order = true;
-            heard = match read_byte(stream) {
-                Ok(Some(number)) => Some(number),
-                Ok(None) | Err(_) => {
-                    orders = None;
-                    Some(libc::SIGTERM)
-                }
-            };
-        }
-        match heard {
-            None => continue,
-            Some(libc::SIGTERM) if is_order || !was_told => {
+        let is_order = watched[0].revents().is_empty();
+        let number = match &orders {
+            Some(stream) if is_order => read_byte(stream).unwrap_or_else(|| {
+                orders = None;
+                libc::SIGTERM
+            }),
+            _ => match read_byte(signals) {
+                Some(number) => number,
+                None => return,
+            },
+        };
+        match number {
+            libc::SIGTERM if is_order || !was_told => {
                 was_told |= !is_order;
                 handle.drain();
             }
-            Some(libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) => handle.stop(),
-            Some(libc::SIGUSR1) => {
+            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => handle.stop(),
+            libc::SIGUSR1 => {
                 handle.reopen_access_log();
                 continue;
             }
-            Some(_) => continue,
+            _ => continue,
         }
         if say.send(()).is_err() {
             return;
@@ -113,15 +106,14 @@ fn listen(signals: &OwnedFd, mut orders: Option<OwnedFd>, handle: &Handle, say: 
     }
 }
 
-/// The next byte; none at the end.
-fn read_byte(stream: &OwnedFd) -> io::Result<Option<i32>> {
+/// The next byte; none at the end, and where nothing can be read any more.
+fn read_byte(stream: &OwnedFd) -> Option<i32> {
     let mut byte = [0];
     loop {
         match rustix::io::read(stream, &mut byte) {
-            Ok(0) => return Ok(None),
-            Ok(_) => return Ok(Some(i32::from(byte[0]))),
+            Ok(1..) => return Some(i32::from(byte[0])),
             Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(0) | Err(_) => return None,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! nearly all connections. So a worker that has more than another one that waits does not accept, but rings that one's bell.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -64,7 +64,9 @@ impl Scoreboard {
     /// Takes a seat, which a former worker may have left as it was when it died.
     pub fn seat(self: &Arc<Self>, index: usize) -> Option<Seat> {
         let seat = self.look(index)?;
-        seat.leave();
+        seat.set_waits(false);
+        seat.set_connections(0);
+        seat.row().requests.store(0, Ordering::Relaxed);
         Some(seat)
     }
 }
@@ -72,13 +74,6 @@ impl Scoreboard {
 impl Seat {
     fn row(&self) -> &Row {
         &self.board.rows.as_slice()[self.index]
-    }
-
-    /// Shows that nobody sits here any more.
-    pub fn leave(&self) {
-        self.set_waits(false);
-        self.set_connections(0);
-        self.row().requests.store(0, Ordering::Relaxed);
     }
 
     /// Requests that the worker which sits here has begun.
@@ -119,7 +114,7 @@ impl Seat {
 
     /// What another worker writes to.
     pub(crate) fn bell(&self) -> RawFd {
-        self.board.bells[self.index].as_fd().as_raw_fd()
+        self.board.bells[self.index].as_raw_fd()
     }
 
     /// Hears the bell.

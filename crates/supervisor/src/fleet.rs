@@ -103,8 +103,6 @@ pub enum Verb {
     Grow,
     /// See `Grow`.
     Shrink,
-    /// So many workers.
-    Resize(usize),
     /// Open log files anew.
     ReopenLogs,
     /// Start a new server that takes the sockets over.
@@ -299,11 +297,6 @@ impl Fleet {
         self.workers.iter().map(|worker| (worker.id, worker.generation, worker.state))
     }
 
-    /// Workers that are wanted.
-    pub fn wanted(&self) -> usize {
-        self.plan.workers
-    }
-
     fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|worker| worker.id == id)
     }
@@ -422,7 +415,6 @@ impl Fleet {
             Verb::Upgrade => self.actions.push(Action::Upgrade),
             Verb::Grow => self.plan.workers += 1,
             Verb::Shrink => self.plan.workers = (self.plan.workers - 1).max(1),
-            Verb::Resize(workers) => self.plan.workers = workers.max(1),
             Verb::ReopenLogs => {
                 let ids: Vec<_> = self.workers.iter().map(|worker| worker.id).collect();
                 for id in ids {

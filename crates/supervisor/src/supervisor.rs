@@ -363,8 +363,7 @@ impl<H: Host> Supervisor<'_, H> {
                         Ok(None) => {}
                         Ok(role) => return Ok(role),
                         Err(error) => {
-                            let text = format!("worker {} cannot be started: {error}", id.0);
-                            self.host.say(&Saying { is_trouble: true, text });
+                            self.say(true, format!("worker {} cannot be started: {error}", id.0));
                             events.push(Event::Ended(id, Ending::Exited(1)));
                         }
                     },

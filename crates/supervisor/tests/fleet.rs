@@ -309,7 +309,7 @@ fn a_fleet_grows_and_shrinks() {
     assert_eq!(course.on(Event::Asked(Verb::Shrink)), [tell(2, Order::Leave)]);
     // The last one stays.
     assert_eq!(course.on(Event::Asked(Verb::Shrink)), []);
-    assert_eq!(course.on(Event::Asked(Verb::Resize(3))), [start(4), start(5)]);
+    assert_eq!(course.on(Event::Asked(Verb::Grow)), [start(4)]);
 }
 
 #[test]
