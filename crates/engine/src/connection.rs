@@ -595,6 +595,11 @@ impl Core {
         if let Some(seat) = &connection.settings().seat {
             seat.count_request();
         }
+        if connection.shared.is_unready_for(&head) {
+            self.phase = Phase::Serving;
+            turn.unready = Some(Exchange::new(connection.clone(), head, self.served, started));
+            return Step::Rest;
+        }
         let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
         match connection.shared.gates.enter(connection, self.aside, until_ms) {
             Admission::Run(permit) => {
@@ -701,7 +706,9 @@ impl Core {
         self.since_ms = now_ms;
         // A peer that was not told to close, as the drain began when the head was out already, may be about to send its next request.
         let idle_ms = match lifecycle {
-            Lifecycle::Serving => connection.settings().keep_alive_timeout_ms,
+            Lifecycle::Waiting | Lifecycle::Serving | Lifecycle::Retiring => {
+                connection.settings().keep_alive_timeout_ms
+            }
             Lifecycle::Draining | Lifecycle::Stopping => DRAIN_IDLE_MS,
         };
         self.idle_until_ms = now_ms + idle_ms;

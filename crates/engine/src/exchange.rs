@@ -215,7 +215,7 @@ impl Exchange {
 
     /// Whether the server has begun to drain or to stop.
     pub fn server_ends(&self) -> bool {
-        self.connection.shared.lifecycle() != Lifecycle::Serving
+        self.connection.shared.lifecycle().is_ending()
     }
 
     /// The fault that ended the request body, if one did.
@@ -276,7 +276,7 @@ impl Exchange {
                 let context = http::SendContext {
                     date: &date,
                     server: connection.shared.settings.server.as_deref(),
-                    close: connection.shared.lifecycle() != Lifecycle::Serving || leaves_much_unread(&core),
+                    close: connection.shared.lifecycle() > Lifecycle::Serving || leaves_much_unread(&core),
                 };
                 core.http.send_head(head, length, &context, out)?;
                 self.status = head.status();

@@ -35,10 +35,12 @@ pub use admission::{Admitted, Permit};
 pub use body::BodyFault;
 pub use changes::Watch;
 pub use departure::{Departure, Registration};
-pub use drain::SignalWatch;
+pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};
-pub use listener::{BindAddress, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit};
+pub use listener::{
+    BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
+};
 pub use reactor::Reactor;
 pub use scoreboard::{Scoreboard, Seat};
 pub use settings::{Aside, Gathering, Settings, WebSocketSettings};

@@ -42,6 +42,15 @@ pub enum BindAddress {
     Descriptor(RawFd),
 }
 
+/// How to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct BindOptions {
+    /// Length of the kernel's queue of connections that are not accepted yet.
+    pub backlog: i32,
+    /// Whether others may listen on the same port (SO_REUSEPORT).
+    pub reuse_port: bool,
+}
+
 /// The address a listener really has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalAddress {
@@ -97,7 +106,7 @@ impl Drop for SocketFile {
 pub struct Listener {
     fd: OwnedFd,
     address: Arc<LocalAddress>,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
     /// Connections may be waiting: the last accept did not come back empty.
     pub(crate) ready: bool,
     /// Not before this time, after the system ran out of descriptors or memory.
@@ -122,12 +131,13 @@ impl Listener {
     ///
     /// # Errors
     /// What the system says: address in use, not available, permission denied, no such host.
-    pub fn bind(address: &BindAddress, backlog: i32, v6_only: bool) -> io::Result<Self> {
+    pub fn bind(address: &BindAddress, options: BindOptions, v6_only: bool) -> io::Result<Self> {
+        let backlog = options.backlog;
         match address {
             BindAddress::Tcp { host, port } => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
                 for candidate in (host.as_str(), *port).to_socket_addrs()? {
-                    match Self::bind_inet(candidate, backlog, v6_only) {
+                    match Self::bind_inet(candidate, options, v6_only) {
                         Ok(listener) => return Ok(listener),
                         Err(error) => last = error,
                     }
@@ -139,18 +149,21 @@ impl Listener {
         }
     }
 
-    fn bind_inet(address: SocketAddr, backlog: i32, v6_only: bool) -> io::Result<Self> {
+    fn bind_inet(address: SocketAddr, options: BindOptions, v6_only: bool) -> io::Result<Self> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let fd = stream_socket(family)?;
         // A restarted server must not wait for the former one's connections in TIME_WAIT.
         sockopt::set_socket_reuseaddr(&fd, true)?;
+        if options.reuse_port {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&fd, v6_only)?;
         }
         // Accepted sockets inherit it, which saves a call for each: responses are written whole.
         sockopt::set_tcp_nodelay(&fd, true)?;
         bind(&fd, &address)?;
-        Self::listen(fd, backlog, None)
+        Self::listen(fd, options.backlog, None)
     }
 
     fn bind_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<Self> {
@@ -184,14 +197,34 @@ impl Listener {
     fn listen(fd: OwnedFd, backlog: i32, file: Option<SocketFile>) -> io::Result<Self> {
         listen(&fd, backlog)?;
         let address = Arc::new(local_address(&fd)?);
-        Ok(Self { fd, address, _file: file, ready: false, retry_ms: NEVER, backoff_ms: 0 })
+        Ok(Self { fd, address, file, ready: false, retry_ms: NEVER, backoff_ms: 0 })
+    }
+
+    /// Gives the socket file, if there is one, another name, in place of whatever has that.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn rename_file(&mut self, to: PathBuf) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            fs::rename(&file.path, &to)?;
+            file.path = to;
+        }
+        Ok(())
     }
 
     /// Leaves the socket file, if there is one, to whoever has the socket too.
     pub fn leave_file(&mut self) {
-        if let Some(file) = &mut self._file {
+        if let Some(file) = &mut self.file {
             file.maker = 0;
         }
+    }
+
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_clone_fd(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
     }
 
     /// Another descriptor of the socket, that a program may inherit.
@@ -282,15 +315,18 @@ fn remove_stale(path: &Path, name: &SocketAddrUnix) -> io::Result<()> {
     }
 }
 
-/// Binds all of `addresses`, or none. `backlog` is the length of the kernel's queue of connections not yet accepted.
+/// Binds all of `addresses`, or none.
 ///
 /// # Errors
 /// The first address that cannot be bound, with the reason.
-pub fn bind_all(addresses: &[BindAddress], backlog: i32) -> Result<Vec<Listener>, (BindAddress, io::Error)> {
+pub fn bind_all(
+    addresses: &[BindAddress],
+    options: BindOptions,
+) -> Result<Vec<Listener>, (BindAddress, io::Error)> {
     addresses
         .iter()
         .map(|address| {
-            Listener::bind(address, backlog, has_v4_twin(address, addresses))
+            Listener::bind(address, options, has_v4_twin(address, addresses))
                 .map_err(|error| (address.clone(), error))
         })
         .collect()

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -97,7 +98,7 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// A reactor that accepts from `listeners`.
+    /// A reactor that accepts from `listeners` once it is opened ([`Handle::open`]).
     ///
     /// # Errors
     /// What the system says of epoll, eventfd or timerfd.
@@ -111,15 +112,6 @@ impl Reactor {
         let timers = Timers::new()?;
         let timer_fd = timers.descriptor().as_raw_fd();
         poll.registry().register(&mut SourceFd(&timer_fd), TIMER, Interest::READABLE)?;
-        for (index, listener) in listeners.iter().enumerate() {
-            let token = Token(LISTENER_TOP - index);
-            #[cfg(target_os = "linux")]
-            if settings.seat.is_some() {
-                sys::watch_shared(&poll, listener.raw(), token.0)?;
-                continue;
-            }
-            poll.registry().register(&mut SourceFd(&listener.raw()), token, Interest::READABLE)?;
-        }
         if let Some(seat) = &settings.seat {
             poll.registry().register(&mut SourceFd(&seat.bell()), BELL, Interest::READABLE)?;
         }
@@ -144,7 +136,7 @@ impl Reactor {
             now_ms: 0,
             watched: false,
             draining_until_ms: NEVER,
-            seen: Lifecycle::Serving,
+            seen: Lifecycle::Waiting,
         })
     }
 
@@ -164,6 +156,18 @@ impl Reactor {
         self.poll.as_raw_fd()
     }
 
+    /// Serves a peer at the other end of a pair of sockets, as if it had connected, whether or not the listeners are open.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn welcome_peer(&mut self, socket: OwnedFd) -> io::Result<()> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let local = self.listeners.first().map(|listener| Arc::new(listener.address().clone()));
+        let local = local.unwrap_or_else(|| Arc::new(LocalAddress::Unix(PathBuf::new())));
+        self.welcome(Socket::new(socket), crate::Peer::Unix, local, clock::now_ms());
+        Ok(())
+    }
+
     /// Has a poll return when `pipe` becomes readable; what can be read from it is dropped.
     ///
     /// # Errors
@@ -176,7 +180,7 @@ impl Reactor {
 
     /// Nothing is left to serve, and nothing will come.
     pub fn is_finished(&self) -> bool {
-        self.seen != Lifecycle::Serving && self.connections.is_empty() && self.ready.is_empty()
+        self.seen.is_ending() && self.connections.is_empty() && self.ready.is_empty()
     }
 
     /// Waits at most `max_wait` (`None`: as long as it takes) for something to happen, unless there is work left already.
@@ -324,11 +328,15 @@ impl Reactor {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
         let Looked { more, next } = steps(connection, &mut turn);
         let turned_away = turn.turned_away.take();
+        let unready = turn.unready.take();
         self.read += turn.spent();
         connection.changes.announce();
         if let Some(exchange) = turned_away {
             exchange.turn_away();
             self.note_turned_away(now_ms);
+        }
+        if let Some(exchange) = unready {
+            exchange.turn_away();
         }
         if more {
             self.shared.attend(connection.clone());
@@ -406,9 +414,18 @@ impl Reactor {
         if lifecycle == self.seen {
             return;
         }
-        self.seen = lifecycle;
+        let before = std::mem::replace(&mut self.seen, lifecycle);
+        if !lifecycle.is_ending() {
+            if before == Lifecycle::Waiting
+                && let Err(error) = self.watch_listeners()
+            {
+                log::error!("no connections can be waited for: {error}");
+                Handle(self.shared.clone()).stop();
+            }
+            return;
+        }
         let now_ms = clock::now_ms();
-        if lifecycle == Lifecycle::Draining {
+        if lifecycle == Lifecycle::Draining && before != Lifecycle::Waiting {
             // Who has connected in time is answered; a listener that is closed resets those in its backlog.
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
             self.accept(now_ms);
@@ -437,6 +454,19 @@ impl Reactor {
                 self.ready.clear();
             }
         }
+    }
+
+    fn watch_listeners(&self) -> io::Result<()> {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let token = Token(LISTENER_TOP - index);
+            #[cfg(target_os = "linux")]
+            if self.shared.settings.seat.is_some() {
+                sys::watch_shared(&self.poll, listener.raw(), token.0)?;
+                continue;
+            }
+            self.poll.registry().register(&mut SourceFd(&listener.raw()), token, Interest::READABLE)?;
+        }
+        Ok(())
     }
 
     fn show_connections(&self) {
@@ -472,7 +502,7 @@ impl Reactor {
                 if !listener.ready || listener.retry_ms != NEVER {
                     break;
                 }
-                if self.seen == Lifecycle::Serving
+                if !self.seen.is_ending()
                     && let Some(seat) = &self.shared.settings.seat
                 {
                     let passed_on = (!takes_next || !has_room) && seat.passes_on(connections, has_room);

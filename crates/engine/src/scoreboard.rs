@@ -24,6 +24,8 @@ pub(crate) struct Row {
     waits: AtomicBool,
     /// That it has begun.
     requests: AtomicU64,
+    /// How often its reactor has heard the bell.
+    heard: AtomicU64,
 }
 
 /// A row for each worker that there may be at once. Made before the first one is forked.
@@ -81,6 +83,21 @@ impl Seat {
         self.row().requests.load(Ordering::Relaxed)
     }
 
+    /// Connections that are open there.
+    pub fn connections(&self) -> u32 {
+        self.row().connections.load(Ordering::Relaxed)
+    }
+
+    /// How often its reactor has turned because somebody rang.
+    pub fn heard(&self) -> u64 {
+        self.row().heard.load(Ordering::Relaxed)
+    }
+
+    /// Has its reactor turn, if it can.
+    pub fn ring(&self) {
+        let _ = rustix::io::write(&self.board.bells[self.index], &1u64.to_ne_bytes());
+    }
+
     pub(crate) fn count_request(&self) {
         self.row().requests.fetch_add(1, Ordering::Relaxed);
     }
@@ -119,6 +136,7 @@ impl Seat {
 
     /// Hears the bell.
     pub(crate) fn hear(&self) {
+        self.row().heard.fetch_add(1, Ordering::Relaxed);
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.board.bells[self.index], &mut count);
     }

@@ -58,6 +58,8 @@ pub struct Settings {
     pub write_timeout_ms: u64,
     /// Where this worker sits among those who accept from the same sockets; none for one that is alone.
     pub seat: Option<Seat>,
+    /// Asks whether this server is to be sent requests: answered with 503 by itself when it is not any more.
+    pub ready_path: Option<String>,
     /// How long a drain may last before what is left is cut.
     pub graceful_timeout_ms: u64,
     /// Bytes of a request body held for the application: what is gathered before it starts, and what is read ahead of it.
@@ -123,6 +125,7 @@ impl Default for Settings {
             body_rate_min: 500,
             write_timeout_ms: 30_000,
             seat: None,
+            ready_path: None,
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,
             read_ahead_max: 64 * 1024,

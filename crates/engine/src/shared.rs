@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidegate_http::RequestHead;
+
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
@@ -14,12 +16,23 @@ use crate::sleep::Sleep;
 /// How far the server is on its way from serving to its end. It only ever moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lifecycle {
+    /// Could serve, and does not accept yet.
+    Waiting,
     /// Accepts and serves.
     Serving,
+    /// Still does, but has itself taken for gone: it is not ready, and connections are not kept.
+    Retiring,
     /// Accepts nothing new and finishes what is in flight.
     Draining,
     /// Cuts what is left.
     Stopping,
+}
+
+impl Lifecycle {
+    /// Nothing new is accepted any more.
+    pub fn is_ending(self) -> bool {
+        self >= Self::Draining
+    }
 }
 
 #[derive(Debug)]
@@ -43,7 +56,7 @@ impl Shared {
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,
-            lifecycle: AtomicU8::new(Lifecycle::Serving as u8),
+            lifecycle: AtomicU8::new(Lifecycle::Waiting as u8),
             attention: Mutex::new(Some(Vec::new())),
             sleep: Sleep::default(),
             waker,
@@ -52,10 +65,18 @@ impl Shared {
 
     pub(crate) fn lifecycle(&self) -> Lifecycle {
         match self.lifecycle.load(Ordering::Acquire) {
-            0 => Lifecycle::Serving,
-            1 => Lifecycle::Draining,
+            0 => Lifecycle::Waiting,
+            1 => Lifecycle::Serving,
+            2 => Lifecycle::Retiring,
+            3 => Lifecycle::Draining,
             _ => Lifecycle::Stopping,
         }
+    }
+
+    /// Whether this asks whether the server is to be sent more, when it is not.
+    pub(crate) fn is_unready_for(&self, head: &RequestHead) -> bool {
+        self.settings.ready_path.as_ref().is_some_and(|path| path.as_bytes() == head.path())
+            && self.lifecycle() == Lifecycle::Retiring
     }
 
     fn advance_lifecycle(&self, to: Lifecycle) {
@@ -104,7 +125,7 @@ impl Shared {
                 || self.gates.both().iter().any(|gate| gate.has_admissible())
         });
         if let Some(seat) = self.settings.seat.as_ref().filter(|_| asleep) {
-            seat.set_waits(self.lifecycle() == Lifecycle::Serving);
+            seat.set_waits(matches!(self.lifecycle(), Lifecycle::Serving | Lifecycle::Retiring));
         }
         asleep
     }
@@ -128,6 +149,16 @@ impl Shared {
 pub struct Handle(pub(crate) Arc<Shared>);
 
 impl Handle {
+    /// Begins to accept.
+    pub fn open(&self) {
+        self.0.advance_lifecycle(Lifecycle::Serving);
+    }
+
+    /// Tells whoever asks that this server is not to be sent anything more, and goes on serving.
+    pub fn retire(&self) {
+        self.0.advance_lifecycle(Lifecycle::Retiring);
+    }
+
     /// Stops accepting, finishes what is in flight, and ends after the grace at the latest.
     pub fn drain(&self) {
         self.0.advance_lifecycle(Lifecycle::Draining);

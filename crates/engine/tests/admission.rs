@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use tidegate_engine::http::{BodyLength, ResponseHead};
-use tidegate_engine::{Admitted, BindAddress, Block, LocalAddress, Reactor, Settings, bind_all};
+use tidegate_engine::{Admitted, BindAddress, BindOptions, Block, LocalAddress, Reactor, Settings, bind_all};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -24,7 +24,7 @@ impl Limited {
     /// A reactor of which one request may run, and `waiting` may wait for `timeout_ms`.
     fn new(waiting: usize, timeout_ms: u64) -> Self {
         let bind = BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 };
-        let listeners = bind_all(&[bind], 128).unwrap();
+        let listeners = bind_all(&[bind], BindOptions { backlog: 128, reuse_port: false }).unwrap();
         let settings = Settings {
             concurrency_max: 1,
             queue_size_max: waiting,

@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::http::{BodyLength, ResponseHead};
 use tidegate_engine::{
-    Admitted, BindAddress, Block, BodyRead, Exchange, LocalAddress, Reactor, SendError, Settings, bind_all,
+    Admitted, BindAddress, BindOptions, Block, BodyRead, Exchange, LocalAddress, Reactor, SendError,
+    Settings, bind_all,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -32,7 +33,7 @@ struct Watched {
 impl Watched {
     fn new(settings: Settings) -> Self {
         let bind = BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 };
-        let listeners = bind_all(&[bind], 128).unwrap();
+        let listeners = bind_all(&[bind], BindOptions { backlog: 128, reuse_port: false }).unwrap();
         let mut reactor = Reactor::new(listeners, settings, None).unwrap();
         let address = match &reactor.addresses()[0] {
             LocalAddress::Inet(address) => *address,

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tidegate_engine::http::{BodyLength, ResponseHead};
 use tidegate_engine::{
-    Admitted, BindAddress, Block, BodyRead, Exchange, Gathering, Handle, LARGE_BLOCK_MIN, Lifecycle,
-    LocalAddress, Permit, Reactor, Settings, bind_all,
+    Admitted, BindAddress, BindOptions, Block, BodyRead, Exchange, Gathering, Handle, LARGE_BLOCK_MIN,
+    Lifecycle, LocalAddress, Permit, Reactor, Settings, bind_all,
 };
 
 /// Longer than any wait unless the test fails.
@@ -131,7 +131,7 @@ impl Server {
         while let Some(admitted) = reactor.next_exchange() {
             give.send(admitted).unwrap();
         }
-        if self.handle.lifecycle() != Lifecycle::Serving && reactor.is_finished() {
+        if self.handle.lifecycle().is_ending() && reactor.is_finished() {
             return false;
         }
         reactor.poll(Some(PATIENCE)).unwrap();
@@ -218,7 +218,7 @@ fn ask(address: SocketAddr, number: usize) -> usize {
 
 fn serve_clients(gathering: Gathering) {
     let bind = BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 };
-    let listeners = bind_all(&[bind], 128).unwrap();
+    let listeners = bind_all(&[bind], BindOptions { backlog: 128, reuse_port: false }).unwrap();
     let settings =
         Settings { concurrency_max: RUNNING_MAX, queue_size_max: 1_000, gathering, ..Settings::default() };
     let reactor = Reactor::new(listeners, settings, None).unwrap();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::{PyKeyError, PyPermissionError};
 use pyo3::prelude::*;
+use rustix::process::{getegid, geteuid};
 use tidegate_supervisor::{Bind, Settings};
 
 use crate::refusal::Refusal;
@@ -62,11 +63,17 @@ pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<
             .refusal("user", "that user has no group of its own: name one with group")
             .into());
     }
+    let is = |wanted: Option<u32>, id: u32| wanted.is_none_or(|wanted| wanted == id);
+    if is(uid, geteuid().as_raw()) && is(gid, getegid().as_raw()) {
+        // Such as the successor of one that has done so.
+        return Ok(());
+    }
     let change = || -> PyResult<()> {
         for path in settings
             .bind
             .iter()
             .filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
+            .chain(&settings.control_socket)
         {
             os.call_method1("lchown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))?;
         }

@@ -21,6 +21,17 @@ pub(crate) enum Culprit {
 }
 
 impl Refusal {
+    /// All that there is to say, for whoever reads it elsewhere.
+    pub(crate) fn report(&self, py: Python<'_>) -> String {
+        let formatted = |cause: &PyErr| -> PyResult<String> {
+            let lines = py.import("traceback")?.call_method1("format_exception", (cause.value(py),))?;
+            "".into_pyobject(py)?.call_method1("join", (lines,))?.extract()
+        };
+        let traceback =
+            self.cause.as_ref().map(|cause| formatted(cause).unwrap_or_else(|_| cause.to_string()));
+        format!("{}\n{}", self.line, traceback.unwrap_or_default()).trim_end().to_owned()
+    }
+
     pub(crate) fn of_system(line: String) -> Self {
         Self { line, cause: None, culprit: Culprit::System }
     }

@@ -1,14 +1,16 @@
 //! Applications and settings made into a server, from the first bind to the end.
 
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
-    AccessLog, BindAddress, Listener, LocalAddress, Reactor, Seat, SignalWatch, bind_all, close_inherited,
+    AccessLog, BindAddress, BindOptions, Graces, Handle, Listener, LocalAddress, Orders, Reactor, Seat,
+    SignalWatch, bind_all, close_inherited,
 };
-use tidegate_supervisor::supervisor::Tether;
+use tidegate_supervisor::supervisor::{Tether, order};
 use tidegate_supervisor::{Origin, RunsOn, Settings};
 
 use crate::applications::Applications;
@@ -20,8 +22,10 @@ use crate::host::{
     ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
-use crate::refusal::Refusal;
-use crate::serve::say;
+use crate::readiness;
+use crate::refusal::{Culprit, Refusal};
+use crate::serve::{say, what_runs};
+use crate::stacks::{Stacks, is_in_time};
 use crate::translate;
 use crate::upgrade;
 
@@ -102,28 +106,21 @@ fn run_on<'py>(
         let takes = Arc::new(move |head: &RequestHead| kinds.find(head.path()) == Some(&Kind::Wsgi));
         engine.aside = Some(translate::aside(settings, takes));
     }
-    let graceful = Duration::from_millis(engine.graceful_timeout_ms);
-    let mut reopens = false;
-    let orders = match tether {
-        None => None,
-        Some(mut tether) => match py.detach(|| tether.ready()) {
-            Ok(true) => {
-                reopens = tether.reopens();
-                Some(tether.orders().map_err(PyErr::from)?)
-            }
-            // It is not wanted any more.
-            Ok(false) => return Ok(()),
-            Err(error) => {
-                return Err(Refusal::of_system(format!("the supervisor cannot be reached: {error}")));
-            }
-        },
+    let graces = Graces {
+        retire: Duration::from_millis(settings.drain_delay_ms),
+        drain: Duration::from_millis(engine.graceful_timeout_ms),
     };
-    let reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
+    let mut reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
-    if reopens {
-        handle.reopen_access_log();
-    }
+    let question = match (&tether, &settings.ready_path) {
+        (Some(_), Some(path)) => {
+            let (ours, theirs) = UnixStream::pair().map_err(PyErr::from)?;
+            reactor.welcome_peer(theirs.into()).map_err(PyErr::from)?;
+            Some((ours, path.clone()))
+        }
+        _ => None,
+    };
     let wsgi = |loaded: &Loaded<'_>, script_name, host| {
         let options = WsgiOptions {
             script_name,
@@ -174,18 +171,79 @@ fn run_on<'py>(
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
     };
-    let watch = SignalWatch::start(&handle, graceful, orders, interrupt, || {
+    let orders = match &tether {
+        Some(tether) => Some(orders(py, tether, &handle, what_runs(applications, settings))?),
+        None => None,
+    };
+    let watch = SignalWatch::start(&handle, graces, orders, interrupt, || {
         say("tidegate: the application does not let go; the process ends");
     })
     .map_err(PyErr::from)?;
-    let served = on_ready(py, &addresses).and_then(|()| serve(py));
+    let unready = Arc::new(OnceLock::new());
+    let ready = || -> PyResult<()> {
+        let Some(tether) = tether else {
+            handle.open();
+            return on_ready(py, &addresses);
+        };
+        match question {
+            Some((stream, path)) => {
+                let timeout = Duration::from_millis(settings.start_timeout_ms);
+                let (unready, handle) = (unready.clone(), handle.clone());
+                std::thread::Builder::new().name("tidegate-ready".into()).spawn(
+                    move || match readiness::ask(stream, &path, timeout) {
+                        Ok(()) => {
+                            let _ = Python::attach(is_in_time);
+                            let _ = tether.ready();
+                        }
+                        Err(reason) => {
+                            let _ = unready.set(reason);
+                            handle.stop();
+                        }
+                    },
+                )?;
+            }
+            None => {
+                is_in_time(py)?;
+                tether.ready()?;
+            }
+        }
+        Ok(())
+    };
+    let served = ready().and_then(|()| serve(py));
     py.detach(|| {
         // Its threads are joined, and may be in the middle of a message.
         drop(watch);
         // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
         handle.finish_access_log();
     });
-    served.map_err(Refusal::from)
+    served?;
+    match unready.get() {
+        Some(reason) => {
+            let culprit = Culprit::Application;
+            Err(Refusal { line: format!("--ready-path: {reason}"), cause: None, culprit })
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a worker does that its supervisor says.
+fn orders(py: Python<'_>, tether: &Tether, handle: &Handle, what: String) -> PyResult<Orders> {
+    let mut stacks = Stacks::prepare(py)?;
+    let stream = tether.orders()?;
+    let (tether, handle) = (tether.clone(), handle.clone());
+    let others = move |byte| match byte {
+        order::SERVE => {
+            handle.open();
+            log::info!("a worker serves ({what}, pid {})", std::process::id());
+        }
+        order::RETIRE => handle.retire(),
+        order::STACKS => {
+            let text = stacks.take().unwrap_or_else(|error| format!("the stacks cannot be had: {error}"));
+            let _ = tether.stacks(&text);
+        }
+        _ => {}
+    };
+    Ok(Orders { stream, others: Box::new(others) })
 }
 
 /// What settings ask of one another, of the applications, and of the process.
@@ -232,7 +290,8 @@ pub(crate) fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
     if !passed.is_empty() {
         addresses = passed.iter().copied().map(BindAddress::Descriptor).collect();
     }
-    let bound = bind_all(&addresses, settings.backlog).map_err(|(address, error)| {
+    let options = BindOptions { backlog: settings.backlog, reuse_port: settings.reuse_port };
+    let bound = bind_all(&addresses, options).map_err(|(address, error)| {
         let reason = match error.kind() {
             std::io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
             std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

@@ -84,6 +84,7 @@ fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Resu
         ("user", settings.user.is_some()),
         ("group", settings.group.is_some()),
         ("umask", settings.umask.is_some()),
+        ("control-socket", settings.control_socket.is_some()),
     ];
     for (name, is_given) in supervisors {
         if is_given {

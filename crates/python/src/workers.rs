@@ -8,17 +8,21 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use rustix::process::Pid;
 use sd_notify::NotifyState;
-use tidegate_engine::{Listener, Scoreboard, Seat, SignalHandlers};
+use serde_json::{Value, json};
+use tidegate_engine::{BindAddress, BindOptions, Listener, Scoreboard, Seat, SignalHandlers};
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
-use tidegate_supervisor::supervisor::{self, Forked, Host, Role};
+use tidegate_supervisor::supervisor::{self, Forked, Host, Role, Senses};
 
-use crate::applications::Applications;
 use crate::privileges::{PidFile, give_up_privileges};
 use crate::refusal::Refusal;
 use crate::run::{Post, bind, run};
-use crate::serve::{load, say, what_runs};
+use crate::serve::{load, say};
+use crate::stacks::show_unless_in_time;
 use crate::upgrade;
+
+/// After which part of the time that a worker may take to start it is shown what holds it up.
+const PATIENCE: f64 = 0.9;
 
 /// Runs workers until all is over, and gives the exit status; in a worker, serves.
 pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Result<i32, Refusal> {
@@ -26,6 +30,8 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         workers: settings.worker_count(),
         start_timeout_ms: settings.start_timeout_ms,
         grace_ms: settings.graceful_timeout_ms,
+        retire_ms: settings.drain_delay_ms,
+        workers_max: workers_max(settings.worker_count()),
         rolling: settings.rolling_reload,
         limits: Limits {
             requests: settings.max_requests,
@@ -36,28 +42,52 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         },
     };
     let listeners = bind(settings)?;
+    let control = bind_control(settings)?;
     let _pid_file = PidFile::write(settings)?;
     give_up_privileges(py, settings)?;
     // As whom the workers run.
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
-    let board = Scoreboard::new(seats_for(plan.workers)).map_err(PyErr::from)?;
+    let board = Scoreboard::new(seats_for(plan.workers_max)).map_err(PyErr::from)?;
     let seated = vec![None; board.seats()];
-    let workers = plan.workers;
-    let mut forks = Forks { listeners, workers, started_in, is_succeeded: false, board, seated, seat: None };
     let (handlers, signals) = SignalHandlers::install(&supervisor::signals()).map_err(PyErr::from)?;
-    let role = py.detach(|| supervisor::supervise(plan, signals, &mut forks)).map_err(PyErr::from)?;
+    let senses = Senses {
+        signals,
+        control: control.as_ref().map(Listener::try_clone_fd).transpose().map_err(PyErr::from)?,
+        stuck_ms: settings.stuck_timeout_ms,
+    };
+    let mut forks = Forks {
+        listeners,
+        control,
+        control_path: settings.control_socket.clone(),
+        workers: plan.workers,
+        started_in,
+        successor: None,
+        board,
+        seated,
+        seat: None,
+    };
+    let role = py.detach(|| supervisor::supervise(plan, senses, &mut forks)).map_err(PyErr::from)?;
     // In a worker, signals mean what they mean in any process until it serves.
     drop(handlers);
     match role {
         Role::Supervisor(status) => Ok(status),
         Role::Worker(tether) => {
+            let Forks { listeners, seat, control, .. } = forks;
+            drop(control);
             ignore_the_supervisors_signals(py)?;
-            let applications = match preloaded {
-                Some(applications) => applications,
-                None => load(py, settings)?,
+            show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
+            let report = tether.clone();
+            let work = || {
+                let applications = match preloaded {
+                    Some(applications) => applications,
+                    None => load(py, settings)?,
+                };
+                run(py, &applications, settings, Post::Worker { tether, listeners, seat }, |_, _| Ok(()))
             };
-            let post = Post::Worker { tether, listeners: forks.listeners, seat: forks.seat };
-            serve(py, &applications, settings, post)?;
+            work().inspect_err(|refusal| {
+                // The supervisor may be gone; it is on standard error in any case.
+                let _ = report.failed(&refusal.report(py));
+            })?;
             Ok(0)
         }
     }
@@ -74,32 +104,45 @@ fn ignore_the_supervisors_signals(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-fn serve(
-    py: Python<'_>,
-    applications: &Applications<'_>,
-    settings: &Settings,
-    post: Post,
-) -> Result<(), Refusal> {
-    let what = what_runs(applications, settings);
-    run(py, applications, settings, post, |_, _| {
-        log::info!("a worker serves ({what}, pid {})", std::process::id());
-        Ok(())
-    })
+/// Most workers that operators may ask for: each seat is a descriptor in every process.
+fn workers_max(workers: usize) -> usize {
+    (4 * workers).clamp(32, 1_024).max(workers)
 }
 
-/// Seats for a fleet of which a reload makes two, and that may be made larger. Who finds none serves all the same.
-fn seats_for(workers: usize) -> usize {
-    2 * workers + 16
+/// Seats for a fleet of which a reload makes two, with some whose end is not known yet. Who finds none serves all the same.
+fn seats_for(workers_max: usize) -> usize {
+    2 * workers_max + 16
+}
+
+/// The control socket, if there is to be one. That of a former server has its name until this one serves.
+fn bind_control(settings: &Settings) -> Result<Option<Listener>, Refusal> {
+    let Some(path) = &settings.control_socket else { return Ok(None) };
+    let path = match upgrade::handed_over().is_empty() {
+        true => path.clone(),
+        false => PathBuf::from(format!("{}.{}", path.display(), std::process::id())),
+    };
+    let address = BindAddress::Unix { path, mode: 0o600 };
+    let bound = Listener::bind(&address, BindOptions { backlog: 16, reuse_port: false }, false);
+    bound.map(Some).map_err(|error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => "another server uses it".to_owned(),
+            _ => error.to_string(),
+        };
+        settings.refusal("control-socket", &reason).into()
+    })
 }
 
 /// The supervisor's process, which workers are forked from.
 struct Forks {
     listeners: Vec<Listener>,
+    control: Option<Listener>,
+    /// Where it is to be found.
+    control_path: Option<PathBuf>,
     workers: usize,
     /// The working directory before any --chdir.
     started_in: PathBuf,
-    /// Another server has the sockets, too.
-    is_succeeded: bool,
+    /// Another server that has the sockets, too.
+    successor: Option<Pid>,
     board: Arc<Scoreboard>,
     /// Whose seat it is.
     seated: Vec<Option<Pid>>,
@@ -154,9 +197,23 @@ impl Host for Forks {
         let memory = std::fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).ok();
         let pages = memory.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok());
         Usage {
-            requests: seat.map_or(0, |seat| seat.requests()),
+            requests: seat.as_ref().map_or(0, Seat::requests),
+            connections: seat.as_ref().map_or(0, Seat::connections),
             memory: pages.unwrap_or(0) * rustix::param::page_size() as u64,
         }
+    }
+
+    fn pulse(&mut self, pid: Pid) -> Option<u64> {
+        let seat = self.seat_of(pid).and_then(|index| self.board.look(index))?;
+        let heard = seat.heard();
+        seat.ring();
+        Some(heard)
+    }
+
+    fn about(&self) -> Value {
+        let addresses: Vec<_> =
+            self.listeners.iter().map(|listener| listener.address().to_string()).collect();
+        json!({"version": env!("CARGO_PKG_VERSION"), "addresses": addresses})
     }
 
     fn ended(&mut self, pid: Pid) {
@@ -170,18 +227,23 @@ impl Host for Forks {
     fn upgrade(&mut self) -> io::Result<Pid> {
         let pid = Python::attach(|py| upgrade::start(py, &self.listeners, &self.started_in))
             .map_err(|error| io::Error::other(error.to_string()))?;
-        self.is_succeeded = true;
+        self.successor = Some(pid);
         Ok(pid)
     }
 
     fn upgrade_has_failed(&mut self) {
-        self.is_succeeded = false;
+        self.successor = None;
     }
 
     fn changed(&mut self, change: Change) {
         match change {
             Change::Opened => {
                 self.say_where();
+                if let (Some(control), Some(path)) = (&mut self.control, &self.control_path)
+                    && let Err(error) = control.rename_file(path.clone())
+                {
+                    log::warn!("the control socket cannot be found under {}: {error}", path.display());
+                }
                 upgrade::take_over();
                 notify(&[NotifyState::Ready]);
             }
@@ -189,13 +251,18 @@ impl Host for Forks {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(error) => log::debug!("systemd is not told of a reload: {error}"),
             },
-            Change::Reloaded => notify(&[NotifyState::Ready]),
+            Change::Reloaded | Change::ReloadFailed(_) => notify(&[NotifyState::Ready]),
+            Change::Retiring => notify(&[NotifyState::Stopping]),
             Change::Stopping => {
-                if self.is_succeeded {
-                    self.listeners.iter_mut().for_each(Listener::leave_file);
+                match self.successor {
+                    Some(pid) => {
+                        self.listeners.iter_mut().for_each(Listener::leave_file);
+                        // The service goes on in another process; only its former one may say so.
+                        notify(&[NotifyState::MainPid(pid.as_raw_nonzero().get().unsigned_abs())]);
+                    }
+                    None => notify(&[NotifyState::Stopping]),
                 }
                 self.listeners.clear();
-                notify(&[NotifyState::Stopping]);
             }
         }
     }

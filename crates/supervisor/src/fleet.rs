@@ -30,6 +30,10 @@ pub struct Plan {
     pub start_timeout_ms: Millis,
     /// How long one that leaves may take to finish what it has.
     pub grace_ms: Millis,
+    /// How long all go on, not ready any more, after a stop was asked for.
+    pub retire_ms: Millis,
+    /// Most workers that may be asked for.
+    pub workers_max: usize,
     /// Whether a reload replaces one worker after the other, instead of all of them at once.
     pub rolling: bool,
     /// When workers are replaced that serve well.
@@ -56,6 +60,8 @@ pub struct Limits {
 pub struct Usage {
     /// Requests that it has begun.
     pub requests: u64,
+    /// Connections that it has open.
+    pub connections: u32,
     /// Bytes of memory.
     pub memory: u64,
 }
@@ -95,6 +101,8 @@ impl Limits {
 pub enum Verb {
     /// Finish what is in flight, and end.
     Stop,
+    /// Likewise, at once, as another server has the sockets.
+    HandOver,
     /// End at once.
     Quit,
     /// Replace all workers, if new ones can serve.
@@ -103,6 +111,8 @@ pub enum Verb {
     Grow,
     /// See `Grow`.
     Shrink,
+    /// So many workers.
+    Resize(usize),
     /// Open log files anew.
     ReopenLogs,
     /// Start a new server that takes the sockets over.
@@ -136,6 +146,8 @@ pub enum Event {
     Used(WorkerId, Usage),
     /// A worker serves no more, though its process is not over.
     Silent(WorkerId),
+    /// It has not moved for too long.
+    Stuck(WorkerId),
     /// Its process is over, or could not be started.
     Ended(WorkerId, Ending),
     /// An operator's wish.
@@ -149,6 +161,8 @@ pub enum Event {
 pub enum Order {
     /// Begin to accept connections.
     Serve,
+    /// Be not ready any more, and go on.
+    Retire,
     /// Finish what is in flight, and end.
     Leave,
     /// End at once.
@@ -179,14 +193,18 @@ pub enum Action {
 }
 
 /// What becomes of the server as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The first worker serves: it has started.
     Opened,
     /// A reload has begun.
     Reloading,
-    /// It is over, well or not.
+    /// It is over: new workers serve.
     Reloaded,
+    /// It is over, and this is why they do not.
+    ReloadFailed(String),
+    /// The server is to be sent nothing more.
+    Retiring,
     /// Nobody is served any more who has not connected yet.
     Stopping,
 }
@@ -207,6 +225,10 @@ enum Phase {
     Serving,
     /// Workers of the next generation are started.
     Reloading(Generation),
+    /// Goes on until this time, and then ends.
+    Retiring {
+        until: Millis,
+    },
     /// Ends with this status when the last worker has.
     Ending(i32),
 }
@@ -267,6 +289,7 @@ impl Fleet {
                 }
             }
             Event::Silent(id) => self.silent(id, now),
+            Event::Stuck(id) => self.stuck(id),
             Event::Ended(id, ending) => self.ended(id, ending, now),
             Event::Asked(verb) => self.asked(verb, now),
             Event::Time => {}
@@ -287,14 +310,36 @@ impl Fleet {
         let wants_start = matches!(self.phase, Phase::Opening | Phase::Serving)
             && (self.missing() > 0 || self.to_be_replaced().is_some());
         let reloads = matches!(self.phase, Phase::Reloading(_));
+        let of_phase = if let Phase::Retiring { until } = self.phase { Some(until) } else { None };
         // What could be started at once was, when it was last asked.
         let of_start = Some(self.next_start).filter(|at| (wants_start || reloads) && *at > self.now);
-        of_workers.into_iter().chain(of_start).min()
+        of_workers.into_iter().chain(of_start).chain(of_phase).min()
     }
 
     /// The workers and how far they are, for whoever asks.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, Generation, State)> + '_ {
         self.workers.iter().map(|worker| (worker.id, worker.generation, worker.state))
+    }
+
+    /// Workers that are to serve.
+    pub fn workers_wanted(&self) -> usize {
+        self.plan.workers
+    }
+
+    /// Most that may be asked for.
+    pub fn workers_max(&self) -> usize {
+        self.plan.workers_max
+    }
+
+    /// What it is about, in one word.
+    pub fn phase(&self) -> &'static str {
+        match self.phase {
+            Phase::Opening => "starting",
+            Phase::Serving => "serving",
+            Phase::Reloading(_) => "reloading",
+            Phase::Retiring { .. } => "retiring",
+            Phase::Ending(_) => "stopping",
+        }
     }
 
     fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
@@ -323,6 +368,14 @@ impl Fleet {
         if let Some(worker) = self.worker(id).filter(|worker| worker.is_serving()) {
             worker.state = State::Leaving { until: now + GRACE_MARGIN_MS };
             self.warn(format!("worker {} serves no more; it is replaced", id.0));
+        }
+    }
+
+    fn stuck(&mut self, id: WorkerId) {
+        if let Some(worker) = self.worker(id).filter(|worker| worker.is_serving()) {
+            worker.state = State::Killed { too_late: false };
+            self.warn(format!("worker {} is stuck: it is killed and replaced", id.0));
+            self.tell(id, Order::Kill);
         }
     }
 
@@ -367,17 +420,16 @@ impl Fleet {
                 } else {
                     "the former workers go on"
                 };
-                self.warn(format!(
-                    "the reload has failed: worker {id} {ending} before it could serve; {remains}"
-                ));
-                self.actions.push(Action::Change(Change::Reloaded));
+                let reason = format!("worker {id} {ending} before it could serve; {remains}");
+                self.warn(format!("the reload has failed: {reason}"));
+                self.actions.push(Action::Change(Change::ReloadFailed(reason)));
                 self.phase = Phase::Serving;
                 self.dismiss(|other| other.generation == generation && other.is_new(), now);
                 if self.generation == generation {
                     self.postpone(now);
                 }
             }
-            Phase::Ending(_) => {}
+            Phase::Retiring { .. } | Phase::Ending(_) => {}
             Phase::Serving | Phase::Reloading(_) => {
                 self.postpone(now);
                 let wait = self.next_start.saturating_sub(now);
@@ -405,22 +457,58 @@ impl Fleet {
         let is_ending = matches!(self.phase, Phase::Ending(_));
         match verb {
             Verb::Stop if is_ending => self.end(self.status(), Order::Quit, now),
+            Verb::Stop
+                if matches!(self.phase, Phase::Serving | Phase::Reloading(_)) && self.plan.retire_ms > 0 =>
+            {
+                self.retire(now);
+            }
+            Verb::Stop if matches!(self.phase, Phase::Retiring { .. }) => self.end(0, Order::Quit, now),
             Verb::Stop => self.end(0, Order::Leave, now),
             Verb::Quit => self.end(self.status(), Order::Quit, now),
             _ if is_ending => {}
+            Verb::HandOver => self.end(0, Order::Leave, now),
             Verb::Reload => match self.phase {
                 Phase::Serving => self.reload(),
+                Phase::Retiring { .. } => {}
                 _ => self.reload_again = true,
             },
             Verb::Upgrade => self.actions.push(Action::Upgrade),
-            Verb::Grow => self.plan.workers += 1,
-            Verb::Shrink => self.plan.workers = (self.plan.workers - 1).max(1),
+            Verb::Grow => self.resize(self.plan.workers + 1),
+            Verb::Shrink => self.resize(self.plan.workers - 1),
+            Verb::Resize(workers) => self.resize(workers),
             Verb::ReopenLogs => {
                 let ids: Vec<_> = self.workers.iter().map(|worker| worker.id).collect();
                 for id in ids {
                     self.tell(id, Order::ReopenLogs);
                 }
             }
+        }
+    }
+
+    fn resize(&mut self, workers: usize) {
+        let most = self.plan.workers_max;
+        if workers > most {
+            self.warn(format!("there are {most} workers at most: for more, start with more"));
+        }
+        self.plan.workers = workers.clamp(1, most);
+    }
+
+    /// Goes on until load balancers have seen that there is nothing to come here any more.
+    fn retire(&mut self, now: Millis) {
+        if matches!(self.phase, Phase::Reloading(_)) {
+            self.actions.push(Action::Change(Change::ReloadFailed("the server stops".to_owned())));
+        }
+        self.phase = Phase::Retiring { until: now + self.plan.retire_ms };
+        self.say(format!(
+            "stopping in {} s: this server is not ready any more",
+            self.plan.retire_ms.div_ceil(1_000)
+        ));
+        self.actions.push(Action::Change(Change::Retiring));
+        self.dismiss(Worker::is_new, now);
+        let serving: Vec<_> =
+            self.workers.iter().filter(|worker| worker.is_serving()).map(|worker| worker.id).collect();
+        for id in serving {
+            self.tell(id, Order::Retire);
         }
     }
 
@@ -515,6 +603,13 @@ impl Fleet {
                 }
                 return;
             }
+            Phase::Retiring { until } => {
+                if now >= until || !self.workers.iter().any(Worker::is_serving) {
+                    self.end(0, Order::Leave, now);
+                    self.settle(now);
+                }
+                return;
+            }
             Phase::Reloading(generation) => self.settle_reload(generation, now),
             Phase::Opening | Phase::Serving => {
                 self.let_serve(|_| true, now);
@@ -560,8 +655,9 @@ impl Fleet {
             let ready =
                 self.workers.iter().filter(of_next).filter(|worker| worker.state == State::Waiting).count();
             self.let_serve(|worker| worker.generation == next, now);
-            // The oldest go first, one for each that came.
-            for _ in 0..ready {
+            // The oldest go first, one for each that came, unless there are too few.
+            let serving = self.workers.iter().filter(|worker| worker.is_serving()).count();
+            for _ in 0..ready.min(serving.saturating_sub(wanted)) {
                 let oldest =
                     self.workers.iter().find(|worker| worker.generation < next && worker.is_staying());
                 if let Some(id) = oldest.map(|worker| worker.id) {
@@ -589,6 +685,15 @@ impl Fleet {
         if now < self.next_start {
             return;
         }
+        if !self.plan.rolling {
+            self.let_serve(|worker| worker.generation < next, now);
+            // Who dies meanwhile is succeeded as at any other time.
+            let former = |worker: &&Worker| worker.generation < next && worker.counts();
+            let former = self.workers.iter().filter(former).count();
+            for _ in former..wanted.min(former + self.starts_at_once(self.generation)) {
+                self.start(self.generation, None, now);
+            }
+        }
         let at_once = if self.plan.rolling { 1 } else { self.starts_at_once(next) };
         for _ in starting..at_once.min(starting + wanted.saturating_sub(all)) {
             self.start(next, None, now);
@@ -597,9 +702,9 @@ impl Fleet {
 
     /// Workers that are to be started for there to be as many as wanted.
     fn missing(&self) -> usize {
-        let staying =
-            self.workers.iter().filter(|worker| worker.is_staying() && worker.replaces.is_none()).count();
-        self.plan.workers.saturating_sub(staying)
+        let counted =
+            self.workers.iter().filter(|worker| worker.counts() && worker.replaces.is_none()).count();
+        self.plan.workers.saturating_sub(counted)
     }
 
     /// Most workers that may be starting.

@@ -7,12 +7,14 @@
 //! - [`cli`]: from an argument vector to settings or to a text to print.
 //! - [`settings`]: the table of settings, their values, and the places they are read from.
 //! - [`settings_page`]: docs/settings.md, made from the table.
+//! - [`control`]: what operators ask over a socket.
 //! - [`worker`]: what is believed about a worker.
 //! - [`fleet`]: what is done about the workers.
 //! - [`supervisor`]: the loop that does it.
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod control;
 pub mod fleet;
 pub mod settings;
 pub mod settings_page;

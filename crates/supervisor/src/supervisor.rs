@@ -5,17 +5,26 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use serde_json::{Value, json};
 
+use crate::control::{ClientId, Control, Question};
 use crate::fleet::{Action, Change, Ending, Event, Fleet, Millis, Order, Plan, Saying, Usage, Verb};
-use crate::worker::WorkerId;
+use crate::worker::{State, WorkerId};
 
-/// Most bytes of a word that a worker says.
-const WORD_SIZE_MAX: usize = 4_096;
+/// Most bytes of what a worker says at once, such as a traceback.
+const WORD_SIZE_MAX: usize = 1 << 20;
+
+/// How long workers may take to tell what their threads are at.
+const STACKS_MAX_MS: Millis = 2_000;
+
+/// In how many looks a worker is found to be stuck.
+const LOOKS_STUCK: Millis = 4;
 
 /// What starting a worker takes, which is not known here.
 pub trait Host {
@@ -27,6 +36,12 @@ pub trait Host {
 
     /// What a worker has used so far.
     fn usage(&mut self, pid: Pid) -> Usage;
+
+    /// Has a worker's reactor turn, and gives how often it has for that reason; none for one that cannot be asked.
+    fn pulse(&mut self, pid: Pid) -> Option<u64>;
+
+    /// What there is to say about the server that does not change: its version, its addresses.
+    fn about(&self) -> Value;
 
     /// A process that `fork` has made is over.
     fn ended(&mut self, pid: Pid);
@@ -71,54 +86,64 @@ pub enum Role {
     Worker(Tether),
 }
 
-/// What a worker has of its supervisor.
-#[derive(Debug)]
-pub struct Tether {
-    stream: UnixStream,
-    /// Log files were to be opened anew while it waited to serve.
-    reopens: bool,
+/// What a worker has of its supervisor. Its orders are bytes: numbers of signals, which mean what these do, and those of [`Order`].
+///
+/// [`Order`]: order
+#[derive(Clone, Debug)]
+pub struct Tether(Arc<Mutex<UnixStream>>);
+
+/// Orders that are no signals.
+pub mod order {
+    /// Begin to accept connections.
+    pub const SERVE: u8 = 0;
+    /// Be not ready any more, and go on.
+    pub const RETIRE: u8 = 128;
+    /// Tell what all threads are at.
+    pub const STACKS: u8 = 129;
 }
 
-/// The byte that says to serve; others are numbers of signals.
-const SERVE: u8 = 0;
-
 impl Tether {
-    /// Says that this worker could serve, and waits until it may. False when it is not wanted any more.
+    /// Says that this worker could serve.
     ///
     /// # Errors
     /// What the system says.
-    pub fn ready(&mut self) -> io::Result<bool> {
-        self.stream.write_all(b"ready\n")?;
-        let mut byte = [0];
-        loop {
-            match self.stream.read(&mut byte) {
-                Ok(0) => return Ok(false),
-                Ok(_) if byte[0] == SERVE => return Ok(true),
-                Ok(_) if is_reopen(byte[0]) => self.reopens = true,
-                Ok(_) => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+    pub fn ready(&self) -> io::Result<()> {
+        self.say("ready", "")
     }
 
-    /// Whether log files were to be opened anew while this worker waited to serve.
-    pub fn reopens(&self) -> bool {
-        self.reopens
+    /// Says why it cannot.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn failed(&self, report: &str) -> io::Result<()> {
+        self.say("failed", report)
     }
 
-    /// The stream of orders, each of which is the number of the signal that would have the same effect; at its end the supervisor is
-    /// gone.
+    /// Says what its threads are at.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stacks(&self, text: &str) -> io::Result<()> {
+        self.say("stacks", text)
+    }
+
+    fn say(&self, word: &str, text: &str) -> io::Result<()> {
+        // A text is one line here, whatever is in it.
+        let line = format!("{}\n", json!([word, text]));
+        self.stream().write_all(line.as_bytes())
+    }
+
+    /// The stream of orders; at its end the supervisor is gone.
     ///
     /// # Errors
     /// What the system says.
     pub fn orders(&self) -> io::Result<OwnedFd> {
-        Ok(self.stream.try_clone()?.into())
+        Ok(self.stream().try_clone()?.into())
     }
-}
 
-fn is_reopen(byte: u8) -> bool {
-    i32::from(byte) == Signal::USR1.as_raw()
+    fn stream(&self) -> MutexGuard<'_, UnixStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A worker's process, as the supervisor has it.
@@ -131,6 +156,54 @@ struct Child {
     /// Since when it says no more, as its end is near.
     silent_since: Option<Millis>,
     is_reported: bool,
+    since: Millis,
+    /// How often its reactor has turned when it was to, and when that was last seen to grow.
+    pulse: (Option<u64>, Millis),
+    is_stuck: bool,
+    /// Its threads were asked for then, and it has not told yet.
+    stacks_asked: Option<Millis>,
+    /// What its threads are at, or were.
+    stacks: String,
+    /// Why it could not serve.
+    report: String,
+}
+
+/// Somebody who waits for something to be over.
+#[derive(Debug)]
+struct Waiting {
+    client: ClientId,
+    what: Awaited,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// That so many reloads are over.
+    Reloads(u32),
+    Upgrade,
+    /// What these workers have to say.
+    Stacks(Vec<WorkerId>),
+}
+
+/// What becomes of a question.
+enum Answered {
+    Now(Value),
+    /// This is done.
+    Does(Verb),
+    /// When this is over, and after this was done.
+    Later(Awaited, Option<Verb>),
+}
+
+impl Child {
+    fn ask_for_stacks(&mut self, now: Millis) {
+        self.stacks.clear();
+        self.stacks_asked = Some(now);
+        self.send(order::STACKS);
+    }
+
+    fn send(&mut self, byte: u8) {
+        // One that is gone, or is stuck and has read none of a whole buffer of orders, is not told.
+        let _ = self.stream.write_all(&[byte]);
+    }
 }
 
 struct Supervisor<'a, H: Host> {
@@ -143,6 +216,12 @@ struct Supervisor<'a, H: Host> {
     successor: Option<Pid>,
     /// When usage is looked at next, if it is.
     next_look: Option<Millis>,
+    /// Workers are looked at this often, whether they move, and next at this time.
+    next_pulse: Option<(Millis, Millis)>,
+    control: Option<Control>,
+    waiting: Vec<Waiting>,
+    /// What the last worker said that could not serve.
+    report: String,
     /// When somebody is to hear that all is well, and how often.
     next_well: Option<(Millis, Millis)>,
 }
@@ -169,11 +248,23 @@ pub fn signals() -> Vec<i32> {
     signals.map(Signal::as_raw).into()
 }
 
-/// Runs a fleet to its end. `signals` gives the numbers of the signals that this process has had, as bytes.
+/// What the loop listens to, and how closely it looks.
+#[derive(Debug)]
+pub struct Senses {
+    /// Gives the numbers of the signals that this process has had, as bytes.
+    pub signals: OwnedFd,
+    /// Where control clients come in, if they do.
+    pub control: Option<OwnedFd>,
+    /// How long a worker may not move; none: for ever.
+    pub stuck_ms: Option<Millis>,
+}
+
+/// Runs a fleet to its end.
 ///
 /// # Errors
 /// What the system says; a worker that cannot be started is no error but one that has ended.
-pub fn supervise(plan: Plan, signals: OwnedFd, host: &mut impl Host) -> io::Result<Role> {
+pub fn supervise(plan: Plan, senses: Senses, host: &mut impl Host) -> io::Result<Role> {
+    let Senses { signals, control, stuck_ms } = senses;
     rustix::io::ioctl_fionbio(&signals, true)?;
     let fleet = Fleet::new(plan);
     let next_look = plan.limits.any().then_some(LOOK_EVERY_MS);
@@ -189,6 +280,10 @@ pub fn supervise(plan: Plan, signals: OwnedFd, host: &mut impl Host) -> io::Resu
         began: Instant::now(),
         successor: None,
         next_look,
+        next_pulse: stuck_ms.map(|most| ((most / LOOKS_STUCK).max(1), 0)),
+        control: control.map(Control::new),
+        waiting: Vec::new(),
+        report: String::new(),
         next_well,
     };
     let mut outcome = supervisor.handle(Event::Time)?;
@@ -213,6 +308,9 @@ impl<H: Host> Supervisor<'_, H> {
         self.wait()?;
         let mut events = self.verbs()?;
         events.extend(self.words());
+        events.extend(self.questions());
+        self.pulses();
+        events.extend(self.stacks());
         events.extend(self.endings()?);
         events.extend(self.silent());
         events.extend(self.looks());
@@ -235,6 +333,8 @@ impl<H: Host> Supervisor<'_, H> {
             .into_iter()
             .chain(of_silence)
             .chain(self.next_look)
+            .chain(self.next_pulse.map(|(_, at)| at))
+            .chain(self.stacks_due())
             .chain(self.next_well.map(|(at, _)| at))
             .min();
         let timeout = deadline.map(|deadline| {
@@ -244,6 +344,8 @@ impl<H: Host> Supervisor<'_, H> {
         let mut watched = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
         let heard = self.children.iter().filter(|child| child.silent_since.is_none());
         watched.extend(heard.map(|child| PollFd::from_borrowed_fd(child.stream.as_fd(), PollFlags::IN)));
+        let clients = self.control.iter().flat_map(Control::watched);
+        watched.extend(clients.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -259,6 +361,8 @@ impl<H: Host> Supervisor<'_, H> {
             Err(error) => return Err(error.into()),
         };
         let verb = |&byte: &u8| match Signal::from_named_raw(i32::from(byte))? {
+            // The new server says so when it serves.
+            Signal::TERM if self.successor.is_some() => Some(Verb::HandOver),
             Signal::TERM => Some(Verb::Stop),
             Signal::INT | Signal::QUIT => Some(Verb::Quit),
             Signal::HUP => Some(Verb::Reload),
@@ -292,9 +396,14 @@ impl<H: Host> Supervisor<'_, H> {
             }
             while let Some(end) = child.said.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<_> = child.said.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line[..end]).into_owned();
-                if line == "ready" {
-                    events.push(Event::Ready(child.id));
+                match serde_json::from_slice::<(String, String)>(&line) {
+                    Ok((word, _)) if word == "ready" => events.push(Event::Ready(child.id)),
+                    Ok((word, text)) if word == "failed" => child.report = text,
+                    Ok((word, text)) if word == "stacks" => {
+                        child.stacks = text;
+                        child.stacks_asked = None;
+                    }
+                    _ => {}
                 }
             }
             if child.said.len() > WORD_SIZE_MAX {
@@ -327,6 +436,188 @@ impl<H: Host> Supervisor<'_, H> {
         self.children.iter().map(|child| Event::Used(child.id, self.host.usage(child.pid))).collect()
     }
 
+    /// Rings the workers, and asks those for their threads whose reactor has not turned for too long.
+    fn pulses(&mut self) {
+        let now = self.now();
+        let Some((every, _)) = self.next_pulse.filter(|(_, at)| now >= *at) else { return };
+        self.next_pulse = Some((every, now + every));
+        let serve = |(id, _, state)| matches!(state, State::Serving { .. }).then_some(id);
+        let serving: Vec<_> = self.fleet.workers().filter_map(serve).collect();
+        for child in self.children.iter_mut().filter(|child| !child.is_stuck) {
+            let pulse = self.host.pulse(child.pid);
+            if pulse.is_none() || pulse != child.pulse.0 || !serving.contains(&child.id) {
+                child.pulse = (pulse, now);
+            } else if now.saturating_sub(child.pulse.1) >= every * LOOKS_STUCK {
+                child.is_stuck = true;
+                child.ask_for_stacks(now);
+            }
+        }
+    }
+
+    /// When the last may have told what its threads are at.
+    fn stacks_due(&self) -> Option<Millis> {
+        self.children.iter().filter_map(|child| child.stacks_asked).min().map(|asked| asked + STACKS_MAX_MS)
+    }
+
+    /// Whose threads were asked for: those that are stuck, and those that somebody wants to see.
+    fn stacks(&mut self) -> Vec<Event> {
+        let now = self.now();
+        for child in &mut self.children {
+            child.stacks_asked = child.stacks_asked.filter(|asked| now < asked + STACKS_MAX_MS);
+        }
+        let told = |child: &&Child| child.stacks_asked.is_none();
+        let missing: Vec<_> =
+            self.children.iter().filter(|child| !told(child)).map(|child| child.id).collect();
+        let over = |what: &Awaited| matches!(what, Awaited::Stacks(ids) if !ids.iter().any(|id| missing.contains(id)));
+        if self.waiting.iter().any(|waiting| over(&waiting.what)) {
+            let workers = self.children.iter().filter(|child| !child.stacks.is_empty()).map(|child| {
+                json!({"id": child.id.0, "pid": child.pid.as_raw_nonzero().get(), "stacks": child.stacks})
+            });
+            let answer = json!({"workers": workers.collect::<Vec<_>>()});
+            self.answer(over, &answer);
+        }
+        let mut events = Vec::new();
+        let stuck = self.children.iter_mut().filter(|child| child.is_stuck && child.stacks_asked.is_none());
+        for child in stuck {
+            let (id, pid) = (child.id, child.pid.as_raw_nonzero());
+            let stacks = if child.stacks.is_empty() { "(it does not tell)" } else { child.stacks.trim_end() };
+            let text = format!("worker {} does not move (pid {pid}); its threads:\n{stacks}", id.0);
+            self.host.say(&Saying { is_trouble: true, text });
+            child.is_stuck = false;
+            child.pulse.1 = now;
+            events.push(Event::Stuck(id));
+        }
+        events
+    }
+
+    /// What control clients want.
+    fn questions(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let questions = self.control.as_mut().map(Control::questions).unwrap_or_default();
+        for (client, question) in questions {
+            let verb = match self.consider(question) {
+                Ok(Answered::Now(answer)) => {
+                    self.answer_one(client, &answer);
+                    None
+                }
+                Ok(Answered::Does(verb)) => {
+                    self.answer_one(client, &json!({"ok": true}));
+                    Some(verb)
+                }
+                Ok(Answered::Later(what, verb)) => {
+                    self.waiting.push(Waiting { client, what });
+                    verb
+                }
+                Err(reason) => {
+                    self.answer_one(client, &json!({"error": reason}));
+                    None
+                }
+            };
+            events.extend(verb.map(Event::Asked));
+        }
+        events
+    }
+
+    fn consider(&mut self, question: Question) -> Result<Answered, String> {
+        let phase = self.fleet.phase();
+        if matches!(phase, "retiring" | "stopping")
+            && !matches!(question, Question::Status | Question::Stacks)
+        {
+            return Err("the server is stopping".to_owned());
+        }
+        Ok(match question {
+            Question::Status => Answered::Now(self.status()),
+            Question::Stop => Answered::Does(Verb::Stop),
+            Question::Workers(count) if count > self.fleet.workers_max() => {
+                return Err(format!(
+                    "there are {} workers at most; for more, start with more",
+                    self.fleet.workers_max()
+                ));
+            }
+            Question::Workers(count) => Answered::Does(Verb::Resize(count)),
+            Question::Reload => {
+                self.report.clear();
+                // One that is under way has read what is there too early.
+                let count = if phase == "reloading" { 2 } else { 1 };
+                Answered::Later(Awaited::Reloads(count), Some(Verb::Reload))
+            }
+            Question::Upgrade if self.successor.is_some() => return Err("an upgrade is under way".to_owned()),
+            Question::Upgrade => Answered::Later(Awaited::Upgrade, Some(Verb::Upgrade)),
+            Question::Stacks => {
+                let now = self.now();
+                let told: Vec<_> = self.fleet.workers().map(|(id, ..)| id).collect();
+                self.children.iter_mut().for_each(|child| child.ask_for_stacks(now));
+                Answered::Later(Awaited::Stacks(told), None)
+            }
+        })
+    }
+
+    fn answer_one(&mut self, client: ClientId, answer: &Value) {
+        if let Some(control) = &mut self.control {
+            control.answer(client, answer);
+        }
+    }
+
+    /// Answers all who wait for something that `is_over`.
+    fn answer(&mut self, is_over: impl Fn(&Awaited) -> bool, answer: &Value) {
+        let (over, waiting) = self.waiting.drain(..).partition(|waiting| is_over(&waiting.what));
+        self.waiting = waiting;
+        let over: Vec<Waiting> = over;
+        for waiting in over {
+            self.answer_one(waiting.client, answer);
+        }
+    }
+
+    fn settle_waiting(&mut self, change: &Change) {
+        let answer = match change {
+            Change::Reloaded => json!({"ok": true}),
+            Change::ReloadFailed(reason) => {
+                json!({"error": format!("the reload has failed: {reason}"), "report": self.report})
+            }
+            Change::Stopping => {
+                if let Some(pid) = self.successor {
+                    let pid = pid.as_raw_nonzero().get();
+                    self.answer(|what| *what == Awaited::Upgrade, &json!({"ok": true, "pid": pid}));
+                }
+                return self.answer(|_| true, &json!({"error": "the server is stopping"}));
+            }
+            Change::Opened | Change::Reloading | Change::Retiring => return,
+        };
+        for waiting in &mut self.waiting {
+            if let Awaited::Reloads(left) = &mut waiting.what {
+                *left -= 1;
+            }
+        }
+        self.answer(|what| *what == Awaited::Reloads(0), &answer);
+    }
+
+    fn status(&mut self) -> Value {
+        let now = self.now();
+        let beliefs: Vec<_> = self.fleet.workers().collect();
+        let mut workers = Vec::with_capacity(beliefs.len());
+        for (id, generation, state) in beliefs {
+            let Some(child) = self.children.iter().find(|child| child.id == id) else { continue };
+            let Usage { requests, connections, memory } = self.host.usage(child.pid);
+            workers.push(json!({
+                "id": id.0,
+                "pid": child.pid.as_raw_nonzero().get(),
+                "generation": generation.0,
+                "state": state.word(),
+                "age_s": (now - child.since) / 1_000,
+                "requests": requests,
+                "connections": connections,
+                "memory_bytes": memory,
+            }));
+        }
+        let mut status = self.host.about();
+        status["pid"] = json!(std::process::id());
+        status["state"] = json!(self.fleet.phase());
+        status["uptime_s"] = json!(now / 1_000);
+        status["workers_wanted"] = json!(self.fleet.workers_wanted());
+        status["workers"] = json!(workers);
+        status
+    }
+
     /// Processes that have ended: workers, and as PID 1 whatever they have left behind.
     fn endings(&mut self) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
@@ -343,6 +634,9 @@ impl<H: Host> Supervisor<'_, H> {
                     if let Some(ending) = ending(status) {
                         let child = self.children.remove(index);
                         self.host.ended(pid);
+                        if !child.report.is_empty() {
+                            self.report = child.report;
+                        }
                         events.push(Event::Ended(child.id, ending));
                     }
                 }
@@ -370,7 +664,10 @@ impl<H: Host> Supervisor<'_, H> {
                     Action::Tell(id, order) => self.tell(id, order),
                     Action::Say(saying) => self.host.say(&saying),
                     Action::Upgrade => self.upgrade(),
-                    Action::Change(change) => self.host.changed(change),
+                    Action::Change(change) => {
+                        self.settle_waiting(&change);
+                        self.host.changed(change);
+                    }
                     Action::End(status) => return Ok(Some(Role::Supervisor(status))),
                 }
             }
@@ -399,16 +696,22 @@ impl<H: Host> Supervisor<'_, H> {
         let Some(ending) = ending(status) else { return };
         self.successor = None;
         self.host.upgrade_has_failed();
-        self.say(true, format!("the upgrade has failed: the new server {ending}; this one goes on"));
+        let reason = format!("the new server {ending}; this one goes on");
+        self.answer(
+            |what| *what == Awaited::Upgrade,
+            &json!({"error": format!("the upgrade has failed: {reason}")}),
+        );
+        self.say(true, format!("the upgrade has failed: {reason}"));
     }
 
     /// Starts the process of a worker, in which it gives its role.
     fn start(&mut self, id: WorkerId) -> io::Result<Option<Role>> {
         let (ours, theirs) = UnixStream::pair()?;
         match self.host.fork()? {
-            Forked::Child => Ok(Some(Role::Worker(Tether { stream: theirs, reopens: false }))),
+            Forked::Child => Ok(Some(Role::Worker(Tether(Arc::new(Mutex::new(theirs)))))),
             Forked::Parent(pid) => {
                 ours.set_nonblocking(true)?;
+                let now = self.now();
                 self.children.push(Child {
                     id,
                     pid,
@@ -416,6 +719,12 @@ impl<H: Host> Supervisor<'_, H> {
                     said: Vec::new(),
                     silent_since: None,
                     is_reported: false,
+                    since: now,
+                    pulse: (None, now),
+                    is_stuck: false,
+                    stacks_asked: None,
+                    stacks: String::new(),
+                    report: String::new(),
                 });
                 Ok(None)
             }
@@ -425,7 +734,8 @@ impl<H: Host> Supervisor<'_, H> {
     fn tell(&mut self, id: WorkerId, order: Order) {
         let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
         let byte = match order {
-            Order::Serve => SERVE,
+            Order::Serve => order::SERVE,
+            Order::Retire => order::RETIRE,
             Order::Leave => Signal::TERM.as_raw() as u8,
             Order::Quit => Signal::QUIT.as_raw() as u8,
             Order::ReopenLogs => Signal::USR1.as_raw() as u8,
@@ -436,8 +746,7 @@ impl<H: Host> Supervisor<'_, H> {
                 return;
             }
         };
-        // One that is gone, or is stuck and has read none of a whole buffer of orders, is not told.
-        let _ = child.stream.write_all(&[byte]);
+        child.send(byte);
     }
 }
 

@@ -45,6 +45,19 @@ pub enum State {
     },
 }
 
+impl State {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting { .. } => "starting",
+            Self::Waiting => "waiting",
+            Self::Serving { .. } => "serving",
+            Self::Leaving { .. } => "leaving",
+            Self::Killed { .. } => "killed",
+        }
+    }
+}
+
 /// One worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
@@ -65,6 +78,11 @@ impl Worker {
     /// Serves, or is on its way to that.
     pub(crate) fn is_staying(&self) -> bool {
         matches!(self.state, State::Starting { .. } | State::Waiting | State::Serving { .. })
+    }
+
+    /// Is one of those that there are to be: a successor waits for the end of one that was too late.
+    pub(crate) fn counts(&self) -> bool {
+        self.is_staying() || self.state == State::Killed { too_late: true }
     }
 
     /// Has not served yet.

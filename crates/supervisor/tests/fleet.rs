@@ -5,8 +5,15 @@ use tidegate_supervisor::fleet::{
 };
 use tidegate_supervisor::worker::{State, WorkerId};
 
-const PLAN: Plan =
-    Plan { workers: 2, start_timeout_ms: 60_000, grace_ms: 30_000, rolling: false, limits: LIMITS };
+const PLAN: Plan = Plan {
+    workers: 2,
+    start_timeout_ms: 60_000,
+    grace_ms: 30_000,
+    retire_ms: 0,
+    workers_max: 8,
+    rolling: false,
+    limits: LIMITS,
+};
 
 const LIMITS: Limits = Limits { requests: None, lifetime_ms: None, memory: None, jitter_percent: 0, seed: 7 };
 
@@ -44,7 +51,7 @@ impl Course {
                 self.said.push(saying.text.clone());
                 false
             }
-            Action::Change(Change::Reloading | Change::Reloaded) => {
+            Action::Change(Change::Reloading | Change::Reloaded | Change::ReloadFailed(_)) => {
                 self.changes.push(action.clone());
                 false
             }
@@ -200,7 +207,9 @@ fn a_reload_that_fails_changes_nothing() {
     let left: Vec<_> = course.fleet.workers().map(|(id, _, state)| (id.0, state)).collect();
     let serving = State::Serving { since: 1_000 };
     assert_eq!(left, [(1, serving), (2, serving)]);
-    assert_eq!(course.changes, [Action::Change(Change::Reloading), Action::Change(Change::Reloaded)]);
+    let reason = "worker 4 ended with status 1 before it could serve; the former workers go on".to_owned();
+    let changes = [Change::Reloading, Change::ReloadFailed(reason)].map(Action::Change);
+    assert_eq!(course.changes, changes);
     // And it can be tried again.
     assert_eq!(course.on(Event::Asked(Verb::Reload)), [start(5)]);
 }
@@ -253,7 +262,7 @@ fn limited(limits: Limits) -> Course {
 }
 
 fn used(id: u32, requests: u64, memory: u64) -> Event {
-    Event::Used(WorkerId(id), Usage { requests, memory })
+    Event::Used(WorkerId(id), Usage { requests, memory, ..Usage::default() })
 }
 
 #[test]
@@ -360,4 +369,75 @@ fn workers_that_die_soon_after_they_serve_are_started_ever_later() {
     // Until one has served for a while.
     course.pass(1_000);
     assert_eq!(course.on(killed(5)), [start(6)]);
+}
+
+#[test]
+fn who_dies_during_a_reload_is_replaced_without_waiting_for_it() {
+    let mut course = Course::serving();
+    course.on(Event::Asked(Verb::Reload));
+    assert_eq!(course.on(killed(1)), [start(4)]);
+    assert_eq!(course.on(ready(4)), [tell(4, Order::Serve)]);
+    assert_eq!(course.on(ready(3)), [start(5)]);
+    let switched = course.on(ready(5));
+    assert!(switched.ends_with(&[tell(2, Order::Leave), tell(4, Order::Leave)]), "{switched:?}");
+}
+
+#[test]
+fn one_that_is_too_late_is_succeeded_when_it_is_known_how_it_ended() {
+    let mut course = Course::serving();
+    assert_eq!(course.on(killed(1)), [start(3)]);
+    assert_eq!(course.pass(60_000), [tell(3, Order::Kill)]);
+    assert_eq!(course.on(killed(3)), []);
+    assert_eq!(course.wait(), [start(4)]);
+}
+
+#[test]
+fn a_worker_that_is_stuck_is_killed_and_replaced_at_once() {
+    let mut course = Course::serving();
+    assert_eq!(course.on(Event::Stuck(WorkerId(2))), [tell(2, Order::Kill), start(3)]);
+    assert!(course.last_said().contains("worker 2 is stuck"));
+    assert_eq!(course.on(killed(2)), []);
+    assert_eq!(course.on(Event::Stuck(WorkerId(3))), []);
+}
+
+#[test]
+fn a_server_that_is_to_stop_goes_on_for_a_while_as_one_that_is_not_ready() {
+    let mut course = Course::new(Plan { retire_ms: 5_000, ..PLAN });
+    course.pass(0);
+    course.on(ready(1));
+    course.on(ready(2));
+    let retiring = [Action::Change(Change::Retiring), tell(1, Order::Retire), tell(2, Order::Retire)];
+    assert_eq!(course.on(Event::Asked(Verb::Stop)), retiring);
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), []);
+    assert_eq!(course.pass(4_999), []);
+    let stopping = [Action::Change(Change::Stopping), tell(1, Order::Leave), tell(2, Order::Leave)];
+    assert_eq!(course.wait(), stopping);
+}
+
+#[test]
+fn a_second_stop_and_another_server_do_not_wait_for_that() {
+    for (verb, order) in
+        [(Verb::Stop, Order::Quit), (Verb::Quit, Order::Quit), (Verb::HandOver, Order::Leave)]
+    {
+        let mut course = Course::new(Plan { retire_ms: 5_000, workers: 1, ..PLAN });
+        course.pass(0);
+        course.on(ready(1));
+        course.on(Event::Asked(Verb::Stop));
+        assert_eq!(course.on(Event::Asked(verb)), [Action::Change(Change::Stopping), tell(1, order)]);
+        // A server that is ending already is not hurried by another one.
+        assert_eq!(course.on(Event::Asked(Verb::HandOver)), []);
+    }
+}
+
+#[test]
+fn so_many_workers_as_are_asked_for_but_no_more_than_there_may_be() {
+    let mut course = Course::serving();
+    assert_eq!(course.on(Event::Asked(Verb::Resize(100))).len(), 6);
+    assert!(course.last_said().contains("8 workers at most"));
+    assert_eq!(course.fleet.workers_wanted(), 8);
+    course.on(Event::Asked(Verb::Resize(1)));
+    assert_eq!(
+        course.fleet.workers().filter(|(.., state)| matches!(state, State::Serving { .. })).count(),
+        1
+    );
 }

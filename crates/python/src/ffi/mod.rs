@@ -94,6 +94,16 @@ pub(crate) fn interrupt_main_thread() {
     std::thread::spawn(|| Python::attach(|_| ()));
 }
 
+/// Raises a signal for this thread; its handler has run when this comes back.
+pub(crate) fn raise_here(signal: i32) -> std::io::Result<()> {
+    // SAFETY: raise takes any number, and answers one that is no signal with an error. What the handler does is its installer's promise:
+    // this is for the one of faulthandler, which is made to run at any point of any thread.
+    if unsafe { libc::raise(signal) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Borrows a descriptor that a Python file object has named, for the length of one duplication.
 pub(crate) fn borrow_descriptor<'a>(number: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'a> {
     // SAFETY: `number` is not -1, which the caller has checked. If the file object lied and nothing is open under it, the only

@@ -191,7 +191,7 @@ impl AsyncioHost {
         self.cancel_abandoned(py);
         self.pool.recover(py, mounts)?;
         self.pool.call_deferred(py)?;
-        if self.handle.lifecycle() != Lifecycle::Serving {
+        if self.handle.lifecycle().is_ending() {
             self.end_if_over(py);
         }
         Ok(begun == BEGUN_MAX)
@@ -255,7 +255,7 @@ impl AsyncioHost {
 
     /// A request's task is at its end.
     pub(crate) fn task_over(&self, number: TaskNumber) -> Option<Running> {
-        if self.handle.lifecycle() != Lifecycle::Serving {
+        if self.handle.lifecycle().is_ending() {
             // The last one to end must be seen to.
             self.handle.wake();
         }

@@ -196,7 +196,7 @@ impl GreenletsHost {
         }
         self.resume_woken(py, mounts);
         self.call_deferred(py, mounts);
-        if self.handle.lifecycle() != Lifecycle::Serving {
+        if self.handle.lifecycle().is_ending() {
             self.end_if_over(py);
         }
         begun == BEGUN_MAX
@@ -241,7 +241,7 @@ impl GreenletsHost {
         let current = lock(&self.running).remove(&number);
         drop(current);
         drop(permit);
-        if self.handle.lifecycle() != Lifecycle::Serving {
+        if self.handle.lifecycle().is_ending() {
             // The last one to end must be seen to.
             self.handle.wake();
         }

@@ -77,7 +77,7 @@ impl InlineHost {
                 drop(permit);
             }
             self.deferred.call(py);
-            if self.handle.lifecycle() != Lifecycle::Serving && py.detach(|| self.reactor().is_finished()) {
+            if self.handle.lifecycle().is_ending() && py.detach(|| self.reactor().is_finished()) {
                 return Ok(());
             }
         }

@@ -236,7 +236,7 @@ impl Pool {
             threads.parked.push(place.clone());
         }
         drop(permit);
-        if self.handle.lifecycle() != Lifecycle::Serving {
+        if self.handle.lifecycle().is_ending() {
             // The loop must see that nothing is left.
             self.handle.wake();
         }
@@ -272,7 +272,7 @@ impl Pool {
                 pool.deferred.call(py);
             }
             pool.calls_deferred.store(false, Ordering::SeqCst);
-            if pool.deferred.any() || pool.handle.lifecycle() != Lifecycle::Serving {
+            if pool.deferred.any() || pool.handle.lifecycle().is_ending() {
                 // What has come due since; or the loop must see that nothing is left.
                 pool.handle.wake();
             }

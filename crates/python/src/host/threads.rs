@@ -504,7 +504,7 @@ impl ThreadsHost {
             if self.has_deferred() {
                 return Ok(Turned::Deferred);
             }
-            if self.handle.lifecycle() != Lifecycle::Serving && reactor.is_finished() {
+            if self.handle.lifecycle().is_ending() && reactor.is_finished() {
                 return Ok(Turned::Ended);
             }
             reactor.poll(self.shortage.is_on().then_some(WAIT_MAX))?;

@@ -50,6 +50,7 @@ pub struct Settings {
     pub lifespan: Lifespan,
     pub bind: Vec<Bind>,
     pub unix_socket_mode: u32,
+    pub reuse_port: bool,
     pub backlog: i32,
     pub connections_max: usize,
     pub concurrency: Concurrency,
@@ -60,6 +61,9 @@ pub struct Settings {
     pub preload: bool,
     pub rolling_reload: bool,
     pub start_timeout_ms: u64,
+    /// `None`: for ever.
+    pub stuck_timeout_ms: Option<u64>,
+    pub ready_path: Option<String>,
     /// `None`: however many.
     pub max_requests: Option<u64>,
     /// `None`: however long.
@@ -68,6 +72,7 @@ pub struct Settings {
     pub max_rss: Option<u64>,
     /// Percent.
     pub recycle_jitter: u32,
+    pub control_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
     pub user: Option<String>,
     pub group: Option<String>,
@@ -85,6 +90,7 @@ pub struct Settings {
     /// 0: as Python has it.
     pub gc_threshold: u32,
     pub graceful_timeout_ms: u64,
+    pub drain_delay_ms: u64,
     pub lifespan_timeout_ms: u64,
     pub head_timeout_ms: u64,
     pub keep_alive_timeout_ms: u64,
@@ -220,6 +226,7 @@ impl Settings {
             lifespan: Lifespan::Auto,
             bind: Vec::new(),
             unix_socket_mode: 0,
+            reuse_port: false,
             backlog: 0,
             connections_max: 0,
             concurrency: Concurrency::Auto,
@@ -229,10 +236,13 @@ impl Settings {
             preload: false,
             rolling_reload: false,
             start_timeout_ms: 0,
+            stuck_timeout_ms: None,
+            ready_path: None,
             max_requests: None,
             max_lifetime_ms: None,
             max_rss: None,
             recycle_jitter: 0,
+            control_socket: None,
             pid_file: None,
             user: None,
             group: None,
@@ -247,6 +257,7 @@ impl Settings {
             cancel_on_disconnect: false,
             gc_threshold: 0,
             graceful_timeout_ms: 0,
+            drain_delay_ms: 0,
             lifespan_timeout_ms: 0,
             head_timeout_ms: 0,
             keep_alive_timeout_ms: 0,

@@ -256,6 +256,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "reuse-port",
+        category: Category::Listening,
+        kind: Kind::Switch(|s| &mut s.reuse_port),
+        default: Some("false"),
+        help: "Let other servers of this user listen on the same ports (SO_REUSEPORT).",
+        doc: "The system then spreads connections over the servers. For several servers on one machine; the workers of one server               share its sockets anyway.",
+        ..PLAIN
+    },
+    Setting {
         name: "backlog",
         category: Category::Listening,
         kind: Kind::Count {
@@ -472,6 +481,33 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "stuck-timeout",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Duration {
+            range: Range(SECOND, HOUR),
+            can_be_off: true,
+            field: number_or_none!(stuck_timeout_ms),
+        },
+        default: Some("60s"),
+        help: "How long a worker may handle no events before it is replaced.",
+        doc: "It is stuck in a call that keeps the interpreter, or that blocks the one thread or loop it has. What its threads are at is               logged, and it is killed, with all that it has in flight. Requests that take longer are no reason as long as others are               served beside them; with --threads 1, greenlets and asyncio a single call that computes or blocks for so long is one.",
+        ..PLAIN
+    },
+    Setting {
+        name: "ready-path",
+        category: Category::Workers,
+        kind: Kind::Special {
+            placeholder: "/PATH",
+            accepted: "a path that begins with /, of visible ASCII characters, without ? and #",
+            put: |s, value| put(&mut s.ready_path, texts::ready_path(value).map(Some)),
+            get: |s| s.ready_path.as_deref().map(shown),
+        },
+        help: "Path that says whether the application is ready.",
+        doc: "A new worker is asked for it (GET, Host: localhost) before it serves; if the answer is not 2xx or 3xx, it could not start, and a reload               fails. While the server retires (drain-delay), requests for it are answered with 503.",
+        ..PLAIN
+    },
+    Setting {
         name: "max-requests",
         category: Category::Workers,
         reach: Reach::Process,
@@ -511,6 +547,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("off"),
         help: "Memory (RSS) at which a worker is replaced.",
         doc: "Looked at once a second. What it shares with others counts.",
+        ..PLAIN
+    },
+    Setting {
+        name: "control-socket",
+        category: Category::Workers,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "PATH",
+            accepted: "a path",
+            put: |s, value| put(&mut s.control_socket, texts::path(text(value)?).map(Some)),
+            get: |s| s.control_socket.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "Unix socket by which `tidegate ctl` reaches the server.",
+        doc: "For root and the server's own user. `tidegate ctl` finds it where the server does: in the same variables and files.",
         ..PLAIN
     },
     Setting {
@@ -591,6 +641,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("30s"),
         help: "How long requests in flight may take to finish after SIGTERM or SIGINT.",
         doc: "What is left then is cut. 0 cuts at once, as a second signal does.",
+        ..PLAIN
+    },
+    Setting {
+        name: "drain-delay",
+        category: Category::Times,
+        kind: Kind::Duration { range: Range(0, HOUR), can_be_off: false, field: number!(drain_delay_ms) },
+        default: Some("0s"),
+        help: "How long to go on serving after SIGTERM, before the graceful stop.",
+        doc: "For load balancers that need a while to see that this server is leaving: meanwhile ready-path gives 503, and answers say               `Connection: close`. Not at SIGINT and SIGQUIT.",
         ..PLAIN
     },
     Setting {

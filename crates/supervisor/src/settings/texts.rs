@@ -63,6 +63,17 @@ pub(super) fn name(value: &Value) -> Result<String, Fault> {
     }
 }
 
+/// The path of a request, as it stands in a request line.
+pub(super) fn ready_path(value: &Value) -> Result<String, Fault> {
+    match text(value)? {
+        path if !path.starts_with('/') => Err("it does not begin with /".into()),
+        path if !path.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'?' && byte != b'#') => {
+            Err("not a path".into())
+        }
+        path => Ok(path.into()),
+    }
+}
+
 /// Most workers of a server: a bound on what a slip of the finger starts.
 const WORKERS_MAX: u64 = 1024;
 

@@ -1,0 +1,61 @@
+//! What the threads of this process are at, told without the interpreter, which may be what they are stuck in.
+//!
+//! `faulthandler` writes it from within a signal handler. The signal is raised by the thread that wants to know, so that all is written
+//! when that goes on.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::ffi;
+
+/// Most bytes of it.
+const SIZE_MAX: u64 = 256 * 1024;
+
+/// A file that stacks are written to when they are wanted.
+pub(crate) struct Stacks {
+    file: File,
+    signal: i32,
+}
+
+impl Stacks {
+    /// Prepares for it.
+    pub(crate) fn prepare(py: Python<'_>) -> PyResult<Self> {
+        let file = tempfile::tempfile()?;
+        // One that nothing else is likely to use.
+        let signal: i32 = py.import("signal")?.getattr("SIGRTMAX")?.extract()?;
+        let signal = signal - 1;
+        let options = PyDict::new(py);
+        options.set_item("file", file.as_raw_fd())?;
+        options.set_item("all_threads", true)?;
+        py.import("faulthandler")?.call_method("register", (signal,), Some(&options))?;
+        Ok(Self { file, signal })
+    }
+
+    /// The threads of this process, the newest call first.
+    pub(crate) fn take(&mut self) -> io::Result<String> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        ffi::raise_here(self.signal)?;
+        self.file.rewind()?;
+        let mut text = Vec::new();
+        (&self.file).take(SIZE_MAX).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Has the stacks written to standard error if this is not called off (by `cancel_dump_traceback_later`) within `most`.
+pub(crate) fn show_unless_in_time(py: Python<'_>, most: Duration) -> PyResult<()> {
+    py.import("faulthandler")?.call_method1("dump_traceback_later", (most.as_secs_f64(),))?;
+    Ok(())
+}
+
+/// Calls that off.
+pub(crate) fn is_in_time(py: Python<'_>) -> PyResult<()> {
+    py.import("faulthandler")?.call_method0("cancel_dump_traceback_later")?;
+    Ok(())
+}

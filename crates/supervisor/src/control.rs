@@ -1,0 +1,269 @@
+//! The control socket: what operators say to a supervisor other than by signals, and what they are told.
+//!
+//! One JSON object in a line asks (`{"verb": "workers", "count": 4}`), one answers; an answer with `error` says what is wrong. Who may
+//! connect is root and the server's own user: the socket file has mode 0600, and the system is asked besides.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use serde_json::{Value, json};
+
+/// Most bytes of a question.
+const QUESTION_SIZE_MAX: usize = 4_096;
+
+/// Most clients at once. Any more are sent away.
+const CLIENTS_MAX: usize = 32;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// How are you?
+    Status,
+    /// A reload; answered when it is over.
+    Reload,
+    /// A graceful stop.
+    Stop,
+    /// So many workers.
+    Workers(usize),
+    /// What all threads of all workers are at.
+    Stacks,
+    /// A new server; answered when it has failed or succeeded.
+    Upgrade,
+}
+
+/// The verbs, as they are written, and what they do.
+pub const VERBS: [(&str, &str); 6] = [
+    ("status", "Show the server and its workers"),
+    ("reload", "Replace the workers by new ones, and wait for that"),
+    ("stop", "Finish what is in flight, and end"),
+    ("workers", "Have so many workers"),
+    ("stacks", "Show what each thread of each worker is at"),
+    ("upgrade", "Start the server anew in place of this one, and wait for that"),
+];
+
+impl Question {
+    /// Reads a question.
+    ///
+    /// # Errors
+    /// What is wrong with it, for whoever asked.
+    pub fn read(line: &[u8]) -> Result<Self, String> {
+        let question: Value =
+            serde_json::from_slice(line).map_err(|error| format!("this is not JSON: {error}"))?;
+        let verb = question["verb"].as_str().ok_or("a \"verb\" is missing")?;
+        let count = &question["count"];
+        match verb {
+            "status" => Ok(Self::Status),
+            "reload" => Ok(Self::Reload),
+            "stop" => Ok(Self::Stop),
+            "workers" => match count.as_u64().and_then(|count| usize::try_from(count).ok()) {
+                Some(count @ 1..) => Ok(Self::Workers(count)),
+                _ => Err("workers needs a \"count\", which is a number from 1 on".to_owned()),
+            },
+            "stacks" => Ok(Self::Stacks),
+            "upgrade" => Ok(Self::Upgrade),
+            other => {
+                let verbs = VERBS.map(|(verb, _)| verb).join(", ");
+                Err(format!("{other:?} is no verb; accepted: {verbs}"))
+            }
+        }
+    }
+
+    /// As it is read.
+    pub fn to_json(self) -> Value {
+        match self {
+            Self::Status => json!({"verb": "status"}),
+            Self::Reload => json!({"verb": "reload"}),
+            Self::Stop => json!({"verb": "stop"}),
+            Self::Workers(count) => json!({"verb": "workers", "count": count}),
+            Self::Stacks => json!({"verb": "stacks"}),
+            Self::Upgrade => json!({"verb": "upgrade"}),
+        }
+    }
+}
+
+/// Asks the server that has this socket, and waits for the answer.
+///
+/// # Errors
+/// What the system says; [`ErrorKind::UnexpectedEof`] when the server ends before it answers.
+pub fn ask(socket: &Path, question: Question) -> io::Result<Value> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.write_all(format!("{}\n", question.to_json()).as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    serde_json::from_slice(&answer).map_err(io::Error::other)
+}
+
+/// A client's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientId(u64);
+
+#[derive(Debug)]
+struct Client {
+    id: ClientId,
+    stream: UnixStream,
+    heard: Vec<u8>,
+    asked: bool,
+}
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: OwnedFd,
+    clients: Vec<Client>,
+    last_id: u64,
+}
+
+impl Control {
+    /// `listener` listens, and does not block.
+    pub(crate) fn new(listener: OwnedFd) -> Self {
+        Self { listener, clients: Vec::new(), last_id: 0 }
+    }
+
+    /// What is to be polled for something to read: of who waits for an answer, nothing is of interest.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let asking = self.clients.iter().filter(|client| !client.asked);
+        std::iter::once(self.listener.as_fd()).chain(asking.map(|client| client.stream.as_fd()))
+    }
+
+    /// Takes in who has come and what they say: whole questions, and those that cannot be read, which are answered.
+    pub(crate) fn questions(&mut self) -> Vec<(ClientId, Question)> {
+        self.accept();
+        let mut questions = Vec::new();
+        let mut over = Vec::new();
+        for client in self.clients.iter_mut().filter(|client| !client.asked) {
+            match client.hear() {
+                Ok(None) => {}
+                Ok(Some(line)) => match Question::read(&line) {
+                    Ok(question) => questions.push((client.id, question)),
+                    Err(reason) => over.push((client.id, json!({"error": reason}))),
+                },
+                // It has left, and reads no answer either.
+                Err(_) => over.push((client.id, Value::Null)),
+            }
+        }
+        for (id, answer) in over {
+            self.answer(id, &answer);
+        }
+        questions
+    }
+
+    /// Answers a question, after which that client is done with.
+    pub(crate) fn answer(&mut self, id: ClientId, answer: &Value) {
+        if let Some(index) = self.clients.iter().position(|client| client.id == id) {
+            self.clients.remove(index).answer(answer);
+        }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                Ok(socket) => self.welcome(UnixStream::from(socket)),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                // Nobody, or no descriptors: who waits is looked at again.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: UnixStream) {
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        self.last_id += 1;
+        let id = ClientId(self.last_id);
+        let client = Client { id, stream, heard: Vec::new(), asked: false };
+        if !is_allowed(&client.stream) {
+            client.answer(&json!({"error": "only root and the server's own user may ask"}));
+            return;
+        }
+        if self.clients.len() >= CLIENTS_MAX {
+            // Who says nothing is in nobody's way.
+            let silent = self.clients.iter().position(|client| !client.asked).unwrap_or(0);
+            self.clients.remove(silent).answer(&json!({"error": "too many are asking"}));
+        }
+        self.clients.push(client);
+    }
+}
+
+impl Client {
+    /// A whole line, when there is one.
+    fn hear(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = [0; 1_024];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.heard.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let end = self.heard.iter().position(|&byte| byte == b'\n');
+            if end.is_some() || self.heard.len() > QUESTION_SIZE_MAX {
+                self.asked = true;
+                self.heard.truncate(end.unwrap_or(QUESTION_SIZE_MAX));
+                return Ok(Some(std::mem::take(&mut self.heard)));
+            }
+        }
+    }
+
+    /// Says so, and no more. One that does not take it within a moment does without: it may be long, and nobody is waited for.
+    fn answer(mut self, answer: &Value) {
+        let _ = self.stream.set_nonblocking(false);
+        let _ = self.stream.set_write_timeout(Some(Duration::from_millis(100)));
+        let _ = self.stream.write_all(format!("{answer}\n").as_bytes());
+    }
+}
+
+/// Whether whoever connected may have a say here.
+fn is_allowed(stream: &UnixStream) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let own = rustix::process::geteuid();
+        rustix::net::sockopt::socket_peercred(stream)
+            .is_ok_and(|peer| peer.uid == own || peer.uid == rustix::process::Uid::ROOT)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = stream;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_read_back() {
+        for question in [
+            Question::Status,
+            Question::Reload,
+            Question::Stop,
+            Question::Workers(4),
+            Question::Stacks,
+            Question::Upgrade,
+        ] {
+            assert_eq!(Question::read(question.to_json().to_string().as_bytes()), Ok(question));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let told = |line: &str| Question::read(line.as_bytes()).expect_err("not a question");
+        assert!(told("GET / HTTP/1.1").starts_with("this is not JSON"));
+        assert!(told("[]").contains("verb"));
+        assert!(told(r#"{"verb": "dance"}"#).contains("accepted: status, reload"));
+        for count in ["0", "-1", "1.5", "\"4\"", "null", "1e400"] {
+            let line = format!("{{\"verb\": \"workers\", \"count\": {count}}}");
+            assert!(Question::read(line.as_bytes()).is_err(), "{count}");
+        }
+    }
+}
