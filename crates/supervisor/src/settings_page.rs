@@ -19,7 +19,7 @@ two files are looked for in the directory of `--chdir`, or else in the working d
 to read instead, `--config none` reads none. `tidegate.serve()` takes its arguments and the defaults: a library call reads
 neither variables nor files.
 
-`tidegate --print-settings` prints what is in force and where each value came from, as a file that can be used again.
+`tidegate config show` prints what is in force and where each value came from, as a file that can be used again.
 
 An unknown name is an error that suggests the near one. A value that does not fit is an error too: one line that names the
 setting, the value, where it came from and what is accepted, then exit status 2, before anything is bound. (Variables that

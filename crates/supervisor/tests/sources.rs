@@ -288,24 +288,24 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
         ),
         (
             &["--bnid", ":1"],
-            "tidegate: \"--bnid\" (from the command line): no such setting; did you mean --bind?",
+            "tidegate: \"--bnid\" (from the command line): no such option; did you mean --bind?",
         ),
         (
             &["--head_timeout=1"],
-            "tidegate: \"--head_timeout\" (from the command line): no such setting; did you mean --head-timeout?",
+            "tidegate: \"--head_timeout\" (from the command line): no such option; did you mean --head-timeout?",
         ),
         (
             &["--access"],
-            "tidegate: \"--access\" (from the command line): no such setting; did you mean --access-log?",
+            "tidegate: \"--access\" (from the command line): no such option; did you mean --access-log?",
         ),
         (
             &["--vresion"],
-            "tidegate: \"--vresion\" (from the command line): no such setting; did you mean --version?",
+            "tidegate: \"--vresion\" (from the command line): no such option; did you mean --version?",
         ),
-        (&["-x"], "tidegate: \"-x\" (from the command line): no such setting; \"tidegate --help\" lists all"),
+        (&["-x"], "tidegate: \"-x\" (from the command line): no such option; \"tidegate --help\" lists all"),
         (
             &["--timeout", "3"],
-            "tidegate: \"--timeout\" (from the command line): no such setting; \"tidegate --help\" lists all",
+            "tidegate: \"--timeout\" (from the command line): no such option; \"tidegate --help\" lists all",
         ),
         (
             &["a", "--interface"],
@@ -317,8 +317,9 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
              usage: tidegate [OPTIONS] MODULE[:ATTR]",
         ),
         (
-            &["a", "--print-settings=3"],
-            "tidegate: unexpected value '3' for '--print-settings' found; no more were expected (from the command line)",
+            &["a", "--version=3"],
+            "tidegate: unexpected value '3' for '--version' found; no more were expected (from the command line); \
+             usage: tidegate [OPTIONS] MODULE[:ATTR]",
         ),
         (
             &["a", "--chdir", "nowhere"],
@@ -492,7 +493,7 @@ fn printed_settings_can_be_used_as_a_file_and_name_their_origins() {
     ];
     let given = settings(&args, &[("TIDEGATE_BODY_SIZE_MAX", "3MiB")], &cwd);
     let text =
-        printed(&[&args[..], &["--print-settings"]].concat(), &[("TIDEGATE_BODY_SIZE_MAX", "3MiB")], &cwd);
+        printed(&[&["config", "show"], &args[..]].concat(), &[("TIDEGATE_BODY_SIZE_MAX", "3MiB")], &cwd);
     let pyproject = cwd.join("pyproject.toml");
     for expected in [
         "app = \"site:app\"  # from the command line\n".to_owned(),
@@ -519,7 +520,62 @@ fn printed_settings_can_be_used_as_a_file_and_name_their_origins() {
 #[test]
 fn settings_are_printed_without_an_application() {
     let cwd = directory("printed_bare", &[]);
-    assert!(printed(&["--print-settings"], &[], &cwd).contains("# app is not set\n"));
+    assert!(printed(&["config", "show"], &[], &cwd).contains("# app is not set\n"));
+}
+
+#[test]
+fn the_first_argument_alone_chooses_a_subcommand() {
+    let cwd = directory("subcommands", &[]);
+    assert_eq!(printed(&["config", "check", "site:app", "-w", "3"], &[], &cwd), "ok\n");
+    for args in [&["config:app"][..], &["--backlog", "7", "config"]] {
+        assert_eq!(settings(args, &[], &cwd).app.unwrap().module, "config", "{args:?}");
+    }
+    let help = printed(&["--help"], &[], &cwd);
+    for expected in ["  config ", "  completions "] {
+        assert!(help.contains(expected), "{help}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_subcommand_is_one_line_with_its_usage() {
+    let cwd = directory("subcommand_mistakes", &[]);
+    let config = "usage: tidegate config check|show [OPTIONS] [MODULE[:ATTR]]";
+    let completions = "usage: tidegate completions bash|zsh|fish";
+    for (args, expected) in [
+        (&["config"][..], format!("an argument is missing; {config}")),
+        (
+            &["config", "chekc"],
+            format!("\"chekc\" (from the command line): no such subcommand; accepted: check, show; {config}"),
+        ),
+        (
+            &["config", "show", "a", "b"],
+            format!("\"b\" (from the command line): not expected here; {config}"),
+        ),
+        (
+            &["config", "check", "--bnid", ":1"],
+            "\"--bnid\" (from the command line): no such option; did you mean --bind?".to_owned(),
+        ),
+        (
+            &["config", "--xyz"],
+            "\"--xyz\" (from the command line): no such option; \"tidegate config --help\" lists all"
+                .to_owned(),
+        ),
+        (
+            &["config", "check", "--backlog", "many", "a"],
+            "--backlog \"many\" (from the command line): not a whole number; \
+             accepted: 1 to 65535 (the system may lower it, see net.core.somaxconn)"
+                .to_owned(),
+        ),
+        (&["completions"], format!("an argument is missing; {completions}")),
+        (
+            &["completions", "tcsh"],
+            format!(
+                "<SHELL> (from the command line): \"tcsh\": no such choice; accepted: bash, zsh, fish; {completions}"
+            ),
+        ),
+    ] {
+        assert_eq!(line(args, &[], &cwd), format!("tidegate: {expected}"), "{args:?}");
+    }
 }
 
 #[test]

@@ -92,20 +92,28 @@ impl SettingsError {
         Self::new(format!("{} ({origin}): {reason}", origin.spell(setting)))
     }
 
-    /// A name that no setting has. `spell` gives a setting's name as it is
-    /// spelled there, if it can stand there; `others` are names beside the settings'.
+    /// A name that nothing has. `known` are the names that could stand there, as they are spelled there.
     pub(crate) fn unknown(
+        what: &str,
+        typed: &str,
+        place: &dyn fmt::Display,
+        known: impl Iterator<Item = String>,
+        help: &str,
+    ) -> Self {
+        let advice = match nearest(typed, known) {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("\"{help}\" lists all"),
+        };
+        Self::new(format!("{} ({place}): no such {what}; {advice}", Value::Text(typed.into()).excerpt()))
+    }
+
+    /// A name that no setting has. `spell` gives a setting's name as it is spelled there, if it can stand there.
+    pub(super) fn unknown_setting(
         typed: &str,
         place: &dyn fmt::Display,
         spell: fn(&Setting) -> Option<String>,
-        others: &[&str],
     ) -> Self {
-        let known = SETTINGS.iter().filter_map(spell).chain(others.iter().map(|&name| name.to_owned()));
-        let advice = match nearest(typed, known) {
-            Some(name) => format!("did you mean {name}?"),
-            None => "\"tidegate --help\" lists all".to_owned(),
-        };
-        Self::new(format!("{} ({place}): no such setting; {advice}", Value::Text(typed.into()).excerpt()))
+        Self::unknown("setting", typed, place, SETTINGS.iter().filter_map(spell), "tidegate --help")
     }
 }
 

@@ -37,12 +37,9 @@ impl Typed {
                 continue;
             }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
-                return Err(SettingsError::unknown(
-                    &name,
-                    &"from the environment",
-                    |s| Some(s.variable()),
-                    &[],
-                ));
+                return Err(SettingsError::unknown_setting(&name, &"from the environment", |s| {
+                    Some(s.variable())
+                }));
             };
             let origin = Origin::Variable(name.into_owned());
             let value =
@@ -124,12 +121,9 @@ impl Typed {
     fn add_table(&mut self, table: toml::Table, origin: &Origin) -> Result<(), SettingsError> {
         for (name, value) in table {
             let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
-                return Err(SettingsError::unknown(
-                    &name,
-                    origin,
-                    |s| (s.reach != Reach::Start).then(|| s.name.into()),
-                    &[],
-                ));
+                return Err(SettingsError::unknown_setting(&name, origin, |s| {
+                    (s.reach != Reach::Start).then(|| s.name.into())
+                }));
             };
             if setting.reach == Reach::Start {
                 let (flag, variable) = (setting.flag(), setting.variable());
@@ -176,7 +170,7 @@ pub fn from_python(values: &[(String, Value)]) -> Result<Settings, SettingsError
     for (keyword, value) in values {
         let spell = |setting: &Setting| (setting.reach == Reach::Everywhere).then(|| setting.keyword());
         let Some(setting) = SETTINGS.iter().find(|setting| setting.keyword() == *keyword) else {
-            return Err(SettingsError::unknown(keyword, &Origin::Python, spell, &[]));
+            return Err(SettingsError::unknown_setting(keyword, &Origin::Python, spell));
         };
         if setting.reach != Reach::Everywhere {
             let reason = "only for the command, since a call brings its application and its directory";

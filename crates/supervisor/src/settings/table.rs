@@ -261,7 +261,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Switch(|s| &mut s.reuse_port),
         default: Some("false"),
         help: "Let other servers of this user listen on the same ports (SO_REUSEPORT).",
-        doc: "The system then spreads connections over the servers. For several servers on one machine; the workers of one server               share its sockets anyway.",
+        doc: "The system then spreads connections over the servers. For several servers on one machine; the workers of one server \
+              share its sockets anyway.",
         ..PLAIN
     },
     Setting {
@@ -491,7 +492,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
         default: Some("60s"),
         help: "How long a worker may handle no events before it is replaced.",
-        doc: "It is stuck in a call that keeps the interpreter, or that blocks the one thread or loop it has. What its threads are at is               logged, and it is killed, with all that it has in flight. Requests that take longer are no reason as long as others are               served beside them; with --threads 1, greenlets and asyncio a single call that computes or blocks for so long is one.",
+        doc: "It is stuck in a call that keeps the interpreter, or that blocks the one thread or loop it has. What its threads are at \
+              is logged, and it is killed, with all that it has in flight. Requests that take longer are no reason as long as others are \
+              served beside them; with --threads 1, greenlets and asyncio a single call that computes or blocks for so long is one.",
         ..PLAIN
     },
     Setting {
@@ -504,7 +507,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
             get: |s| s.ready_path.as_deref().map(shown),
         },
         help: "Path that says whether the application is ready.",
-        doc: "A new worker is asked for it (GET, Host: localhost) before it serves; if the answer is not 2xx or 3xx, it could not start, and a reload               fails. While the server retires (drain-delay), requests for it are answered with 503.",
+        doc: "A new worker is asked for it (GET, Host: localhost) before it serves; if the answer is not 2xx or 3xx, it could not \
+              start, and a reload fails. While the server retires (drain-delay), requests for it are answered with 503.",
         ..PLAIN
     },
     Setting {
@@ -649,7 +653,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Duration { range: Range(0, HOUR), can_be_off: false, field: number!(drain_delay_ms) },
         default: Some("0s"),
         help: "How long to go on serving after SIGTERM, before the graceful stop.",
-        doc: "For load balancers that need a while to see that this server is leaving: meanwhile ready-path gives 503, and answers say               `Connection: close`. Not at SIGINT and SIGQUIT.",
+        doc: "For load balancers that need a while to see that this server is leaving: meanwhile ready-path gives 503, and answers say \
+              `Connection: close`. Not at SIGINT and SIGQUIT.",
         ..PLAIN
     },
     Setting {
