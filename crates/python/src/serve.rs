@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use tidegate_engine::{LocalAddress, raise_descriptor_limit};
+use tidegate_supervisor::control::{self, Question};
 use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Value};
 
 use crate::applications::Applications;
@@ -39,6 +40,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
             let _ = std::io::stdout().write_all(text.as_bytes());
             return Ok(STATUS_OK);
         }
+        Ok(Outcome::Ask(socket, question)) => return Ok(py.detach(|| ask(&socket, question))),
         Err(error) => {
             say(&error.to_string());
             return Ok(STATUS_BAD_SETTINGS);
@@ -60,6 +62,31 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
             }
         }
     }
+}
+
+/// Asks a server over its control socket and shows the answer.
+fn ask(socket: &Path, question: Question) -> i32 {
+    let answer = match control::ask(socket, question) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let reason = match error.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                    "no server is there".to_owned()
+                }
+                std::io::ErrorKind::UnexpectedEof => "the server has ended".to_owned(),
+                _ => error.to_string(),
+            };
+            say(&format!("tidegate: {}: {reason}", socket.display()));
+            return STATUS_FAILED;
+        }
+    };
+    if let Some(error) = answer["error"].as_str() {
+        let report = answer["report"].as_str().filter(|report| !report.is_empty());
+        say(&format!("tidegate: {error}{}", report.map_or_else(String::new, |report| format!("\n{report}"))));
+        return STATUS_FAILED;
+    }
+    let _ = std::io::stdout().write_all(format!("{answer:#}\n").as_bytes());
+    STATUS_OK
 }
 
 fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Result<i32, Refusal> {

@@ -47,6 +47,18 @@ pub const VERBS: [(&str, &str); 6] = [
 ];
 
 impl Question {
+    /// What this verb asks, if it is one and needs nothing more.
+    pub fn named(verb: &str) -> Option<Self> {
+        match verb {
+            "status" => Some(Self::Status),
+            "reload" => Some(Self::Reload),
+            "stop" => Some(Self::Stop),
+            "stacks" => Some(Self::Stacks),
+            "upgrade" => Some(Self::Upgrade),
+            _ => None,
+        }
+    }
+
     /// Reads a question.
     ///
     /// # Errors
@@ -56,21 +68,16 @@ impl Question {
             serde_json::from_slice(line).map_err(|error| format!("this is not JSON: {error}"))?;
         let verb = question["verb"].as_str().ok_or("a \"verb\" is missing")?;
         let count = &question["count"];
-        match verb {
-            "status" => Ok(Self::Status),
-            "reload" => Ok(Self::Reload),
-            "stop" => Ok(Self::Stop),
-            "workers" => match count.as_u64().and_then(|count| usize::try_from(count).ok()) {
+        if verb == "workers" {
+            return match count.as_u64().and_then(|count| usize::try_from(count).ok()) {
                 Some(count @ 1..) => Ok(Self::Workers(count)),
                 _ => Err("workers needs a \"count\", which is a number from 1 on".to_owned()),
-            },
-            "stacks" => Ok(Self::Stacks),
-            "upgrade" => Ok(Self::Upgrade),
-            other => {
-                let verbs = VERBS.map(|(verb, _)| verb).join(", ");
-                Err(format!("{other:?} is no verb; accepted: {verbs}"))
-            }
+            };
         }
+        Self::named(verb).ok_or_else(|| {
+            let verbs = VERBS.map(|(verb, _)| verb).join(", ");
+            format!("{verb:?} is no verb; accepted: {verbs}")
+        })
     }
 
     /// As it is read.

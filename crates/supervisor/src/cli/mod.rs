@@ -1,20 +1,22 @@
 //! The command line: the server's own, and the subcommands beside it.
 //!
 //! - `server`: the server's options, made from the table of settings.
-//! - `config`, `completions`: subcommands.
+//! - `config`, `ctl`, `completions`: subcommands.
 //! - `fault`: what the parser finds wrong, in one line.
 
 mod completions;
 mod config;
+mod ctl;
 mod fault;
 mod server;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
+use crate::control::Question;
 use crate::settings::{Settings, SettingsError};
 
 /// What the command line asks for.
@@ -25,10 +27,13 @@ pub enum Outcome {
     Run(Settings),
     /// To print this text on standard output and end with status 0.
     Print(String),
+    /// To ask the server that has this control socket.
+    Ask(PathBuf, Question),
 }
 
 /// The words that may stand first, in the order of help. Another subcommand is a line here.
-pub(crate) static SUBCOMMANDS: &[&Subcommand] = &[&config::SUBCOMMAND, &completions::SUBCOMMAND];
+pub(crate) static SUBCOMMANDS: &[&Subcommand] =
+    &[&config::SUBCOMMAND, &ctl::SUBCOMMAND, &completions::SUBCOMMAND];
 
 /// What the command does instead of serving when its first argument is this word.
 pub(crate) struct Subcommand {

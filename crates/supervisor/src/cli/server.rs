@@ -53,6 +53,11 @@ pub(super) fn command() -> Command {
     with_settings(command).after_help(after_help())
 }
 
+/// Adds the flags of these settings.
+pub(super) fn with_some_settings(command: Command, names: &[&str]) -> Command {
+    command.args(SETTINGS.iter().filter(|setting| names.contains(&setting.name)).map(arg))
+}
+
 /// Adds the flag of each setting.
 pub(crate) fn with_settings(command: Command) -> Command {
     command.args(SETTINGS.iter().map(arg))
@@ -117,7 +122,8 @@ fn long_help(setting: &Setting) -> String {
 
 fn add_flags(typed: &mut Typed, matches: &mut ArgMatches) -> Result<(), SettingsError> {
     for setting in SETTINGS {
-        let Some(values) = matches.remove_many::<OsString>(setting.name) else {
+        // Some subcommands take some of the flags.
+        let Ok(Some(values)) = matches.try_remove_many::<OsString>(setting.name) else {
             continue;
         };
         let values = values

@@ -18,7 +18,7 @@ mod texts;
 mod value;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use address::Bind;
 pub use app_spec::AppSpec;
@@ -177,6 +177,11 @@ impl Settings {
     /// Where the value of the setting of this name (as in `tidegate.toml`) came from.
     pub fn origin(&self, name: &str) -> Origin {
         self.origins.get(name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// A path that holds where the server runs, from where it was started.
+    pub(crate) fn within_chdir(&self, path: &Path) -> PathBuf {
+        self.chdir.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path))
     }
 
     /// The line for a value that is right in itself, but not beside the other settings, or with this application or machine.
