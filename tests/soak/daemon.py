@@ -465,7 +465,11 @@ class Daemon:
             text = f"the supervisor's memory has grown by {grown} KiB"
             (self.wrong.append if grown > SUPERVISOR_GROWTH_MAX_KIB else self.say)(text)
         thirds = [
-            [look.workers_pss_kib / look.workers for look in self.looks if low < look.at_s <= high]
+            [
+                look.workers_pss_kib / look.workers
+                for look in self.looks
+                if look.workers and low < look.at_s <= high
+            ]
             for low, high in ((self.seconds / 3, self.seconds * 2 / 3), (self.seconds * 2 / 3, self.seconds))
         ]
         if all(thirds):
