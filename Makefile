@@ -12,7 +12,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi demo-concurrency soak conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ demo-concurrency: build ## the same code and 5,000 clients under each way to wai
 
 soak: build $(VENV)/.tests-installed ## random load for SECONDS (60) on each host: is anything left behind?
 	PYTHONPATH=.:tests $(BIN)/python -m soak --seconds $(SECONDS) $(SOAK)
+
+soak-daemon: build $(VENV)/.tests-installed ## the same for supervised servers, with reloads, upgrades and recycling
+	PYTHONPATH=.:tests $(BIN)/python -m soak --daemon --seconds $(SECONDS) $(SOAK)
 
 conformance: build ## run the conformance suite on this build and print its table
 	$(BIN)/python -m conformance --name tidegate -- $(BIN)/tidegate --bind 127.0.0.1:{port} {app}

@@ -233,3 +233,12 @@ def keeping(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     if environ["PATH_INFO"] == "/read":
         os.dup(File.shared.fileno())
     return application(environ, start_response)
+
+
+kept: list[bytes] = []
+
+
+def leaking(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """The same, but for some bytes that each request leaves behind: why workers are replaced."""
+    kept.append(SEA[: int(os.environ["SOAK_LEAK"])])
+    return application(environ, start_response)

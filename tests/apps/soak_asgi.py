@@ -6,12 +6,14 @@ The counts are those of `apps.soak`, so that both may be in one process.
 from __future__ import annotations
 
 import asyncio
+import os
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.typing import HTTPScope, Scope, WebSocketScope, WWWScope
 
+from apps import soak
 from apps.asgi_parts import BINARY, Receive, Send, answer, beyond_types, part, query, start
 from apps.soak import SEA, File, OnPurpose, compute, count, state
 
@@ -280,4 +282,10 @@ async def keeping(scope: Scope, receive: Receive, send: Send) -> None:
     """The same, but for a task that each upload leaves behind: what a soak must find."""
     if scope["type"] == "http" and scope["path"] == "/read":
         kept.add(asyncio.create_task(asyncio.sleep(3600)))
+    await app(scope, receive, send)
+
+
+async def leaking(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same, but for some bytes that each request leaves behind: why workers are replaced."""
+    soak.kept.append(SEA[: int(os.environ["SOAK_LEAK"])])
     await app(scope, receive, send)

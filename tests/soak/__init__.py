@@ -7,4 +7,7 @@ threads, greenlets, tasks, descriptors, memory.
 
 `scenarios` and `websockets` are what a client does, `client` its end of one connection, `load` the crowd of
 them, `holdings` what a process holds, `run` one server from its start to its judgement.
+
+`daemon` is another soak: `make soak-daemon SECONDS=7200` has supervised servers under a moderate load while
+their workers are replaced and the servers themselves are upgraded, and no request may be lost.
 """

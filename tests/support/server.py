@@ -198,6 +198,10 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         self._started().send_signal(number)
 
+    def poll(self) -> int | None:
+        """The exit status, if the process that was started has ended."""
+        return self._started().poll()
+
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait until the server has ended and its log is whole; return its exit status."""
         status = self._started().wait(timeout_s)
