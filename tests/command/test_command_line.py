@@ -124,7 +124,8 @@ def test_a_port_that_is_taken():
         taken.listen()
         port = taken.getsockname()[1]
         line = one_line(run("--bind", f"127.0.0.1:{port}", "apps.engine_probe"))
-    assert line == f"tidegate: --bind 127.0.0.1:{port}: the address is in use by another process"
+    address = f'--bind "127.0.0.1:{port}" (from the command line)'
+    assert line == f"tidegate: {address}: the address is in use by another process"
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:99999", "127.0.0.1:http", "unix:", "fd://x", "[::1:80"])

@@ -22,7 +22,7 @@ impl<'py> Applications<'py> {
     ) -> Result<Self, LoadError> {
         let mut mounted = Vec::with_capacity(settings.mounts.len());
         for mount in &settings.mounts {
-            mounted.push((mount.prefix.clone(), loader::load_mounted(py, &mount.app)?));
+            mounted.push((mount.prefix.clone(), loader::load_mounted(py, mount, settings)?));
         }
         Ok(Self { main, mounted })
     }

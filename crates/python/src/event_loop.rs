@@ -12,6 +12,8 @@ use crate::error_log::ErrorLog;
 use crate::loader::{Kind, Loaded};
 use crate::refusal::{Culprit, Refusal};
 
+pub(crate) const UVLOOP_NEEDED: &str = "needs uvloop: pip install 'tidegate[uvloop]'";
+
 pub(crate) struct EventLoop<'py> {
     /// `tidegate.hosts.asyncio`
     module: Bound<'py, PyModule>,
@@ -35,7 +37,7 @@ impl<'py> EventLoop<'py> {
         };
         let event_loop = match module.call_method1("new_event_loop", (kind,)) {
             Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => {
-                return Err(settings.refusal("loop", "needs uvloop: pip install 'tidegate[uvloop]'").into());
+                return Err(settings.refusal("loop", UVLOOP_NEEDED).into());
             }
             made => made?,
         };

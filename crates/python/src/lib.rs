@@ -3,6 +3,7 @@
 //! Everything below knows Python; nothing below parses HTTP, touches a socket or reads a clock: that is the engine's.
 
 mod applications;
+mod check;
 mod collector;
 mod error_log;
 mod event_loop;

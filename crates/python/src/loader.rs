@@ -4,12 +4,22 @@ use std::fmt;
 
 use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
-use tidegate_supervisor::{AppSpec, Interface, Settings};
+use tidegate_supervisor::{AppSpec, Interface, Mount, Settings, SettingsError, Value};
 
 /// Why there is no application to serve: a line for the operator, and the traceback when the application's own code failed.
 pub(crate) struct LoadError {
     pub(crate) line: String,
     pub(crate) cause: Option<PyErr>,
+}
+
+impl LoadError {
+    /// The same, with the setting that names what is not there. A traceback says enough.
+    fn named(self, refusal: impl Fn(&str) -> SettingsError) -> Self {
+        match self.cause {
+            None => error(refusal(&self.line).message().to_owned()),
+            Some(_) => self,
+        }
+    }
 }
 
 impl From<PyErr> for LoadError {
@@ -58,7 +68,7 @@ pub(crate) fn load<'py>(
     spec: &AppSpec,
     settings: &Settings,
 ) -> Result<Loaded<'py>, LoadError> {
-    let found = find(py, spec)?;
+    let found = find(py, spec).map_err(|error| error.named(|line| settings.refusal("app", line)))?;
     if settings.factory {
         tell(make(&found, spec)?, format!("what the factory made of {spec}"), settings.interface)
     } else {
@@ -67,8 +77,15 @@ pub(crate) fn load<'py>(
 }
 
 /// An application that is mounted: what is said of the main one's interface and factory is not said of this one.
-pub(crate) fn load_mounted<'py>(py: Python<'py>, spec: &AppSpec) -> Result<Loaded<'py>, LoadError> {
-    tell(find(py, spec)?, spec.to_string(), Interface::Auto)
+pub(crate) fn load_mounted<'py>(
+    py: Python<'py>,
+    mount: &Mount,
+    settings: &Settings,
+) -> Result<Loaded<'py>, LoadError> {
+    let value = || Some(Value::Text(mount.to_string()));
+    let found = find(py, &mount.app)
+        .map_err(|error| error.named(|line| settings.refusal_of("mount", value(), line)))?;
+    tell(found, mount.app.to_string(), Interface::Auto)
 }
 
 /// Sees how the application is called, unless the operator says it. What does not tell is taken for WSGI's: so much of that is

@@ -45,14 +45,56 @@ impl Drop for PidFile {
     }
 }
 
+/// Finds all users and groups that the settings name.
+pub(crate) fn look_up(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    user_and_group(py, settings)?;
+    socket_owner(py, settings).map(|_| ())
+}
+
+/// Gives the unix sockets that this process has bound to the owner that the settings name.
+pub(crate) fn give_sockets_away(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let Some((user, group)) = socket_owner(py, settings)? else { return Ok(()) };
+    let chown = py.import("os")?.getattr("lchown")?;
+    for path in unix_sockets(settings) {
+        chown.call1((path, user, group.map_or(-1, i64::from))).map_err(|error| {
+            match error.is_instance_of::<PyPermissionError>(py) {
+                true => {
+                    settings.refusal("unix-socket-owner", "only root may give them to another one").into()
+                }
+                false => Refusal::from(error),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn unix_sockets(settings: &Settings) -> impl Iterator<Item = &PathBuf> {
+    settings.bind.iter().filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
+}
+
+/// The numbers of `unix-socket-owner`.
+fn socket_owner(py: Python<'_>, settings: &Settings) -> Result<Option<(u32, Option<u32>)>, Refusal> {
+    const SETTING: &str = "unix-socket-owner";
+    let Some(owner) = &settings.unix_socket_owner else { return Ok(None) };
+    let user = find(py, settings, SETTING, USER, &owner.user)?;
+    let group = owner.group.as_ref().map(|name| find(py, settings, SETTING, GROUP, name)).transpose()?;
+    Ok(Some((user.id, group.map(|found| found.id))))
+}
+
+/// What `user` and `group` name.
+fn user_and_group(py: Python<'_>, settings: &Settings) -> Result<(Option<Found>, Option<Found>), Refusal> {
+    let user = settings.user.as_deref().map(|name| find(py, settings, USER, USER, name)).transpose()?;
+    let group = settings.group.as_deref().map(|name| find(py, settings, GROUP, GROUP, name)).transpose()?;
+    Ok((user, group))
+}
+
 /// Goes on as the user and the group of the settings. To be called with everything bound that only root may bind.
 pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     let os = py.import("os")?;
     if let Some(mask) = settings.umask {
         os.call_method1("umask", (mask,))?;
     }
-    let user = settings.user.as_deref().map(|name| find(py, settings, "user", name)).transpose()?;
-    let group = settings.group.as_deref().map(|name| find(py, settings, "group", name)).transpose()?;
+    let (user, group) = user_and_group(py, settings)?;
     if user.is_none() && group.is_none() {
         return Ok(());
     }
@@ -69,13 +111,18 @@ pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<
         return Ok(());
     }
     let change = || -> PyResult<()> {
-        for path in settings
-            .bind
-            .iter()
-            .filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
-            .chain(&settings.control_socket)
-        {
-            os.call_method1("lchown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))?;
+        let chown = |path: &PathBuf, uid: Option<u32>, gid: Option<u32>| {
+            os.call_method1("lchown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))
+        };
+        let owner = settings.unix_socket_owner.as_ref();
+        for path in unix_sockets(settings) {
+            // Not what was given away.
+            let uid = uid.filter(|_| owner.is_none());
+            let gid = gid.filter(|_| owner.is_none_or(|owner| owner.group.is_none()));
+            chown(path, uid, gid)?;
+        }
+        if let Some(path) = &settings.control_socket {
+            chown(path, uid, gid)?;
         }
         if let Some(gid) = gid {
             match user.as_ref().and_then(|found| found.name.as_deref()) {
@@ -108,12 +155,21 @@ struct Found {
     name: Option<String>,
 }
 
-/// Looks a name or a number up.
-fn find(py: Python<'_>, settings: &Settings, kind: &str, name: &str) -> Result<Found, Refusal> {
+const USER: &str = "user";
+const GROUP: &str = "group";
+
+/// Looks a name or a number up that is in `setting`.
+fn find(
+    py: Python<'_>,
+    settings: &Settings,
+    setting: &str,
+    kind: &str,
+    name: &str,
+) -> Result<Found, Refusal> {
     let number = name.parse::<u32>().ok();
-    let (module, prefix) = if kind == "user" { ("pwd", "pw") } else { ("grp", "gr") };
+    let (module, prefix) = if kind == USER { ("pwd", "pw") } else { ("grp", "gr") };
     let module = py.import(module)?;
-    let id = if kind == "user" { "uid" } else { "gid" };
+    let id = if kind == USER { "uid" } else { "gid" };
     let entry = match number {
         Some(number) => module.call_method1(format!("get{prefix}{id}").as_str(), (number,)),
         None => module.call_method1(format!("get{prefix}nam").as_str(), (name,)),
@@ -127,7 +183,7 @@ fn find(py: Python<'_>, settings: &Settings, kind: &str, name: &str) -> Result<F
         // A number need not be anybody's.
         (Err(_), Some(number)) => Ok(Found { id: number, gid: None, name: None }),
         (Err(error), None) if error.is_instance_of::<PyKeyError>(py) => {
-            Err(settings.refusal(kind, &format!("there is no such {kind}")).into())
+            Err(settings.refusal(setting, &format!("there is no such {kind}")).into())
         }
         (Err(error), None) => Err(error.into()),
     }

@@ -32,8 +32,9 @@ impl Refusal {
         format!("{}\n{}", self.line, traceback.unwrap_or_default()).trim_end().to_owned()
     }
 
-    pub(crate) fn of_system(line: String) -> Self {
-        Self { line, cause: None, culprit: Culprit::System }
+    /// A setting that is right, but that the system does not go along with.
+    pub(crate) fn of_system(error: SettingsError) -> Self {
+        Self { culprit: Culprit::System, ..error.into() }
     }
 }
 

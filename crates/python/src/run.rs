@@ -1,17 +1,19 @@
 //! Applications and settings made into a server, from the first bind to the end.
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
     AccessLog, BindAddress, BindOptions, Graces, Handle, Listener, LocalAddress, Orders, Reactor, Seat,
     SignalWatch, bind_all, close_inherited,
 };
 use tidegate_supervisor::supervisor::{Tether, order};
-use tidegate_supervisor::{Origin, RunsOn, Settings};
+use tidegate_supervisor::{Origin, RunsOn, Settings, Value};
 
 use crate::applications::Applications;
 use crate::event_loop::EventLoop;
@@ -22,6 +24,7 @@ use crate::host::{
     ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
+use crate::privileges;
 use crate::readiness;
 use crate::refusal::{Culprit, Refusal};
 use crate::serve::{say, what_runs};
@@ -89,14 +92,14 @@ fn run_on<'py>(
 ) -> Result<(), Refusal> {
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
     let (listeners, tether, seat) = match post {
-        Post::Alone => (bind(settings)?, None, None),
+        Post::Alone => (bind(py, settings)?, None, None),
         Post::Worker { tether, listeners, seat } => (listeners, Some(tether), seat),
     };
     let access_log = match translate::access_log(settings) {
         None => None,
         Some((target, format)) => Some(
             AccessLog::start(&target, format)
-                .map_err(|error| Refusal::of_system(format!("the access log cannot be opened: {error}")))?,
+                .map_err(|error| Refusal::of_system(settings.refusal("access-log", &error.to_string())))?,
         ),
     };
     let mut engine = translate::engine(settings, runs_on);
@@ -280,7 +283,7 @@ fn check(
     }
 }
 
-pub(crate) fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
+pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>, Refusal> {
     let mut addresses = translate::bind_addresses(settings);
     let mut passed = upgrade::handed_over();
     if passed.is_empty() && settings.origin("bind") == Origin::Default {
@@ -293,13 +296,21 @@ pub(crate) fn bind(settings: &Settings) -> Result<Vec<Listener>, Refusal> {
     let options = BindOptions { backlog: settings.backlog, reuse_port: settings.reuse_port };
     let bound = bind_all(&addresses, options).map_err(|(address, error)| {
         let reason = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-            _ => error.to_string(),
+            io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::BADF) => "no such descriptor is open".to_owned(),
+                Some(Errno::NOTSOCK) => "the descriptor is not a socket".to_owned(),
+                _ => error.to_string(),
+            },
         };
-        Refusal::of_system(format!("--bind {address}: {reason}"))
-    });
+        let address = Value::Text(address.to_string());
+        Refusal::of_system(settings.refusal_of("bind", Some(address), &reason))
+    })?;
+    if passed.is_empty() {
+        privileges::give_sockets_away(py, settings)?;
+    }
     passed.into_iter().for_each(close_inherited);
-    bound
+    Ok(bound)
 }

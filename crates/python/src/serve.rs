@@ -12,6 +12,7 @@ use tidegate_supervisor::control::{self, Question};
 use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Value};
 
 use crate::applications::Applications;
+use crate::check::{check, check_packages};
 use crate::collector::Collector;
 use crate::host::{any_at_work, patch_standard_library};
 use crate::loader::{self, Kind};
@@ -35,18 +36,26 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
     let cwd = std::env::current_dir()?;
     let settings = match supervisor::from_command_line(&arguments, &mut std::env::vars_os(), &cwd) {
         Ok(Outcome::Run(settings)) => settings,
-        Ok(Outcome::Print(text)) => {
-            // A reader that has seen enough (`| head`) is no failure.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            return Ok(STATUS_OK);
+        Ok(Outcome::Check(settings, report)) => {
+            let checked = enter(&settings)
+                .and_then(|()| check(py, &settings))
+                .and_then(|()| check_packages(py, &settings));
+            return end(py, checked.map(|()| print(&report)));
         }
         Ok(Outcome::Ask(socket, question)) => return Ok(py.detach(|| ask(&socket, question))),
+        Ok(Outcome::Print(text)) => return Ok(print(&text)),
         Err(error) => {
             say(&error.to_string());
             return Ok(STATUS_BAD_SETTINGS);
         }
     };
-    match run_command(py, &settings, cwd) {
+    let ended = run_command(py, &settings, cwd);
+    end(py, ended)
+}
+
+/// The command's status, and a line on standard error if it failed.
+fn end(py: Python<'_>, ended: Result<i32, Refusal>) -> PyResult<i32> {
+    match ended {
         Ok(status) => Ok(status),
         Err(refusal) => {
             say(&format!("tidegate: {}", refusal.line));
@@ -85,15 +94,25 @@ fn ask(socket: &Path, question: Question) -> i32 {
         say(&format!("tidegate: {error}{}", report.map_or_else(String::new, |report| format!("\n{report}"))));
         return STATUS_FAILED;
     }
-    let _ = std::io::stdout().write_all(format!("{answer:#}\n").as_bytes());
+    print(&format!("{answer:#}\n"))
+}
+
+/// Text that was asked for.
+fn print(text: &str) -> i32 {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     STATUS_OK
 }
 
+/// Goes where relative paths start.
+fn enter(settings: &Settings) -> Result<(), Refusal> {
+    let Some(directory) = &settings.chdir else { return Ok(()) };
+    std::env::set_current_dir(directory).map_err(|error| settings.refusal("chdir", &error.to_string()).into())
+}
+
 fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Result<i32, Refusal> {
-    if let Some(directory) = &settings.chdir {
-        std::env::set_current_dir(directory)
-            .map_err(|error| Refusal::of_system(format!("--chdir {:?}: {error}", directory.display())))?;
-    }
+    enter(settings)?;
+    check(py, settings)?;
     // As `python -m` does: modules in the working directory are found first.
     let directory = std::env::current_dir().map_err(PyErr::from)?;
     py.import("sys")?.getattr("path")?.call_method1("insert", (0, directory.as_os_str()))?;
@@ -103,20 +122,6 @@ fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Resu
     }
     if !settings.no_supervisor {
         return supervise(py, settings, started_in);
-    }
-    let supervisors = [
-        ("workers", settings.worker_count() > 1),
-        ("preload", settings.preload),
-        ("pid-file", settings.pid_file.is_some()),
-        ("user", settings.user.is_some()),
-        ("group", settings.group.is_some()),
-        ("umask", settings.umask.is_some()),
-        ("control-socket", settings.control_socket.is_some()),
-    ];
-    for (name, is_given) in supervisors {
-        if is_given {
-            return Err(settings.refusal(name, "not with no-supervisor").into());
-        }
     }
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let applications = load(py, settings)?;

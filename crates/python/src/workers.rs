@@ -41,7 +41,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
             seed: u64::from(std::process::id()),
         },
     };
-    let listeners = bind(settings)?;
+    let listeners = bind(py, settings)?;
     let control = bind_control(settings)?;
     let _pid_file = PidFile::write(settings)?;
     give_up_privileges(py, settings)?;

@@ -24,6 +24,6 @@ pub mod worker;
 pub use cli::{Outcome, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Concurrency, Config, EventLoop, HopByHop, Interface,
-    Lifespan, LogLevel, Mount, Origin, RequestBuffering, RunsOn, Settings, SettingsError, UnderscoreNames,
-    Value, from_python,
+    Lifespan, LogLevel, Mount, Origin, Owner, RequestBuffering, RunsOn, Settings, SettingsError,
+    UnderscoreNames, Value, from_python,
 };

@@ -25,6 +25,8 @@ use crate::settings::{Settings, SettingsError};
 pub enum Outcome {
     /// To serve with these settings, in which an application is named.
     Run(Settings),
+    /// To see whether the system goes along with these settings, and then to print this text.
+    Check(Settings, String),
     /// To print this text on standard output and end with status 0.
     Print(String),
     /// To ask the server that has this control socket.

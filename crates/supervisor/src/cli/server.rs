@@ -15,7 +15,7 @@ const HELP_WIDTH: usize = 68;
 
 pub(super) fn run(matches: ArgMatches, surroundings: Surroundings<'_>) -> Result<Outcome, SettingsError> {
     let settings = settings(matches, surroundings)?;
-    check_application(&settings)?;
+    check(&settings)?;
     Ok(Outcome::Run(settings))
 }
 
@@ -31,12 +31,13 @@ pub(crate) fn settings(
     typed.settings()
 }
 
-pub(super) fn check_application(settings: &Settings) -> Result<(), SettingsError> {
-    if settings.app.is_some() || !settings.mounts.is_empty() {
-        return Ok(());
+/// Whether there is something to serve, in a way that can be.
+pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
+    if settings.app.is_none() && settings.mounts.is_empty() {
+        let advice = "\"tidegate --help\" lists all options";
+        return Err(SettingsError::new(format!("no application is named; usage: {USAGE}; {advice}")));
     }
-    let advice = "\"tidegate --help\" lists all options";
-    Err(SettingsError::new(format!("no application is named; usage: {USAGE}; {advice}")))
+    settings.conflicts()
 }
 
 pub(super) fn command() -> Command {
@@ -131,7 +132,7 @@ fn add_flags(typed: &mut Typed, matches: &mut ArgMatches) -> Result<(), Settings
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| SettingsError::misplaced(setting, &Origin::CommandLine, "not UTF-8"))?;
         if let Some(value) = Value::one_or_several(values) {
-            typed.add(setting, value, Origin::CommandLine);
+            typed.add(setting, value, Origin::CommandLine)?;
         }
     }
     Ok(())

@@ -15,8 +15,13 @@ pub enum Origin {
     CommandLine,
     /// The environment variable of this name.
     Variable(String),
-    /// The file at this path.
-    File(PathBuf),
+    /// A file.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// The name of its `[env.NAME]` table that holds the value.
+        env: Option<String>,
+    },
     /// A keyword argument of `tidegate.serve()`.
     Python,
 }
@@ -30,7 +35,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("by default"),
             Self::CommandLine => f.write_str("from the command line"),
             Self::Variable(name) => write!(f, "from the variable {name}"),
-            Self::File(path) => write!(f, "from {}", Place(path)),
+            Self::File { path, env } => write!(f, "from {}", Place(path, env.as_deref())),
             Self::Python => f.write_str("from tidegate.serve()"),
         }
     }
@@ -47,16 +52,28 @@ impl Origin {
     }
 }
 
-/// A settings file as a line names it: which table, which file, without line ends.
-pub(super) struct Place<'a>(pub(super) &'a Path);
+/// A table of a settings file as a line names it, without line ends.
+pub(super) struct Place<'a>(pub(super) &'a Path, pub(super) Option<&'a str>);
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.file_name().is_some_and(|name| name == PYPROJECT) {
-            f.write_str("[tool.tidegate] in ")?;
+        let Self(path, env) = self;
+        let ours = path.file_name().is_some_and(|name| name == PYPROJECT);
+        match (ours, env) {
+            (true, None) => f.write_str("[tool.tidegate] in ")?,
+            (true, Some(env)) => write!(f, "[tool.tidegate.env.{}] in ", key(env))?,
+            (false, None) => {}
+            (false, Some(env)) => write!(f, "[env.{}] in ", key(env))?,
         }
-        f.write_str(&one_line(&self.0.display().to_string()))
+        f.write_str(&one_line(&path.display().to_string()))
     }
+}
+
+/// A part of a TOML key: bare, or in quotes.
+fn key(name: &str) -> String {
+    let is_bare =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if is_bare { name.to_owned() } else { Value::Text(name.into()).excerpt() }
 }
 
 /// Why the settings cannot be used. `Display` is one line, for standard error before exit status 2.
@@ -111,7 +128,7 @@ impl SettingsError {
     pub(super) fn unknown_setting(
         typed: &str,
         place: &dyn fmt::Display,
-        spell: fn(&Setting) -> Option<String>,
+        spell: impl Fn(&Setting) -> Option<String>,
     ) -> Self {
         Self::unknown("setting", typed, place, SETTINGS.iter().filter_map(spell), "tidegate --help")
     }

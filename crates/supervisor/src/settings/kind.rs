@@ -114,8 +114,16 @@ impl Kind {
             }
             Self::Count { range: Range(least, most), note: "", .. } => format!("{least} to {most}"),
             Self::Count { range: Range(least, most), note, .. } => format!("{least} to {most} ({note})"),
-            Self::Choice(field) => field(&mut Settings::blank()).words().join(", "),
+            Self::Choice(_) => self.words().join(", "),
             Self::Special { accepted, .. } => (*accepted).into(),
+        }
+    }
+
+    /// The words to choose from; none for what is no choice.
+    pub(crate) fn words(&self) -> &'static [&'static str] {
+        match self {
+            Self::Choice(field) => field(&mut Settings::blank()).words(),
+            _ => &[],
         }
     }
 

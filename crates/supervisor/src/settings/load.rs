@@ -1,6 +1,7 @@
-//! The sources of settings and their precedence: flag, variable, `tidegate.toml`, `pyproject.toml`, default.
+//! The sources of settings and their precedence: flag, variable, `tidegate.toml`, `pyproject.toml`, default. In each file the chosen
+//! `[env.NAME]` table comes before the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,14 +17,35 @@ const TIDEGATE_TOML: &str = "tidegate.toml";
 /// Largest settings file: far above any real one, far below what would hurt (a device, a log named by mistake).
 const FILE_SIZE_MAX: u64 = 1 << 20;
 
-/// What was typed, by setting, before it is checked. What is added first wins.
+/// The key of a file's tables for one environment each, which is the name of the setting that chooses one.
+const ENV: &str = "env";
+
+const ENV_IS_CHOSEN: &str = "must be tables, [env.NAME]; --env or TIDEGATE_ENV chooses one";
+
+/// What was typed, by setting. What is added first wins.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Typed(BTreeMap<&'static str, (Value, Origin)>);
+pub(crate) struct Typed {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+    /// What was read, in that order.
+    sources: Vec<Origin>,
+    /// The environments that files have tables for.
+    envs: BTreeSet<String>,
+}
 
 impl Typed {
-    /// Adds a value unless a higher source has given one.
-    pub(crate) fn add(&mut self, setting: &Setting, value: Value, origin: Origin) {
-        self.0.entry(setting.name).or_insert((value, origin));
+    /// Takes a value in, unless a higher source has given one. It must be right in any case.
+    pub(crate) fn add(
+        &mut self,
+        setting: &'static Setting,
+        value: Value,
+        origin: Origin,
+    ) -> Result<(), SettingsError> {
+        check(setting, &value, &origin)?;
+        if !self.sources.contains(&origin) {
+            self.sources.push(origin.clone());
+        }
+        self.values.entry(setting.name).or_insert((value, origin));
+        Ok(())
     }
 
     /// Adds what the environment holds. Every variable that begins with our prefix must be a setting's.
@@ -49,7 +71,7 @@ impl Typed {
                 false => vec![value],
             };
             if let Some(value) = Value::one_or_several(values) {
-                self.add(setting, value, origin);
+                self.add(setting, value, origin)?;
             }
         }
         Ok(())
@@ -63,17 +85,17 @@ impl Typed {
             return Err(self.refuse("chdir", "no such directory"));
         }
         match &so_far.config {
-            Config::None => Ok(()),
+            Config::None => {}
             Config::File(path) => {
                 let path = cwd.join(path);
                 let text = read(&path)
                     .map_err(|error| self.refuse("config", &format!("cannot be read: {error}")))?;
-                self.add_file(&path, &text, true)
+                self.add_file(&path, &text, true, so_far.env.as_deref())?;
             }
             Config::Search => {
                 for path in [directory.join(TIDEGATE_TOML), directory.join(PYPROJECT)] {
                     match read(&path) {
-                        Ok(text) => self.add_file(&path, &text, false)?,
+                        Ok(text) => self.add_file(&path, &text, false, so_far.env.as_deref())?,
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => {
                             return Err(SettingsError::new(format!(
@@ -83,21 +105,36 @@ impl Typed {
                         }
                     }
                 }
-                Ok(())
             }
+        }
+        match so_far.env {
+            Some(env) if !self.envs.contains(&env) => {
+                let known = match self.envs.iter().cloned().map(Value::Text).collect::<Vec<_>>() {
+                    none if none.is_empty() => "no file has any".to_owned(),
+                    some => format!("there are {}", Value::List(some).excerpt()),
+                };
+                Err(self.refuse(ENV, &format!("no settings file has such a table; {known}")))
+            }
+            _ => Ok(()),
         }
     }
 
     /// The line for a value that was readable, but turned out not to fit the file system.
     fn refuse(&self, name: &'static str, fault: &str) -> SettingsError {
-        match (SETTINGS.iter().find(|setting| setting.name == name), self.0.get(name)) {
+        match (SETTINGS.iter().find(|setting| setting.name == name), self.values.get(name)) {
             (Some(setting), Some((value, origin))) => SettingsError::value(setting, value, origin, fault),
             // Nobody gave it: the working directory itself is gone.
             _ => SettingsError::new(format!("{name}: {fault}")),
         }
     }
 
-    fn add_file(&mut self, path: &Path, text: &str, is_named: bool) -> Result<(), SettingsError> {
+    fn add_file(
+        &mut self,
+        path: &Path,
+        text: &str,
+        is_named: bool,
+        chosen: Option<&str>,
+    ) -> Result<(), SettingsError> {
         let mut document = text.parse::<toml::Table>().map_err(|error| {
             let line = error
                 .span()
@@ -112,34 +149,42 @@ impl Typed {
             document = match table {
                 Some(toml::Value::Table(table)) => table,
                 None if !is_named => return Ok(()),
-                _ => return Err(SettingsError::new(format!("{}: no such table", Place(path)))),
+                _ => return Err(SettingsError::new(format!("{}: no such table", Place(path, None)))),
             };
         }
-        self.add_table(document, &Origin::File(path.to_owned()))
+        let envs = match document.remove(ENV) {
+            Some(toml::Value::Table(envs)) => envs,
+            None => toml::Table::new(),
+            Some(_) => {
+                let origin = Origin::File { path: path.to_owned(), env: None };
+                return Err(SettingsError::new(format!("{ENV} ({origin}): {ENV_IS_CHOSEN}")));
+            }
+        };
+        let origin = |env: Option<&str>| Origin::File { path: path.to_owned(), env: env.map(str::to_owned) };
+        for (name, table) in envs {
+            let origin = origin(Some(&name));
+            let toml::Value::Table(table) = table else {
+                return Err(SettingsError::new(format!("{ENV} ({origin}): {ENV_IS_CHOSEN}")));
+            };
+            // A table that is not chosen must be right too, so that it does not turn out not to be when it is needed.
+            let values = settings_of(table, &origin)?;
+            if chosen == Some(&name) {
+                self.add_all(values, &origin)?;
+            }
+            self.envs.insert(name);
+        }
+        let origin = origin(None);
+        let values = settings_of(document, &origin)?;
+        self.add_all(values, &origin)
     }
 
-    fn add_table(&mut self, table: toml::Table, origin: &Origin) -> Result<(), SettingsError> {
-        for (name, value) in table {
-            let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
-                return Err(SettingsError::unknown_setting(&name, origin, |s| {
-                    (s.reach != Reach::Start).then(|| s.name.into())
-                }));
-            };
-            if setting.reach == Reach::Start {
-                let (flag, variable) = (setting.flag(), setting.variable());
-                let reason = format!("decides which files are read; accepted: {flag}, {variable}");
-                return Err(SettingsError::misplaced(setting, origin, &reason));
-            }
-            let value = value_of(value).map_err(|fault| {
-                SettingsError::misplaced(
-                    setting,
-                    origin,
-                    &format!("{fault}; accepted: {}", setting.kind.accepted()),
-                )
-            })?;
-            self.add(setting, value, origin.clone());
-        }
-        Ok(())
+    fn add_all(
+        &mut self,
+        values: Vec<(&'static Setting, Value)>,
+        origin: &Origin,
+    ) -> Result<(), SettingsError> {
+        self.sources.push(origin.clone());
+        values.into_iter().try_for_each(|(setting, value)| self.add(setting, value, origin.clone()))
     }
 
     /// The step from what was typed to what the server runs on.
@@ -147,7 +192,7 @@ impl Typed {
         let mut settings = Settings::blank();
         for setting in SETTINGS {
             let default = setting.default.map(|text| (Value::Text(text.into()), Origin::Default));
-            let Some((value, origin)) = self.0.remove(setting.name).or(default) else {
+            let Some((value, origin)) = self.values.remove(setting.name).or(default) else {
                 continue;
             };
             setting
@@ -156,8 +201,42 @@ impl Typed {
                 .map_err(|fault| SettingsError::value(setting, &value, &origin, &fault))?;
             settings.origins.insert(setting.name, origin);
         }
+        settings.sources = self.sources;
         Ok(settings)
     }
+}
+
+/// What a table of a file holds, each value checked.
+fn settings_of(table: toml::Table, origin: &Origin) -> Result<Vec<(&'static Setting, Value)>, SettingsError> {
+    let mut values = Vec::new();
+    for (name, value) in table {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            // The tables of environments go by the name of the setting, and are not nested.
+            let is_outer = matches!(origin, Origin::File { env: None, .. });
+            let spell =
+                |s: &Setting| (s.reach != Reach::Start || is_outer && s.name == ENV).then(|| s.name.into());
+            return Err(SettingsError::unknown_setting(&name, origin, spell));
+        };
+        if setting.reach == Reach::Start {
+            let (flag, variable) = (setting.flag(), setting.variable());
+            let reason = format!("decides what is read of files; accepted: {flag}, {variable}");
+            return Err(SettingsError::misplaced(setting, origin, &reason));
+        }
+        let value = value_of(value).map_err(|fault| {
+            let accepted = setting.kind.accepted();
+            SettingsError::misplaced(setting, origin, &format!("{fault}; accepted: {accepted}"))
+        })?;
+        check(setting, &value, origin)?;
+        values.push((setting, value));
+    }
+    Ok(values)
+}
+
+fn check(setting: &Setting, value: &Value, origin: &Origin) -> Result<(), SettingsError> {
+    setting
+        .kind
+        .put(&mut Settings::blank(), value)
+        .map_err(|fault| SettingsError::value(setting, value, origin, &fault))
 }
 
 /// Settings from the keyword arguments of `tidegate.serve()`. The surroundings of a library call are its caller's, so
@@ -176,7 +255,7 @@ pub fn from_python(values: &[(String, Value)]) -> Result<Settings, SettingsError
             let reason = "only for the command, since a call brings its application and its directory";
             return Err(SettingsError::misplaced(setting, &Origin::Python, reason));
         }
-        typed.add(setting, value.clone(), Origin::Python);
+        typed.add(setting, value.clone(), Origin::Python)?;
     }
     typed.settings()
 }

@@ -29,7 +29,7 @@ pub use choice::{
 pub use error::{Origin, SettingsError};
 pub use load::from_python;
 pub use mount::Mount;
-pub use texts::{AccessLogTarget, Config};
+pub use texts::{AccessLogTarget, Config, Owner};
 pub use value::Value;
 
 pub(crate) use kind::Kind;
@@ -50,6 +50,7 @@ pub struct Settings {
     pub lifespan: Lifespan,
     pub bind: Vec<Bind>,
     pub unix_socket_mode: u32,
+    pub unix_socket_owner: Option<Owner>,
     pub reuse_port: bool,
     pub backlog: i32,
     pub connections_max: usize,
@@ -127,7 +128,10 @@ pub struct Settings {
     pub access_log_format: AccessLogFormat,
     pub log_level: LogLevel,
     pub config: Config,
+    /// Which of the files' `[env.NAME]` tables is used.
+    pub env: Option<String>,
     origins: BTreeMap<&'static str, Origin>,
+    sources: Vec<Origin>,
 }
 
 /// What requests run on: [`Concurrency`] and the number of threads, once it is known how the applications are called.
@@ -184,14 +188,52 @@ impl Settings {
         self.chdir.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path))
     }
 
+    /// What was read, the highest first.
+    pub(crate) fn sources(&self) -> &[Origin] {
+        &self.sources
+    }
+
     /// The line for a value that is right in itself, but not beside the other settings, or with this application or machine.
     pub fn refusal(&self, name: &str, reason: &str) -> SettingsError {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
-            return SettingsError::new(format!("{name}: {reason}"));
-        };
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
+        self.refusal_of(name, setting.and_then(|setting| setting.kind.show(self)), reason)
+    }
+
+    /// The same for one of several values, which is this one.
+    pub fn refusal_of(&self, name: &str, value: Option<Value>, reason: &str) -> SettingsError {
         let origin = self.origin(name);
-        let value = setting.kind.show(self).map_or_else(String::new, |value| format!(" {}", value.excerpt()));
-        SettingsError::new(format!("{}{value} ({origin}): {reason}", origin.spell(setting)))
+        let spelled =
+            SETTINGS.iter().find(|setting| setting.name == name).map(|setting| origin.spell(setting));
+        let spelled = spelled.unwrap_or_else(|| name.to_owned());
+        let value = value.map_or_else(String::new, |value| format!(" {}", value.excerpt()));
+        SettingsError::new(format!("{spelled}{value} ({origin}): {reason}"))
+    }
+
+    /// What settings ask of one another.
+    pub(crate) fn conflicts(&self) -> Result<(), SettingsError> {
+        let supervisors = [
+            ("workers", self.worker_count() > 1),
+            ("preload", self.preload),
+            ("pid-file", self.pid_file.is_some()),
+            ("user", self.user.is_some()),
+            ("group", self.group.is_some()),
+            ("umask", self.umask.is_some()),
+            ("control-socket", self.control_socket.is_some()),
+        ];
+        match supervisors.iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) if self.no_supervisor => Err(self.refusal(name, "not with no-supervisor")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every setting that is in force, with its origin.
+    pub(crate) fn to_json(&self) -> String {
+        let settings = SETTINGS.iter().map(|setting| {
+            let value = setting.kind.show(self).map_or(serde_json::Value::Null, serde_json::Value::from);
+            let origin = self.origin(setting.name).to_string();
+            (setting.name.to_owned(), serde_json::json!({"value": value, "origin": origin}))
+        });
+        format!("{:#}\n", serde_json::Value::Object(settings.collect()))
     }
 
     /// Every effective setting with its origin, in the notation of `tidegate.toml`.
@@ -231,6 +273,7 @@ impl Settings {
             lifespan: Lifespan::Auto,
             bind: Vec::new(),
             unix_socket_mode: 0,
+            unix_socket_owner: None,
             reuse_port: false,
             backlog: 0,
             connections_max: 0,
@@ -292,7 +335,9 @@ impl Settings {
             access_log_format: AccessLogFormat::Common,
             log_level: LogLevel::Info,
             config: Config::Search,
+            env: None,
             origins: BTreeMap::new(),
+            sources: Vec::new(),
         }
     }
 }

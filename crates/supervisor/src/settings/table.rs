@@ -256,6 +256,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "unix-socket-owner",
+        category: Category::Listening,
+        kind: Kind::Special {
+            placeholder: "USER[:GROUP]",
+            accepted: "names or numbers, USER or USER:GROUP",
+            put: |s, value| put(&mut s.unix_socket_owner, texts::owner(value).map(Some)),
+            get: |s| s.unix_socket_owner.as_ref().map(shown),
+        },
+        help: "Whom unix sockets belong to.",
+        doc: "For a proxy that runs as another user than the server. Without it they are --user's and --group's, and else \
+              of whoever starts the server. Without GROUP, theirs stays. Only root may give them to another user.",
+        ..PLAIN
+    },
+    Setting {
         name: "reuse-port",
         category: Category::Listening,
         kind: Kind::Switch(|s| &mut s.reuse_port),
@@ -987,6 +1001,21 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Read settings from this file alone; \"none\" reads no file.",
         doc: "Without it, tidegate.toml and the [tool.tidegate] table of pyproject.toml are read where they exist, in --chdir or else in \
               the working directory; the former wins. A file named pyproject.toml is read for its [tool.tidegate] table here too.",
+        ..PLAIN
+    },
+    Setting {
+        name: "env",
+        category: Category::Configuration,
+        reach: Reach::Start,
+        kind: Kind::Special {
+            placeholder: "NAME",
+            accepted: "the NAME of an [env.NAME] table",
+            put: |s, value| put(&mut s.env, texts::name(value).map(Some)),
+            get: |s| s.env.as_deref().map(shown),
+        },
+        help: "Which [env.NAME] table of the settings files is used.",
+        doc: "In tidegate.toml [env.NAME], in pyproject.toml [tool.tidegate.env.NAME]: its settings come before those that the file \
+              has outside of such tables. See docs/configuration.md.",
         ..PLAIN
     },
 ];

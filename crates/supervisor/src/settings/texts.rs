@@ -1,5 +1,6 @@
 //! Settings with a grammar of their own.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::value::{Fault, Value, count, digits, text};
@@ -61,6 +62,35 @@ pub(super) fn name(value: &Value) -> Result<String, Fault> {
             name => Ok(name.into()),
         },
     }
+}
+
+/// Whom something belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// A name or a number.
+    pub user: String,
+    /// A name or a number.
+    pub group: Option<String>,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.user)?;
+        self.group.as_ref().map_or(Ok(()), |group| write!(f, ":{group}"))
+    }
+}
+
+/// A user, or a user and a group as chown(1) takes them.
+pub(super) fn owner(value: &Value) -> Result<Owner, Fault> {
+    let name = name(value)?;
+    let (user, group) = match name.split_once(':') {
+        Some((user, group)) => (user.to_owned(), Some(group.to_owned())),
+        None => (name, None),
+    };
+    if user.is_empty() || group.as_deref() == Some("") {
+        return Err("a name is empty".into());
+    }
+    Ok(Owner { user, group })
 }
 
 /// The path of a request, as it stands in a request line.
@@ -183,6 +213,23 @@ mod tests {
             (Value::Int(0o660), None),
         ] {
             assert_eq!(mode(&value).ok(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_a_user_or_a_user_and_a_group() {
+        for (value, expected) in [
+            (typed("www"), Some("www")),
+            (typed("www:33"), Some("www:33")),
+            (Value::Int(33), Some("33")),
+            (typed(""), None),
+            (typed(":www"), None),
+            (typed("www:"), None),
+            (Value::Int(-1), None),
+            (Value::Bool(true), None),
+        ] {
+            let owner = owner(&value).ok().map(|owner| owner.to_string());
+            assert_eq!(owner.as_deref(), expected, "{value}");
         }
     }
 

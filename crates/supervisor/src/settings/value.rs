@@ -45,6 +45,18 @@ impl fmt::Display for Value {
     }
 }
 
+impl From<Value> for serde_json::Value {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Bool(value) => value.into(),
+            Value::Int(value) => value.into(),
+            Value::Float(value) => value.into(),
+            Value::Text(text) => text.into(),
+            Value::List(values) => values.into_iter().map(Self::from).collect(),
+        }
+    }
+}
+
 /// A TOML basic string: control characters are escaped, so that the result is always on one line.
 fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("\"")?;

@@ -1,0 +1,66 @@
+//! What can be known of settings without binding an address or importing an application.
+
+use std::path::Path;
+
+use pyo3::prelude::*;
+use tidegate_supervisor::{AccessLogTarget, Bind, Concurrency, EventLoop, Settings, Value};
+
+use crate::event_loop::UVLOOP_NEEDED;
+use crate::host::GEVENT_NEEDED;
+use crate::privileges;
+use crate::refusal::Refusal;
+
+/// Looks for the users and the directories that the settings speak of.
+pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    privileges::look_up(py, settings)?;
+    for bind in &settings.bind {
+        if let Bind::Unix(path) = bind
+            && let Err(reason) = can_be_in_its_directory(path)
+        {
+            let address = Value::Text(bind.to_string());
+            return Err(settings.refusal_of("bind", Some(address), &reason).into());
+        }
+    }
+    let access_log = match &settings.access_log {
+        Some(AccessLogTarget::File(path)) => Some(path),
+        _ => None,
+    };
+    let files = [
+        ("control-socket", settings.control_socket.as_ref()),
+        ("pid-file", settings.pid_file.as_ref()),
+        ("access-log", access_log),
+    ];
+    for (name, path) in files {
+        if let Some(Err(reason)) = path.map(|path| can_be_in_its_directory(path)) {
+            return Err(settings.refusal(name, &reason).into());
+        }
+    }
+    Ok(())
+}
+
+/// Looks for the packages that the settings ask for. Not where a server is to start: on some versions of Python the look alone imports
+/// `threading`, which gevent must be there before.
+pub(crate) fn check_packages(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let is_missing = |package: &str| -> PyResult<bool> {
+        Ok(py.import("importlib.util")?.call_method1("find_spec", (package,))?.is_none())
+    };
+    if settings.concurrency == Concurrency::Greenlets && is_missing("gevent")? {
+        return Err(settings.refusal("concurrency", GEVENT_NEEDED).into());
+    }
+    if (settings.concurrency, settings.event_loop) == (Concurrency::Asyncio, EventLoop::Uvloop)
+        && is_missing("uvloop")?
+    {
+        return Err(settings.refusal("loop", UVLOOP_NEEDED).into());
+    }
+    Ok(())
+}
+
+fn can_be_in_its_directory(path: &Path) -> Result<(), String> {
+    match path.parent() {
+        Some(directory) if directory != Path::new("") && !directory.is_dir() => {
+            Err(format!("there is no directory {:?}", directory.display().to_string()))
+        }
+        _ if path.is_dir() => Err("this is a directory".to_owned()),
+        _ => Ok(()),
+    }
+}
