@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.load import Load
 from support.server import TESTS, Server
 from support.wire import Wire
 
@@ -59,51 +58,6 @@ def ask(server: Server) -> tuple[int, str]:
     finally:
         client.close()
     return int(pid), version
-
-
-class Load:
-    """Clients that ask as fast as they are answered: half of them keep their connections, half do not."""
-
-    def __init__(self, server: Server, count: int = 4) -> None:
-        self.server = server
-        self.versions: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(index % 2 == 0,)) for index in range(count)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, keeps: bool) -> None:
-        client = self.server.http()
-        while not self._over.is_set():
-            try:
-                client.request("GET", "/", headers={} if keeps else {"Connection": "close"})
-                response = client.getresponse()
-                version = response.read().decode().split()[1]
-                self.versions[version] += 1
-                # http.client connects anew by itself once the server has said that it closes.
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(f"{'kept' if keeps else 'new'} connection: {error!r}")
-                client.close()
-        client.close()
-
-    def wait_for(self, version: str, count: int = 20) -> None:
-        seen = self.versions[version]
-        deadline = time.monotonic() + 30
-        while self.versions[version] < seen + count:
-            assert time.monotonic() < deadline, f"no answers of version {version}: {self.versions}"
-            time.sleep(0.01)
 
 
 def test_several_processes_serve_and_say_so(tides):

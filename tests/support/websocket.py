@@ -13,9 +13,9 @@ import struct
 from collections.abc import Iterable
 from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from support.server import PATIENCE_S, Server
+from support.server import PATIENCE_S
 from support.wire import Answer, Wire
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ class Frame(NamedTuple):
     def reason(self) -> str:
         """The reason of a close frame."""
         return self.payload[2:].decode()
+
+
+class Connects(Protocol):
+    """A server, or a proxy before one."""
+
+    def connect(self, *, timeout_s: float) -> Wire:
+        """A connection of the client's own making."""
 
 
 class Refused(Exception):
@@ -177,7 +184,7 @@ def request(path: str = "/", *fields: str, key: str | None = None) -> bytes:
 
 
 def open_websocket(
-    server: Server, path: str = "/", *, fields: Iterable[str] = (), timeout_s: float = PATIENCE_S
+    server: Connects, path: str = "/", *, fields: Iterable[str] = (), timeout_s: float = PATIENCE_S
 ) -> Peer:
     """Connect and shake hands. Raises `Refused` when the server answers with anything but 101."""
     wire = server.connect(timeout_s=timeout_s)
