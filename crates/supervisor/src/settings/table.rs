@@ -445,7 +445,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
         default: Some("1"),
         help: "Number of worker processes.",
-        doc: "auto: as many as there are processors for this process. One that ends is replaced; see docs/workers.md.",
+        doc: "auto: as many as there are processors for this process. One that ends is replaced: docs/workers.md, docs/restart.md.",
         ..PLAIN
     },
     Setting {
