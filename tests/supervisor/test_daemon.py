@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -109,6 +110,49 @@ def test_a_socket_that_systemd_has_bound_is_served(tides):
             process.terminate()
             process.communicate(timeout=30)
         assert process.returncode == 0
+
+
+def test_systemd_is_told_where_the_service_goes_on_after_an_upgrade(tides):
+    path = tides / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(path))
+        notices.settimeout(30)
+        env = {"TIDES": str(tides), "NOTIFY_SOCKET": str(path)}
+        options = ["--pid-file", str(tides / "pid")]
+        with Server(APP, options=options, env=env, supervised=True) as server:
+            assert notices.recv(1024).split() == [b"READY=1"]
+            server.signal(signal.SIGUSR2)
+            assert notices.recv(1024).split() == [b"READY=1"]
+            ((name, pid),) = [line.split(b"=") for line in notices.recv(1024).split()]
+            assert name == b"MAINPID" and int(pid) != server.pid
+            server.wait_until(lambda: int((tides / "pid").read_text()) == int(pid) or None)
+            os.kill(int(pid), signal.SIGTERM)
+            assert notices.recv(1024).split() == [b"STOPPING=1"]
+            assert server.wait() == 0
+
+
+@as_root
+def test_a_server_that_has_given_up_its_rights_can_be_upgraded(tides):
+    nobody = pwd.getpwnam("nobody")
+    options = ["--group", str(nobody.pw_gid)]
+    with Server(APP, options=options, env={"TIDES": str(tides)}, supervised=True) as server:
+        server.signal(signal.SIGUSR2)
+        server.wait_until(lambda: server.log.count("listening on") == 2 or None)
+        pid = int(re.findall(r"listening on .*pid (\d+)", server.log)[1])
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert f"Gid:\t{nobody.pw_gid}\t{nobody.pw_gid}\t{nobody.pw_gid}" in status
+        os.kill(pid, signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_several_servers_share_a_port_if_they_say_so(tides):
+    env = {"TIDES": str(tides)}
+    with Server(APP, options=["--reuse-port"], env=env, supervised=True) as server:
+        bind = f"127.0.0.1:{server.port}"
+        with Server(APP, options=["--reuse-port"], binds=(bind,), env=env, supervised=True) as other:
+            assert other.port == server.port
+        line = one_line(run("--bind", bind, "apps.probes:plain", TIDEGATE_NO_SUPERVISOR="false"))
+        assert "the address is in use by another process" in line
 
 
 def test_the_pid_file_is_there_as_long_as_the_server(tides):

@@ -46,6 +46,8 @@ pub(crate) fn start(py: Python<'_>, listeners: &[Listener], directory: &Path) ->
     let child = Command::new(program)
         .args(command.iter().skip(1))
         .current_dir(directory)
+        // It is to tell systemd that it is well, which names the process that has to.
+        .env_remove("WATCHDOG_PID")
         .env(VARIABLE, format!("{}:{}", std::process::id(), numbers.join(",")))
         .spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
