@@ -25,6 +25,7 @@ use std::{fmt, io};
 use tidegate_http as http;
 use tidegate_http::{Event, RequestFault, RequestHead};
 
+use crate::access_log::Noted;
 use crate::admission::{Admission, Admitted, Ticket};
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
@@ -646,12 +647,14 @@ impl Core {
             if let Some(access_log) = &connection.shared.access_log {
                 let body_size =
                     memchr::memmem::find(out, b"\r\n\r\n").map_or(0, |end| out.len() - end - 4) as u64;
-                match &head {
-                    Some((head, Some(started))) => {
-                        access_log.served(connection.peer, head, fault.status(), body_size, *started);
-                    }
-                    _ => access_log.refused(connection.peer, fault.status(), body_size),
-                }
+                let (head, started) = head.as_ref().map_or((None, None), |(head, at)| (Some(head), *at));
+                access_log.write(
+                    connection.peer,
+                    head,
+                    (fault.status(), &Noted::default()),
+                    body_size,
+                    started,
+                );
             }
             let flushed = self.send_bytes(connection, out, now_ms);
             self.note_flushed(connection, &flushed, now_ms);

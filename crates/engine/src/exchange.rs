@@ -10,6 +10,7 @@ use tidegate_http::{
     self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
 };
 
+use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
@@ -90,6 +91,13 @@ pub enum BodyRead {
     Fault(BodyFault),
 }
 
+/// What the access log will say of an exchange, beside what it knows in any case.
+#[derive(Debug)]
+struct Logged {
+    started: Instant,
+    noted: Noted,
+}
+
 /// One request, and the way to answer it. Dropped before its end, it cuts the connection.
 #[derive(Debug)]
 pub struct Exchange {
@@ -97,7 +105,8 @@ pub struct Exchange {
     head: RequestHead,
     /// How many responses the connection has had before this one.
     number: u64,
-    started: Option<Instant>,
+    /// Where it will be logged. Behind a pointer, as an exchange is moved about, mostly without.
+    logged: Option<Box<Logged>>,
     status: u16,
     body_sent: u64,
     done: bool,
@@ -110,7 +119,8 @@ impl Exchange {
         number: u64,
         started: Option<Instant>,
     ) -> Self {
-        Self { connection, head, number, started, status: 0, body_sent: 0, done: false }
+        let logged = started.map(|started| Box::new(Logged { started, noted: Noted::default() }));
+        Self { connection, head, number, logged, status: 0, body_sent: 0, done: false }
     }
 
     /// The request's head.
@@ -280,6 +290,9 @@ impl Exchange {
                 };
                 core.http.send_head(head, length, &context, out)?;
                 self.status = head.status();
+                if let (Some(logged), Some(access_log)) = (&mut self.logged, &connection.shared.access_log) {
+                    logged.noted = access_log.note(head);
+                }
             }
             let mut after: &[u8] = b"";
             let mut take = 0;
@@ -392,7 +405,7 @@ impl Exchange {
         self.attend(&core);
         drop(core);
         self.done = true;
-        let logged = self.started.map(|started| (self.head.clone(), started));
+        let logged = self.logged.as_ref().map(|logged| (self.head.clone(), logged.started));
         Ok(WebSocket::new(self.connection.clone(), logged))
     }
 
@@ -440,8 +453,9 @@ impl Exchange {
     }
 
     fn log(&self) {
-        if let (Some(access_log), Some(started)) = (&self.connection.shared.access_log, self.started) {
-            access_log.served(self.connection.peer, &self.head, self.status, self.body_sent, started);
+        if let (Some(access_log), Some(logged)) = (&self.connection.shared.access_log, &self.logged) {
+            let (peer, answer) = (self.connection.peer, (self.status, &logged.noted));
+            access_log.write(peer, Some(&self.head), answer, self.body_sent, Some(logged.started));
         }
     }
 }

@@ -30,7 +30,10 @@ mod websocket;
 
 pub use tidegate_http as http;
 
-pub use access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
+pub use access_log::{
+    AccessLog, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Atom, Collector,
+    CollectorAddress, Piece, Protocol, Shape,
+};
 pub use admission::{Admitted, Permit};
 pub use body::BodyFault;
 pub use changes::Watch;

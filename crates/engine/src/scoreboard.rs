@@ -26,6 +26,8 @@ pub(crate) struct Row {
     requests: AtomicU64,
     /// How often its reactor has heard the bell.
     heard: AtomicU64,
+    /// Of its access log.
+    lines_lost: AtomicU64,
 }
 
 /// A row for each worker that there may be at once. Made before the first one is forked.
@@ -69,6 +71,7 @@ impl Scoreboard {
         seat.set_waits(false);
         seat.set_connections(0);
         seat.row().requests.store(0, Ordering::Relaxed);
+        seat.row().lines_lost.store(0, Ordering::Relaxed);
         Some(seat)
     }
 }
@@ -93,6 +96,11 @@ impl Seat {
         self.row().heard.load(Ordering::Relaxed)
     }
 
+    /// Lines of its access log that could not be written.
+    pub fn lines_lost(&self) -> u64 {
+        self.row().lines_lost.load(Ordering::Relaxed)
+    }
+
     /// Has its reactor turn, if it can.
     pub fn ring(&self) {
         let _ = rustix::io::write(&self.board.bells[self.index], &1u64.to_ne_bytes());
@@ -100,6 +108,10 @@ impl Seat {
 
     pub(crate) fn count_request(&self) {
         self.row().requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_lines_lost(&self, count: u64) {
+        self.row().lines_lost.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn set_connections(&self, count: usize) {

@@ -15,6 +15,7 @@ use std::time::Instant;
 use tidegate_http::RequestHead;
 use tidegate_http::ws::{AcceptFault, Accepted, Event, Fault, Message, MessageKind, Socket as Protocol};
 
+use crate::access_log::Noted;
 use crate::changes::Watch;
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::{Connection, Core, Filled, Phase, Step};
@@ -509,7 +510,13 @@ impl Drop for WebSocket {
         if let (Some(access_log), Some((head, started))) =
             (&self.connection.shared.access_log, self.logged.take())
         {
-            access_log.served(self.connection.peer, &head, 101, self.sent, started);
+            access_log.write(
+                self.connection.peer,
+                Some(&head),
+                (101, &Noted::default()),
+                self.sent,
+                Some(started),
+            );
         }
     }
 }

@@ -27,12 +27,15 @@ impl ErrorLog {
             let logging = py.import("logging")?;
             Ok::<_, PyErr>(logging.call_method1("getLogger", ("tidegate.error",))?.unbind())
         })?;
+        let logger = logger.bind(py);
+        // `dictConfig` silences what was there before it, unless told otherwise; who wants silence sets a level.
+        logger.setattr("disabled", false)?;
         let options = pyo3::types::PyDict::new(py);
         if let Some(error) = error {
             // Before 3.12 the traceback is not yet the exception's own.
             options.set_item("exc_info", (error.get_type(py), error.value(py), error.traceback(py)))?;
         }
-        logger.bind(py).call_method("error", ("%s", text), Some(&options))?;
+        logger.call_method("error", ("%s", text), Some(&options))?;
         Ok(())
     }
 }

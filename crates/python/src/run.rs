@@ -97,8 +97,8 @@ fn run_on<'py>(
     };
     let access_log = match translate::access_log(settings) {
         None => None,
-        Some((target, format)) => Some(
-            AccessLog::start(&target, format)
+        Some(plan) => Some(
+            AccessLog::start(plan, seat.clone())
                 .map_err(|error| Refusal::of_system(settings.refusal("access-log", &error.to_string())))?,
         ),
     };

@@ -144,11 +144,22 @@ pub(crate) fn load<'py>(py: Python<'py>, settings: &Settings) -> Result<Applicat
     if settings.concurrency == Concurrency::Greenlets {
         patch(py, settings)?;
     }
+    configure_logging(py, settings)?;
     let collector = Collector::of(py)?;
     let main = settings.app.as_ref().map(|spec| loader::load(py, spec, settings)).transpose()?;
     let applications = Applications::new(py, main, settings)?;
     collector.relax(py, settings.gc_threshold)?;
     Ok(applications)
+}
+
+/// By `--log-config`. Once gevent has patched what `logging` imports, and before an application can log.
+fn configure_logging(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let Some(path) = &settings.log_config else { return Ok(()) };
+    let module = py.import("tidegate._log_config")?;
+    match module.call_method1("configure", (path.as_os_str(),))?.extract::<Option<String>>()? {
+        Some(reason) => Err(settings.refusal("log-config", &reason).into()),
+        None => Ok(()),
+    }
 }
 
 /// Interfaces and what requests run on, as the banner says it.

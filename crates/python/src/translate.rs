@@ -6,10 +6,11 @@ use std::time::Duration;
 use log::LevelFilter;
 use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
-    self as engine, AccessLogFormat, AccessLogTarget, Aside, BindAddress, Gathering, WebSocketSettings,
+    self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
+    BindAddress, CollectorAddress, Gathering, Piece, Protocol, Shape, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
-use tidegate_supervisor::{Bind, LogLevel, RequestBuffering, RunsOn, Settings};
+use tidegate_supervisor::{Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings};
 
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
@@ -23,16 +24,72 @@ pub(crate) fn log_level(level: LogLevel) -> LevelFilter {
     }
 }
 
-pub(crate) fn access_log(settings: &Settings) -> Option<(AccessLogTarget, AccessLogFormat)> {
+pub(crate) fn access_log(settings: &Settings) -> Option<AccessLogPlan> {
     let target = match settings.access_log.as_ref()? {
         supervisor::AccessLogTarget::Stdout => AccessLogTarget::Stdout,
+        supervisor::AccessLogTarget::Stderr => AccessLogTarget::Stderr,
         supervisor::AccessLogTarget::File(path) => AccessLogTarget::File(path.clone()),
+        supervisor::AccessLogTarget::Collector(collector) => AccessLogTarget::Collector(to(collector)),
     };
-    let format = match settings.access_log_format {
-        supervisor::AccessLogFormat::Common => AccessLogFormat::Common,
-        supervisor::AccessLogFormat::Combined => AccessLogFormat::Combined,
+    let format = match &settings.access_log_format {
+        supervisor::AccessLogFormat::Common => AccessLogFormat::common(),
+        supervisor::AccessLogFormat::Combined => AccessLogFormat::combined(),
+        supervisor::AccessLogFormat::Json => AccessLogFormat::json(),
+        supervisor::AccessLogFormat::Custom(pieces, _) => {
+            AccessLogFormat::custom(pieces.iter().map(piece).collect())
+        }
     };
-    Some((target, format))
+    let filter = AccessLogFilter {
+        slower_than: settings.access_log_slower_than_ms.map(Duration::from_millis),
+        status_min: settings.access_log_status_min,
+        excluded: settings.access_log_exclude.clone(),
+    };
+    Some(AccessLogPlan { target, format, filter })
+}
+
+fn to(collector: &supervisor::Collector) -> engine::Collector {
+    let (protocol, address) = match &collector.address {
+        supervisor::CollectorAddress::Syslog(path) => {
+            (Protocol::Syslog, CollectorAddress::Unix(path.clone()))
+        }
+        supervisor::CollectorAddress::SyslogAt(host, port) => {
+            (Protocol::Syslog, CollectorAddress::Udp(host.clone(), *port))
+        }
+        supervisor::CollectorAddress::Journal(path) => {
+            (Protocol::Journal, CollectorAddress::Unix(path.clone()))
+        }
+    };
+    engine::Collector { protocol, address, facility: collector.facility, tag: collector.tag.clone() }
+}
+
+fn piece(piece: &LogPiece) -> Piece {
+    let (atom, shape) = match piece {
+        LogPiece::Text(text) => return Piece::Text(text.clone()),
+        LogPiece::Atom(atom, shape) => (atom, shape),
+    };
+    let atom = match atom {
+        LogAtom::Nothing => Atom::Nothing,
+        LogAtom::Client => Atom::Client,
+        LogAtom::User => Atom::User,
+        LogAtom::Time => Atom::Time,
+        LogAtom::RequestLine => Atom::RequestLine,
+        LogAtom::Method => Atom::Method,
+        LogAtom::Target => Atom::Target,
+        LogAtom::DecodedPath => Atom::DecodedPath,
+        LogAtom::Query => Atom::Query,
+        LogAtom::Protocol => Atom::Protocol,
+        LogAtom::Status => Atom::Status,
+        LogAtom::BodySent => Atom::BodySent,
+        LogAtom::RequestField(name) => Atom::RequestField(name.clone()),
+        LogAtom::ResponseField(name) => Atom::ResponseField(name.clone()),
+        LogAtom::Seconds => Atom::Seconds,
+        LogAtom::Milliseconds => Atom::Milliseconds,
+        LogAtom::Microseconds => Atom::Microseconds,
+        LogAtom::DecimalSeconds => Atom::DecimalSeconds,
+        LogAtom::Process => Atom::Process,
+    };
+    let LogShape { width, precision, left, zeros } = *shape;
+    Piece::Atom(atom, Shape { width, precision, left, zeros })
 }
 
 pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {

@@ -199,6 +199,7 @@ impl Host for Forks {
         Usage {
             requests: seat.as_ref().map_or(0, Seat::requests),
             connections: seat.as_ref().map_or(0, Seat::connections),
+            log_lines_lost: seat.as_ref().map_or(0, Seat::lines_lost),
             memory: pages.unwrap_or(0) * rustix::param::page_size() as u64,
         }
     }
@@ -278,7 +279,7 @@ impl Host for Forks {
 
     fn say(&mut self, saying: &Saying) {
         if saying.is_trouble {
-            log::warn!("{}", saying.text);
+            log::error!("{}", saying.text);
         } else {
             log::info!("{}", saying.text);
         }

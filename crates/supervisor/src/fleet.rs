@@ -62,6 +62,8 @@ pub struct Usage {
     pub requests: u64,
     /// Connections that it has open.
     pub connections: u32,
+    /// Lines of its access log that are lost.
+    pub log_lines_lost: u64,
     /// Bytes of memory.
     pub memory: u64,
 }
@@ -212,7 +214,7 @@ pub enum Change {
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saying {
-    /// Whether it is a trouble.
+    /// Whether something has failed.
     pub is_trouble: bool,
     /// The line.
     pub text: String,

@@ -1,7 +1,9 @@
 //! Responses: heads that are valid as soon as they are filled, and how their bodies are delimited.
 
+use memchr::memchr;
+
 use crate::error::HeadFault;
-use crate::field::{is_token, is_value, parse_length};
+use crate::field::{is_token, is_value, parse_length, trim};
 use crate::h1::head::{Version, may_be_trailer};
 
 /// How much of a response the caller knows when it sends the head.
@@ -165,6 +167,15 @@ impl ResponseHead {
     /// The status.
     pub fn status(&self) -> u16 {
         self.status
+    }
+
+    /// Names and values of the fields but Content-Length, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let lines = self.bytes.split(|&byte| byte == b'\n').skip(1);
+        lines.filter_map(|line| {
+            let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
+            Some((name, trim(value.get(2..)?.strip_suffix(b"\r")?)))
+        })
     }
 
     /// The Content-Length field, if there is one.

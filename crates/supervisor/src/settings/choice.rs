@@ -105,17 +105,9 @@ choices! {
         Raise = "raise",
     }
 
-    /// What a line of the access log holds.
-    AccessLogFormat {
-        /// The Common Log Format.
-        Common = "common",
-        /// Common, then the quoted Referer and User-Agent.
-        Combined = "combined",
-    }
-
     /// The least severe of the server's own messages that is written.
     LogLevel {
-        /// What failed.
+        /// What failed: a request, a worker, a reload, the log.
         Error = "error",
         /// What is doubtful.
         Warning = "warning",

@@ -2,10 +2,11 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `address`, `app_spec`, `mount`, `texts`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `mount`, `texts`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
+mod access_log;
 mod address;
 mod app_spec;
 mod choice;
@@ -20,16 +21,18 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use access_log::{
+    AccessLogFormat, AccessLogTarget, Collector, CollectorAddress, LogAtom, LogPiece, LogShape,
+};
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    AccessLogFormat, Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, RequestBuffering,
-    UnderscoreNames,
+    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, RequestBuffering, UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
 pub use load::from_python;
 pub use mount::Mount;
-pub use texts::{AccessLogTarget, Config, Owner};
+pub use texts::{Config, Owner};
 pub use value::Value;
 
 pub(crate) use kind::Kind;
@@ -126,7 +129,13 @@ pub struct Settings {
     /// `None`: requests are not logged.
     pub access_log: Option<AccessLogTarget>,
     pub access_log_format: AccessLogFormat,
+    /// `None`: however fast.
+    pub access_log_slower_than_ms: Option<u64>,
+    /// `None`: any.
+    pub access_log_status_min: Option<u16>,
+    pub access_log_exclude: Vec<String>,
     pub log_level: LogLevel,
+    pub log_config: Option<PathBuf>,
     pub config: Config,
     /// Which of the files' `[env.NAME]` tables is used.
     pub env: Option<String>,
@@ -333,7 +342,11 @@ impl Settings {
             websocket_compression: false,
             access_log: None,
             access_log_format: AccessLogFormat::Common,
+            access_log_slower_than_ms: None,
+            access_log_status_min: None,
+            access_log_exclude: Vec::new(),
             log_level: LogLevel::Info,
+            log_config: None,
             config: Config::Search,
             env: None,
             origins: BTreeMap::new(),

@@ -4,7 +4,7 @@
 use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
-use super::{AppSpec, Bind, Mount, Settings, address, mount};
+use super::{AppSpec, Bind, Mount, Settings, access_log, address, mount};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -956,23 +956,74 @@ pub(crate) static SETTINGS: &[Setting] = &[
         category: Category::Logging,
         kind: Kind::Special {
             placeholder: "TARGET",
-            accepted: "off, - for standard output, or a path",
-            put: |s, value| put(&mut s.access_log, texts::access_log(value)),
-            get: |s| Some(Value::Text(texts::shown_access_log(s.access_log.as_ref()))),
+            accepted: access_log::TARGET_ACCEPTED,
+            put: |s, value| put(&mut s.access_log, access_log::target(value)),
+            get: |s| Some(s.access_log.as_ref().map_or_else(|| Value::Text("off".into()), shown)),
         },
         default: Some("off"),
         help: "Where a line for each request goes.",
-        doc: "off, - for standard output, or the path of a file that is appended to. Lines are written by a thread of their own; when \
-              the disk cannot keep up they are dropped and counted, and requests do not wait.",
+        doc: "off, - for standard output, stderr, the path of a file that is appended to, or a program that collects lines: syslog on this \
+              machine (syslog:) or another (syslog://HOST), systemd's journal (journald:). Lines are written by a thread of their own; \
+              when the target cannot keep up they are dropped and counted, and requests do not wait: docs/logging.md.",
         ..PLAIN
     },
     Setting {
         name: "access-log-format",
         category: Category::Logging,
-        kind: Kind::Choice(|s| &mut s.access_log_format),
+        kind: Kind::Special {
+            placeholder: "FORMAT",
+            accepted: access_log::FORMAT_ACCEPTED,
+            put: |s, value| put(&mut s.access_log_format, access_log::format(value)),
+            get: |s| Some(shown(&s.access_log_format)),
+        },
         default: Some("common"),
         help: "What a line of the access log holds.",
-        doc: "common: the Common Log Format. combined: common, then the quoted Referer and User-Agent.",
+        doc: "common: the Common Log Format. combined: common, then the quoted Referer and User-Agent. json: an object. Anything else is a \
+              format string with gunicorn's atoms: docs/logging.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "access-log-slower-than",
+        category: Category::Logging,
+        kind: Kind::Duration {
+            range: Range(1, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(access_log_slower_than_ms),
+        },
+        default: Some("off"),
+        help: "Log only requests that took at least so long.",
+        doc: "From the whole head to the end of the response, as the application gives it. With access-log-status-min beside it, requests that \
+              are either are logged.",
+        ..PLAIN
+    },
+    Setting {
+        name: "access-log-status-min",
+        category: Category::Logging,
+        kind: Kind::Count {
+            range: Range(100, 599),
+            note: "400: errors, 500: the server's",
+            field: number_or_none!(access_log_status_min),
+        },
+        help: "Log only requests that are answered with this status or above.",
+        doc: "A response that was cut before its head is always one of them.",
+        ..PLAIN
+    },
+    Setting {
+        name: "access-log-exclude",
+        category: Category::Logging,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "PATH",
+            accepted: "a path as it is sent, or the beginning of one and *",
+            put: |s, value| put(&mut s.access_log_exclude, several(value, access_log::excluded)),
+            get: |s| {
+                let paths = &s.access_log_exclude;
+                (!paths.is_empty()).then(|| Value::List(paths.iter().map(shown).collect()))
+            },
+        },
+        help: "Do not log these paths, but for errors; can be given several times.",
+        doc: "For checks that come every second: /health is that path alone, /static/* all that begins so. What is answered with 400 or above, or cut, \
+              is logged all the same.",
         ..PLAIN
     },
     Setting {
@@ -981,7 +1032,23 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Choice(|s| &mut s.log_level),
         default: Some("info"),
         help: "The least severe of the server's own messages that is written.",
-        doc: "",
+        doc: "error: what has failed, such as a worker or a reload. warning: what works otherwise than it was meant to. info: what \
+              happens to the server. debug: what happens to each connection. What the application does wrong goes through Python's logging.",
+        ..PLAIN
+    },
+    Setting {
+        name: "log-config",
+        category: Category::Logging,
+        reach: Reach::Process,
+        kind: Kind::Special {
+            placeholder: "FILE",
+            accepted: "a file that ends in .json, .toml, .ini or .conf",
+            put: |s, value| put(&mut s.log_config, access_log::log_config(text(value)?).map(Some)),
+            get: |s| s.log_config.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "Configure Python's logging by this file.",
+        doc: "In each worker, before the application is imported: by logging.config.dictConfig what is in .json and .toml (from Python 3.11 on), \
+              by fileConfig .ini and .conf.",
         ..PLAIN
     },
     Setting {

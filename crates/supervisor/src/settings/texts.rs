@@ -5,15 +5,6 @@ use std::path::PathBuf;
 
 use super::value::{Fault, Value, count, digits, text};
 
-/// Where the lines of the access log go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLogTarget {
-    /// Standard output.
-    Stdout,
-    /// A file, relative to the directory that the server runs in.
-    File(PathBuf),
-}
-
 /// Which settings file is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Config {
@@ -115,27 +106,6 @@ pub(super) fn workers(value: &Value) -> Result<Option<usize>, Fault> {
     let number = count(value)?;
     let number = Some(number).filter(|number| (1..=WORKERS_MAX).contains(number));
     number.and_then(|number| usize::try_from(number).ok()).map(Some).ok_or_else(|| "out of range".into())
-}
-
-/// `off`, `-` or a path.
-pub(super) fn access_log(value: &Value) -> Result<Option<AccessLogTarget>, Fault> {
-    if *value == Value::Bool(false) {
-        return Ok(None);
-    }
-    match text(value)? {
-        "off" => Ok(None),
-        "-" => Ok(Some(AccessLogTarget::Stdout)),
-        text => Ok(Some(AccessLogTarget::File(path(text)?))),
-    }
-}
-
-/// What [`access_log`] reads back.
-pub(super) fn shown_access_log(target: Option<&AccessLogTarget>) -> String {
-    match target {
-        None => "off".into(),
-        Some(AccessLogTarget::Stdout) => "-".into(),
-        Some(AccessLogTarget::File(path)) => path.display().to_string(),
-    }
 }
 
 /// `none` or a path.
@@ -269,21 +239,5 @@ mod tests {
         ] {
             assert_eq!(script_name(&typed(text)).is_ok(), good, "{text:?}");
         }
-    }
-
-    #[test]
-    fn an_access_log_is_off_standard_output_or_a_file() {
-        let file = AccessLogTarget::File("logs/off".into());
-        for (value, expected) in [
-            (typed("off"), None),
-            (Value::Bool(false), None),
-            (typed("-"), Some(AccessLogTarget::Stdout)),
-            (typed("logs/off"), Some(file)),
-        ] {
-            assert_eq!(access_log(&value), Ok(expected.clone()), "{value}");
-            assert_eq!(access_log(&typed(&shown_access_log(expected.as_ref()))), Ok(expected), "{value}");
-        }
-        assert!(access_log(&Value::Bool(true)).is_err());
-        assert!(access_log(&typed("")).is_err());
     }
 }

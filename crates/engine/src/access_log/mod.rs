@@ -1,0 +1,229 @@
+//! The access log: one line a request, written by a thread of its own so that a slow disk holds up nobody.
+//!
+//! - `format`: what a line holds.
+//! - `sink`: where lines go.
+
+mod format;
+mod sink;
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tidegate_http::{RequestHead, ResponseHead};
+
+pub(crate) use format::Noted;
+pub use format::{AccessLogFormat, Atom, Piece, Shape};
+pub use sink::{AccessLogTarget, Collector, CollectorAddress, Protocol};
+
+use crate::clock;
+use crate::scoreboard::Seat;
+use crate::socket::Peer;
+use format::Outcome;
+use sink::{Sink, lines_in};
+
+/// Bytes of lines that wait for the disk; past this they are dropped and counted rather than kept without end.
+const PENDING_MAX: usize = 4 * 1024 * 1024;
+
+/// How long the end of the server waits for what takes the lines.
+const FINISH_MAX: Duration = Duration::from_secs(2);
+
+/// The status from which on a response is an error (RFC 9110 section 15).
+const ERROR_MIN: u16 = 400;
+
+/// Which requests have a line.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLogFilter {
+    /// Those that took at least so long.
+    pub slower_than: Option<Duration>,
+    /// Those whose response has at least this status. With both of them, those that are either.
+    pub status_min: Option<u16>,
+    /// Not those with these paths, unless they are answered with an error. A `*` at the end stands for anything.
+    pub excluded: Vec<String>,
+}
+
+impl AccessLogFilter {
+    /// A response that was cut before its head has status 0, and is the worst of errors.
+    fn takes(&self, head: Option<&RequestHead>, status: u16, took: Duration) -> bool {
+        let is_error = |least| status >= least || status == 0;
+        let is_wanted = match (self.slower_than, self.status_min) {
+            (None, None) => true,
+            (slow, least) => slow.is_some_and(|slow| took >= slow) || least.is_some_and(is_error),
+        };
+        is_wanted && (is_error(ERROR_MIN) || !head.is_some_and(|head| self.excludes(head.path())))
+    }
+
+    fn excludes(&self, path: &[u8]) -> bool {
+        self.excluded.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => path.starts_with(beginning.as_bytes()),
+            None => path == pattern.as_bytes(),
+        })
+    }
+}
+
+/// An access log to be.
+#[derive(Clone, Debug)]
+pub struct AccessLogPlan {
+    /// Where lines go.
+    pub target: AccessLogTarget,
+    /// What they hold.
+    pub format: AccessLogFormat,
+    /// Which requests have one.
+    pub filter: AccessLogFilter,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    lines: Vec<u8>,
+    dropped: u64,
+    /// The file is to be opened anew: what it was called may have been moved away.
+    reopens: bool,
+    closed: bool,
+}
+
+type Queue = Arc<(Mutex<Pending>, Condvar)>;
+
+/// The thread that writes, and what ends with it.
+type Writer = (JoinHandle<()>, Receiver<()>);
+
+/// The writer's end. Dropped, it writes what waits and ends its thread.
+#[derive(Debug)]
+pub struct AccessLog {
+    format: AccessLogFormat,
+    filter: AccessLogFilter,
+    queue: Queue,
+    writer: Mutex<Option<Writer>>,
+}
+
+impl AccessLog {
+    /// Opens the target and starts the writer. What it cannot write is counted at the seat, where there is one.
+    ///
+    /// # Errors
+    /// What the system says of the target or the thread.
+    pub fn start(plan: AccessLogPlan, seat: Option<Seat>) -> io::Result<Self> {
+        let sink = Sink::open(&plan.target)?;
+        let queue = Queue::default();
+        let of_writer = queue.clone();
+        let (ends, ended) = channel();
+        let writer = std::thread::Builder::new()
+            .name("tidegate-access-log".into())
+            .spawn(move || write_lines(&of_writer, sink, seat, ends))?;
+        let AccessLogPlan { format, filter, .. } = plan;
+        Ok(Self { format, filter, queue, writer: Mutex::new(Some((writer, ended))) })
+    }
+
+    /// What the line will say of a response that begins.
+    pub(crate) fn note(&self, head: &ResponseHead) -> Noted {
+        self.format.note(head)
+    }
+
+    /// A request that is over. Without a head it could not be read; status 0 stands for one cut before its head.
+    pub(crate) fn write(
+        &self,
+        peer: Peer,
+        head: Option<&RequestHead>,
+        (status, noted): (u16, &Noted),
+        body_sent: u64,
+        started: Option<Instant>,
+    ) {
+        let took = started.map_or(Duration::ZERO, |started| started.elapsed());
+        if !self.filter.takes(head, status, took) {
+            return;
+        }
+        let mut line = Vec::with_capacity(256);
+        let outcome = Outcome { peer, head, status, body_sent, ended: clock::wall(), took, noted };
+        self.format.write(&outcome, &mut line);
+        let (pending, arrived) = &*self.queue;
+        let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.lines.len() + line.len() > PENDING_MAX {
+            pending.dropped += 1;
+            return;
+        }
+        let first = pending.lines.is_empty();
+        pending.lines.extend_from_slice(&line);
+        drop(pending);
+        if first {
+            arrived.notify_one();
+        }
+    }
+
+    /// Opens the file anew, once what waits is in the present one.
+    pub(crate) fn reopen(&self) {
+        let (pending, arrived) = &*self.queue;
+        pending.lock().unwrap_or_else(PoisonError::into_inner).reopens = true;
+        arrived.notify_one();
+    }
+
+    /// Writes what waits and ends the thread, unless nothing is taken from it any more.
+    pub(crate) fn finish(&self) {
+        let (pending, arrived) = &*self.queue;
+        pending.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        arrived.notify_one();
+        let Some((writer, ended)) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        match ended.recv_timeout(FINISH_MAX) {
+            Err(RecvTimeoutError::Timeout) => {
+                log::error!("the access log's last lines are lost: nobody takes them");
+            }
+            // A writer that panicked has nothing more to write.
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => drop(writer.join()),
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// Writes until all is over; then `_ends` is dropped.
+fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<()>) {
+    let (pending, arrived) = &**queue;
+    let mut failing = false;
+    let mut lost = 0;
+    loop {
+        let (lines, dropped, reopens, closed) = {
+            let guard = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = arrived
+                .wait_while(guard, |pending| pending.lines.is_empty() && !pending.reopens && !pending.closed)
+                .unwrap_or_else(PoisonError::into_inner);
+            let Pending { lines, dropped, reopens, closed } = &mut *guard;
+            (std::mem::take(lines), std::mem::take(dropped), std::mem::take(reopens), *closed)
+        };
+        let unwritten = match sink.write(&lines) {
+            Ok(()) => {
+                failing = false;
+                0
+            }
+            Err((rest, error)) => {
+                // Said once, not for every line.
+                if !failing {
+                    log::error!("the access log cannot be written: {error}");
+                }
+                failing = true;
+                lines_in(rest)
+            }
+        };
+        if reopens {
+            sink.reopen();
+        }
+        if let Some(seat) = seat.as_ref().filter(|_| dropped + unwritten > 0) {
+            seat.count_lines_lost(dropped + unwritten);
+        }
+        lost += dropped + unwritten;
+        // While it fails there is no end to them.
+        if lost > 0 && (!failing || closed) {
+            log::error!(
+                "{lost} lines of the access log are lost: they came faster than they could be written"
+            );
+            lost = 0;
+        }
+        if closed {
+            return;
+        }
+    }
+}
