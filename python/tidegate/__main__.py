@@ -1,16 +1,17 @@
 """The command ``tidegate``, also as ``python -m tidegate``."""
 
-import atexit
-import contextlib
 import os
 import sys
-import threading
-from typing import NoReturn
 
 from tidegate import _tidegate
 
+# What is imported here, a server waits for at its start, and greenlets want to patch before it is used.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
-def main() -> NoReturn:
+
+def main() -> "NoReturn":
     """Run the command with the process's arguments and end the process."""
     try:
         code: str | int | None = _tidegate.main(sys.argv[1:])
@@ -21,11 +22,15 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def _end(code: str | int | None) -> NoReturn:
+def _end(code: "str | int | None") -> "NoReturn":
     """End the process as ``sys.exit`` does, but leave the interpreter as it is: calls go on in it.
 
     :func:`_tidegate.threads_are_at_work` says why.
     """
+    import atexit
+    import contextlib
+    import threading
+
     # What fails keeps the rest from nothing: the process ends.
     if not isinstance(code, int | None):
         with contextlib.suppress(BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -529,3 +530,28 @@ def test_a_python_call_is_told_in_its_own_words():
         tidegate.serve(asgi, concurrency="threads")
     with pytest.raises(TypeError, match="is a coroutine function, and no WSGI application"):
         tidegate.serve(asgi, interface="wsgi")
+
+
+def test_a_plain_function_that_is_marked_is_no_plain_function():
+    marked = markcoroutinefunction(lambda environ, start_response: None)
+    with pytest.raises(TypeError, match="is a coroutine function, and no WSGI application"):
+        tidegate.serve(marked, interface="wsgi")
+
+
+MODULES = """
+import sys
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [" ".join(sys.modules).encode()]
+"""
+
+
+def test_a_small_application_waits_for_no_import_of_the_servers(tmp_path):
+    (tmp_path / "modules.py").write_text(MODULES)
+    with Server("modules", cwd=tmp_path) as server, server.connect() as wire:
+        served = set(wire.ask("GET", "/").text.split())
+    code = "import sys, runpy, threading; print(*sys.modules)"
+    python = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours = {"modules", "gc", "tidegate", "tidegate._tidegate"}
+    assert served - set(python.stdout.split()) <= ours

@@ -4,6 +4,7 @@ use std::fmt;
 
 use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
+use pyo3::types::PyFunction;
 use tidegate_supervisor::{AppSpec, Interface, Mount, Settings, SettingsError, Value};
 
 /// Why there is no application to serve: a line for the operator, and the traceback when the application's own code failed.
@@ -108,8 +109,34 @@ pub(crate) fn tell<'py>(
     Ok(Loaded { name, application, interface })
 }
 
+/// What a plain function says by its code, which spares small applications the import of `inspect`.
+fn at_a_glance(application: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
+    // From CPython's code.h: more may be passed than there are names for, or what is returned is to be awaited or iterated.
+    const VARARGS: u32 = 0x04;
+    const COROUTINE: u32 = 0x80;
+    const ITERABLE_COROUTINE: u32 = 0x100;
+    const ASYNC_GENERATOR: u32 = 0x200;
+    let Ok(function) = application.cast_exact::<PyFunction>() else { return Ok(None) };
+    // Attributes may say that it is something else; arguments that need not be passed leave it open.
+    let is_marked = function.getattr("__dict__")?.is_truthy()?;
+    if is_marked || !function.getattr("__defaults__")?.is_none() {
+        return Ok(None);
+    }
+    let code = function.getattr("__code__")?;
+    let flags: u32 = code.getattr("co_flags")?.extract()?;
+    let count: u32 = code.getattr("co_argcount")?.extract()?;
+    Ok(match (flags & (VARARGS | COROUTINE | ITERABLE_COROUTINE | ASYNC_GENERATOR), count) {
+        (0, 2) => Some(Kind::Wsgi),
+        (COROUTINE, 3) => Some(Kind::Asgi),
+        _ => None,
+    })
+}
+
 /// What the signature says, if it does.
 fn verdict(application: &Bound<'_, PyAny>, name: &str) -> Result<Option<Kind>, LoadError> {
+    if let Some(kind) = at_a_glance(application)? {
+        return Ok(Some(kind));
+    }
     let verdict = interfaces(application.py())?.call_method1("tell", (application,))?;
     match verdict.extract::<(Option<String>, Option<String>)>()? {
         (_, Some(fault)) => Err(error(format!("{name} {fault}"))),
@@ -120,6 +147,9 @@ fn verdict(application: &Bound<'_, PyAny>, name: &str) -> Result<Option<Kind>, L
 }
 
 fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Some(kind) = at_a_glance(function)? {
+        return Ok(kind == Kind::Asgi);
+    }
     interfaces(function.py())?.call_method1("is_coroutine_function", (function,))?.extract()
 }
 
@@ -167,8 +197,8 @@ fn make<'py>(factory: &Bound<'py, PyAny>, spec: &AppSpec) -> Result<Bound<'py, P
 }
 
 fn import<'py>(py: Python<'py>, spec: &AppSpec) -> Result<Bound<'py, PyAny>, LoadError> {
-    match py.import("importlib")?.call_method1("import_module", (&spec.module,)) {
-        Ok(module) => Ok(module),
+    match py.import(spec.module.as_str()) {
+        Ok(module) => Ok(module.into_any()),
         Err(cause) if is_about(py, &cause, &spec.module) => {
             let path: Vec<String> = py.import("sys")?.getattr("path")?.extract()?;
             Err(error(format!("no module named {:?}; searched {}", spec.module, path.join(", "))))

@@ -27,7 +27,7 @@ impl Stacks {
     pub(crate) fn prepare(py: Python<'_>) -> PyResult<Self> {
         let file = tempfile::tempfile()?;
         // One that nothing else is likely to use.
-        let signal: i32 = py.import("signal")?.getattr("SIGRTMAX")?.extract()?;
+        let signal: i32 = py.import("_signal")?.getattr("SIGRTMAX")?.extract()?;
         let signal = signal - 1;
         let options = PyDict::new(py);
         options.set_item("file", file.as_raw_fd())?;
