@@ -32,6 +32,7 @@ impl Limited {
             ..Settings::default()
         };
         let reactor = Reactor::new(listeners, settings, None).unwrap();
+        reactor.handle().open();
         let address = match &reactor.addresses()[0] {
             LocalAddress::Inet(address) => *address,
             LocalAddress::Unix(_) => unreachable!("bound to TCP"),

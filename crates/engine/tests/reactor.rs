@@ -35,12 +35,16 @@ impl Watched {
         let bind = BindAddress::Tcp { host: "127.0.0.1".into(), port: 0 };
         let listeners = bind_all(&[bind], BindOptions { backlog: 128, reuse_port: false }).unwrap();
         let mut reactor = Reactor::new(listeners, settings, None).unwrap();
+        reactor.handle().open();
         let address = match &reactor.addresses()[0] {
             LocalAddress::Inet(address) => *address,
             LocalAddress::Unix(_) => unreachable!("bound to TCP"),
         };
         let descriptor = reactor.descriptor();
-        Self { reactor, waiting: VecDeque::new(), descriptor, address }
+        let mut watched = Self { reactor, waiting: VecDeque::new(), descriptor, address };
+        // Takes in that it was opened.
+        watched.look();
+        watched
     }
 
     fn connect(&self) -> TcpStream {

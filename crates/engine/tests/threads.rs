@@ -15,7 +15,7 @@ use std::time::Duration;
 use tidegate_engine::http::{BodyLength, ResponseHead};
 use tidegate_engine::{
     Admitted, BindAddress, BindOptions, Block, BodyRead, Exchange, Gathering, Handle, LARGE_BLOCK_MIN,
-    Lifecycle, LocalAddress, Permit, Reactor, Settings, bind_all,
+    LocalAddress, Permit, Reactor, Settings, bind_all,
 };
 
 /// Longer than any wait unless the test fails.
@@ -222,6 +222,7 @@ fn serve_clients(gathering: Gathering) {
     let settings =
         Settings { concurrency_max: RUNNING_MAX, queue_size_max: 1_000, gathering, ..Settings::default() };
     let reactor = Reactor::new(listeners, settings, None).unwrap();
+    reactor.handle().open();
     let LocalAddress::Inet(address) = reactor.addresses()[0].clone() else { unreachable!("bound to TCP") };
     let handle = reactor.handle();
     let server = Server {
