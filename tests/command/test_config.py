@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.command import one_line, run
-from support.server import Server
+from support.server import EXAMPLES, Server
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 
@@ -103,6 +103,20 @@ def test_what_is_shown_can_be_used_and_read_by_programs(project):
     origin = f"from {project / 'shown.toml'}"
     assert again["server-header"] == {"value": "production", "origin": origin}
     assert again["app"] == {"value": "service", "origin": origin}
+
+
+def test_the_environments_of_the_documentation_are_as_it_says(tmp_path):
+    page = (EXAMPLES.parent / "docs" / "configuration.md").read_text()
+    (tmp_path / "tidegate.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+
+    def shown(*arguments: str) -> list[object]:
+        settings = json.loads(run("config", "show", "--json", *arguments, cwd=tmp_path).stdout)
+        return [settings[name]["value"] for name in ("app", "bind", "workers", "control-socket")]
+
+    control = "/run/site/control"
+    assert shown() == ["site.wsgi", ["127.0.0.1:8000"], "1", control]
+    assert shown("--env", "production") == ["site.wsgi", ["unix:/run/site/http"], "auto", control]
+    assert shown("--env", "chat") == ["site.chat:app", ["127.0.0.1:8001"], "1", "/run/site/chat-control"]
 
 
 def test_a_mistake_in_a_subcommand_is_one_line():
