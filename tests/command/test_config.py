@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.command import one_line, run
-from support.server import Server
+from support.server import EXAMPLES, Server
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 
@@ -104,6 +105,20 @@ def test_what_is_shown_can_be_used_and_read_by_programs(project):
     assert again["app"] == {"value": "service", "origin": origin}
 
 
+def test_the_environments_of_the_documentation_are_as_it_says(tmp_path):
+    page = (EXAMPLES.parent / "docs" / "configuration.md").read_text()
+    (tmp_path / "tidegate.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+
+    def shown(*arguments: str) -> list[object]:
+        settings = json.loads(run("config", "show", "--json", *arguments, cwd=tmp_path).stdout)
+        return [settings[name]["value"] for name in ("app", "bind", "workers", "control-socket")]
+
+    control = "/run/site/control"
+    assert shown() == ["site.wsgi", ["127.0.0.1:8000"], "1", control]
+    assert shown("--env", "production") == ["site.wsgi", ["unix:/run/site/http"], "auto", control]
+    assert shown("--env", "chat") == ["site.chat:app", ["127.0.0.1:8001"], "1", "/run/site/chat-control"]
+
+
 def test_a_mistake_in_a_subcommand_is_one_line():
     assert "usage: tidegate config check|show" in one_line(run("config"))
     assert "accepted: bash, zsh, fish" in one_line(run("completions", "tcsh"))
@@ -141,12 +156,27 @@ def test_bash_completes_options_their_values_and_subcommands(tmp_path, words, ex
     assert completed(words, tmp_path) == expected
 
 
-@pytest.mark.parametrize(("shell", "first"), [("zsh", "#compdef tidegate"), ("fish", "# Print an optspec")])
-def test_the_scripts_of_other_shells_are_scripts_and_name_the_options(tmp_path, shell, first):
-    script = run("completions", shell).stdout
-    assert script.startswith(first) and "unix-socket-mode" in script and "greenlets" in script
-    path = shutil.which(shell)
-    if path is None:
-        pytest.skip(f"{shell} is not installed; the script is not read by it")
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("tidegate --unix-socket-m", "--unix-socket-mode"),
+        ("tidegate conf", "config"),
+        ("tidegate config check --concurrency gr", "greenlets"),
+    ],
+)
+def test_fish_completes_them_too(tmp_path, words, expected):
+    (tmp_path / "script").write_text(run("completions", "fish").stdout)
+    program = f"source script; complete -C '{words}'"
+    command = ["fish", "--no-config", "-c", program]
+    variables = {**os.environ, "HOME": str(tmp_path)}
+    offered = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+    assert [line.split("\t")[0] for line in offered.stdout.splitlines()] == [expected]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_can_read_its_script_which_names_options_and_values(tmp_path):
+    script = run("completions", "zsh").stdout
+    assert script.startswith("#compdef tidegate") and "unix-socket-mode" in script and "greenlets" in script
     (tmp_path / "script").write_text(script)
-    subprocess.run([path, "-n", str(tmp_path / "script")], check=True, timeout=60)
+    subprocess.run(["zsh", "-n", str(tmp_path / "script")], check=True, timeout=60)

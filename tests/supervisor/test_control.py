@@ -223,7 +223,11 @@ def test_where_no_server_is_there_is_a_line(tides):
 
 def test_the_socket_must_be_named(tides):
     result = subprocess.run(
-        [sys.executable, "-m", "tidegate", "ctl", "status"], cwd=tides, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "tidegate", "ctl", "status"],
+        cwd=tides,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert "control-socket" in one_line(result)
 
@@ -231,7 +235,11 @@ def test_the_socket_must_be_named(tides):
 def test_the_socket_is_found_in_the_servers_own_file(tides, server):
     (tides / "tidegate.toml").write_text(f'control-socket = "{tides / "control"}"\n')
     result = subprocess.run(
-        [sys.executable, "-m", "tidegate", "ctl", "status"], cwd=tides, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "tidegate", "ctl", "status"],
+        cwd=tides,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert json.loads(result.stdout)["pid"] == server.pid
 
@@ -248,5 +256,3 @@ def test_the_socket_is_found_in_the_servers_own_file(tides, server):
 )
 def test_what_is_no_verb_gets_a_line(tides, arguments, told):
     assert told in one_line(ctl(tides, *arguments))
-
-

@@ -203,6 +203,44 @@ def test_it_runs_as_another_user_who_has_its_socket(tides):
             assert wire.ask("GET", "/").text == "no such probe"
 
 
+@as_root
+@pytest.mark.parametrize("supervised", [True, False])
+@pytest.mark.parametrize(("owner", "group"), [("nobody", 0), ("nobody:12345", 12345)])
+def test_a_unix_socket_belongs_to_whom_the_settings_say(tides, supervised, owner, group):
+    path = tides / "socket"
+    options = ["--unix-socket-owner", owner, "--unix-socket-mode", "0600"]
+    env = {"TIDES": str(tides)}
+    binds = (f"unix:{path}",)
+    with Server(APP, options=options, binds=binds, env=env, supervised=supervised) as server:
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (pwd.getpwnam("nobody").pw_uid, group)
+        assert found.st_mode & 0o777 == 0o600
+        assert server.stop() == 0
+    assert not path.exists()
+
+
+@as_root
+def test_the_group_that_the_server_runs_as_has_its_socket_but_not_the_owner_that_is_named(tides):
+    path = tides / "socket"
+    options = ["--unix-socket-owner", "nobody", "--group", "12345"]
+    env = {"TIDES": str(tides)}
+    with Server(APP, options=options, binds=(f"unix:{path}",), env=env, supervised=True):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (pwd.getpwnam("nobody").pw_uid, 12345)
+
+
+@as_root
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) takes a right away")
+def test_a_unix_socket_that_may_not_be_given_away_is_one_line_and_leaves_nothing(tmp_path):
+    path = tmp_path / "socket"
+    command = ["setpriv", "--inh-caps=-chown", "--bounding-set=-chown", sys.executable, "-m", "tidegate"]
+    arguments = ["--bind", f"unix:{path}", "--unix-socket-owner", "nobody", "apps.probes:plain"]
+    ended = subprocess.run([*command, *arguments], cwd=TESTS, capture_output=True, text=True, timeout=60)
+    expected = '--unix-socket-owner "nobody" (from the command line): only root may give them to another one'
+    assert (ended.returncode, ended.stderr) == (2, f"tidegate: {expected}\n")
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("setting", ["user", "group"])
 def test_a_user_who_is_not_there_is_one_line(setting):
     arguments = ["--bind", "127.0.0.1:0", f"--{setting}", "nobody-of-that-name", "apps.probes:plain"]

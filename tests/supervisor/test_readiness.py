@@ -137,7 +137,9 @@ def test_a_worker_that_is_stuck_is_shown_and_replaced(tides, host):
         with server.connect() as wire:
             wire.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
             server.wait_for_log(f"stuck {first}")
-            server.wait_for_log(rf"worker 1 does not move \(pid {first}\); its threads:\n(.*\n)*.*in get_stuck")
+            server.wait_for_log(
+                rf"worker 1 does not move \(pid {first}\); its threads:\n(.*\n)*.*in get_stuck"
+            )
             server.wait_for_log("worker 1 is stuck: it is killed and replaced")
         server.wait_until(lambda: server.log.count("a worker serves") == 2 or None)
         assert get(server)[1] != first

@@ -14,16 +14,10 @@ Each setting has one name. `head-timeout` is `--head-timeout` on the command lin
 environment, `head-timeout` in `tidegate.toml` and in the `[tool.tidegate]` table of `pyproject.toml`, and `head_timeout`
 as a keyword argument of `tidegate.serve()`.
 
-A flag wins over a variable, a variable over `tidegate.toml`, that over `pyproject.toml`, and all over the default. The
-two files are looked for in the directory of `--chdir`, or else in the working directory; `--config PATH` names one file
-to read instead, `--config none` reads none. `tidegate.serve()` takes its arguments and the defaults: a library call reads
-neither variables nor files.
-
-`tidegate config show` prints what is in force and where each value came from, as a file that can be used again.
-
-An unknown name is an error that suggests the near one. A value that does not fit is an error too: one line that names the
-setting, the value, where it came from and what is accepted, then exit status 2, before anything is bound. (Variables that
-Kubernetes makes for a service called `tidegate`, such as `TIDEGATE_SERVICE_HOST`, are left alone.)
+Where they come from, which one wins, environments (`[env.NAME]`), and how to check and show what is in force:
+[configuration.md](configuration.md). An unknown name is an error that suggests the near one, and so is a value that does not fit: one line that names
+the setting, the value, where it came from and what is accepted, then exit status 2. (Variables that Kubernetes makes for a service
+called `tidegate`, such as `TIDEGATE_SERVICE_HOST`, are left alone.)
 
 - Times are in seconds (`10`, `0.5`) or have a unit: `500ms`, `10s`, `2m`, `1h`.
 - Sizes are in bytes (`65536`) or have a unit: `64KiB`, `1MiB`, `2GiB`.
