@@ -121,6 +121,8 @@ class Proxy:
         with socket.socket() as listener, (self._folder / "log").open("ab") as log:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1024)
+            # nginx takes it for one of its own, and would wait in accept().
+            listener.setblocking(False)
             self.port = listener.getsockname()[1]
             command = self.kind.configure(self._folder, listener, self.servers)
             self._process = subprocess.Popen(
@@ -166,7 +168,9 @@ def _nginx(folder: Path, listener: socket.socket, servers: Sequence[Address]) ->
     ]
     host, port = listener.getsockname()
     changes = {
-        "server 127.0.0.1:8000;": " ".join(f"server {address};" for address in addresses),
+        "server 127.0.0.1:8000 max_fails=0;": " ".join(
+            f"server {address} max_fails=0;" for address in addresses
+        ),
         "listen 80;": f"listen {host}:{port};",
     }
     (folder / "site").write_text(_replaced((EXAMPLES / "nginx" / "tidegate.conf").read_text(), changes))
