@@ -88,6 +88,16 @@ def test_the_status_names_the_server_and_each_worker(tides, server):
     assert client.getresponse().read()
     (worker,) = told(tides, "status")["workers"]
     assert (worker["requests"], worker["connections"]) == (before["requests"] + 1, 1)
+    assert worker["log_lines_lost"] == 0
+
+
+def test_the_status_counts_lines_of_the_access_log_that_are_lost(tides: Path) -> None:
+    with served(tides, "--access-log", "/dev/full") as server:
+        with server.connect() as wire:
+            wire.ask("GET", "/")
+            wire.ask("GET", "/")
+        server.wait_for_log("the access log cannot be written")
+        server.wait_until(lambda: told(tides, "status")["workers"][0]["log_lines_lost"] == 2 or None)
     client.close()
 
 

@@ -1,5 +1,6 @@
 //! What can be known of settings without binding an address or importing an application.
 
+use std::fs::File;
 use std::path::Path;
 
 use pyo3::prelude::*;
@@ -10,7 +11,7 @@ use crate::host::GEVENT_NEEDED;
 use crate::privileges;
 use crate::refusal::Refusal;
 
-/// Looks for the users and the directories that the settings speak of.
+/// Looks for the users, the directories and the files that the settings speak of.
 pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     privileges::look_up(py, settings)?;
     for bind in &settings.bind {
@@ -34,6 +35,9 @@ pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> 
         if let Some(Err(reason)) = path.map(|path| can_be_in_its_directory(path)) {
             return Err(settings.refusal(name, &reason).into());
         }
+    }
+    if let Some(Err(error)) = settings.log_config.as_ref().map(File::open) {
+        return Err(settings.refusal("log-config", &format!("cannot be read: {error}")).into());
     }
     Ok(())
 }

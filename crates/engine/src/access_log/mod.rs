@@ -217,9 +217,7 @@ fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<
         lost += dropped + unwritten;
         // While it fails there is no end to them.
         if lost > 0 && (!failing || closed) {
-            log::error!(
-                "{lost} lines of the access log are lost: they came faster than they could be written"
-            );
+            log::error!("lines that the access log has lost: {lost}");
             lost = 0;
         }
         if closed {
