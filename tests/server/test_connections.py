@@ -100,7 +100,7 @@ def test_an_idle_keep_alive_connection_is_closed_without_a_word(hasty):
 
 
 def test_a_request_that_came_before_its_idle_connection_was_closed_is_answered():
-    """The deadline passes in the first call; before anybody looks at it there is a second one, and the request."""
+    """The deadline passes in one call; before anybody looks at it there is a second call, and a request."""
     options = ["--threads", "1", "--keep-alive-timeout", "0.3"]
     with Server(APP, options=options) as server, server.connect() as idle:
         assert idle.ask("GET", "/").body == b"hello"
