@@ -5,6 +5,7 @@ Each does the least that its load needs, so that what is measured is the server.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -25,6 +26,13 @@ def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Answer 13 bytes as a list of one, the length said."""
     start_response("200 OK", HELLO_FIELDS[:])
     return [HELLO]
+
+
+def process(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer the number of the process."""
+    body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def sleep(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

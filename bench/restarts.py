@@ -1,15 +1,17 @@
 """What clients notice of reloads, upgrades, workers that die, and of the end: `python bench/restarts.py`.
 
-Four workers serve; half of the clients keep their connections, the other half connect for each request. A
-request is lost when its connection ends before the answer has come; a connection is refused when nobody takes
-it. Each event comes so many seconds after the one before; a second counts as a dip when fewer than 70% of the
-usual requests were answered in it. Exit status 1 when a figure is not what it must be.
+Four workers serve, alone or `--behind` nginx or HAProxy with the configuration of its example. Half of the
+clients keep their connections, the other half connect for each request; every fourth posts. A request is
+lost when its connection ends before the answer has come, or when the answer is not the application's; a
+connection is refused when nobody takes it. A dip is the longest time in which fewer than 70% of the usual
+requests were answered, in steps of a quarter of a second. Exit status 1 when a figure is not what it must be.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import statistics
@@ -17,42 +19,89 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 import peers
 from processes import free_port
 
+sys.path.insert(0, str(peers.ROOT / "tests"))
+from support.proxies import HAPROXY, NGINX  # The path must be there first.
+from support.server import Address
+
 WORKERS = 4
 CLIENTS = 32
-REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n%s\r\n"
+STEP_S = 0.25
+DIP_MAX_S = 1.0
+PROXIES = {"nginx": NGINX, "haproxy": HAPROXY}
+
+
+class Kind(Enum):
+    """What a client does with its connection."""
+
+    KEEPS = "keep-alive"
+    CONNECTS = "new connections"
 
 
 @dataclass
 class Tally:
-    """What the clients have seen."""
+    """What the clients have seen; answers by kind and step."""
 
-    answered: Counter[int] = field(default_factory=Counter)
-    lost: int = 0
+    answered: dict[Kind, Counter[int]] = field(default_factory=lambda: {kind: Counter() for kind in Kind})
+    # By the process that had answered last on the connection; 0 where none had.
+    lost: Counter[int] = field(default_factory=Counter)
     refused: int = 0
     over: bool = False
 
-    def total(self) -> int:
-        return sum(self.answered.values())
+    def dip_s(self, kind: Kind) -> float:
+        """The longest time in which too few were answered. The first and the last step are not whole."""
+        steps = self.answered[kind]
+        counts = [steps[step] for step in range(min(steps) + 1, max(steps))]
+        usual = statistics.median(counts)
+        longest = current = 0
+        for count in counts:
+            current = current + 1 if count < 0.7 * usual else 0
+            longest = max(longest, current)
+        return longest * STEP_S
+
+    def usual(self) -> float:
+        """Answers in a usual second."""
+        steps = sum(self.answered.values(), Counter())
+        return statistics.median([steps[step] for step in range(min(steps) + 1, max(steps))]) / STEP_S
 
 
-async def answer(reader: asyncio.StreamReader) -> bool:
-    """Read one answer; tell whether the connection is to be used again."""
+@dataclass
+class Answer:
+    """One answer: the process that gave it, and whether the connection is to be used again."""
+
+    pid: int
+    again: bool
+
+
+async def answer(reader: asyncio.StreamReader) -> Answer | None:
+    """Read one answer; None if it is not the application's."""
     head = await reader.readuntil(b"\r\n\r\n")
     fields = head.lower()
     length = int(fields.split(b"content-length: ")[1].split(b"\r\n")[0])
-    await reader.readexactly(length)
-    return b"connection: close" not in fields
+    body = await reader.readexactly(length)
+    if head.split(b" ", 2)[1] != b"200":
+        return None
+    return Answer(int(body), b"connection: close" not in fields)
 
 
-async def client(port: int, tally: Tally, keeps: bool) -> None:
+def request(kind: Kind, posts: bool) -> bytes:
+    """What a client sends."""
+    close = "" if kind is Kind.KEEPS else "Connection: close\r\n"
+    if posts:
+        return f"POST / HTTP/1.1\r\nHost: a\r\n{close}Content-Length: 4\r\n\r\ntide".encode()
+    return f"GET / HTTP/1.1\r\nHost: a\r\n{close}\r\n".encode()
+
+
+async def client(port: int, tally: Tally, kind: Kind, posts: bool) -> None:
     """Ask again and again."""
-    request = REQUEST % (b"" if keeps else b"Connection: close\r\n")
+    asked = request(kind, posts)
     while not tally.over:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -60,15 +109,21 @@ async def client(port: int, tally: Tally, keeps: bool) -> None:
             if not tally.over:
                 tally.refused += 1
             continue
+        pid = 0
         try:
             again = True
-            while again and not tally.over:
-                writer.write(request)
-                again = await answer(reader) and keeps
-                tally.answered[int(time.monotonic())] += 1
+            # One that has been closed meanwhile is not asked.
+            while again and not tally.over and not reader.at_eof():
+                writer.write(asked)
+                given = await answer(reader)
+                if given is None:
+                    tally.lost[pid] += 1
+                    break
+                pid, again = given.pid, given.again
+                tally.answered[kind][int(time.monotonic() / STEP_S)] += 1
         except (OSError, asyncio.IncompleteReadError):
             if not tally.over:
-                tally.lost += 1
+                tally.lost[pid] += 1
         finally:
             writer.close()
 
@@ -79,66 +134,114 @@ def workers_of(pid: int) -> list[int]:
 
 
 @dataclass
-class Figures:
-    """One phase."""
+class Phase:
+    """What was seen while the same thing happened several times."""
 
     name: str
     events: int
-    answered: int
-    lost: int
-    refused: int
-    dips: int
-    usual: float
+    tally: Tally
+    victims: list[int]
+
+    @property
+    def lost(self) -> int:
+        return sum(self.tally.lost.values())
+
+    @property
+    def lost_elsewhere(self) -> int:
+        """On kept connections of processes that were not killed."""
+        return sum(count for pid, count in self.tally.lost.items() if pid not in {0, *self.victims})
 
     def row(self) -> str:
+        answered = sum(sum(steps.values()) for steps in self.tally.answered.values())
+        dips = " | ".join(f"{self.tally.dip_s(kind):.2f}" for kind in Kind)
         return (
-            f"| {self.name} | {self.events} | {self.answered:,} | {self.lost} | {self.refused} "
-            f"| {self.dips} | {self.usual:,.0f} |"
+            f"| {self.name} | {self.events} | {answered:,} | {self.lost} | {self.tally.refused} "
+            f"| {dips} | {self.tally.usual():,.0f} |"
         )
 
 
-async def phase(name: str, port: int, pid: int, number: signal.Signals, count: int, pause: float) -> Figures:
+@dataclass
+class Server:
+    """The server, and the port that clients ask: its own, or that of the proxy before it."""
+
+    process: subprocess.Popen[bytes]
+    own_port: int
+    port: int
+
+
+@contextlib.contextmanager
+def running(behind: str) -> Iterator[Server]:
+    """Start the server, and what is to be before it."""
+    port = free_port()
+    command = [
+        *(str(peers.TIDEGATE), "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS)),
+        *("--log-level", "error", "apps:process"),
+    ]
+    process = subprocess.Popen(command, cwd=peers.BENCH, env=peers.environ())
+    try:
+        deadline = time.monotonic() + 30
+        while len(workers_of(process.pid)) < WORKERS and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1)
+        if behind == "nobody":
+            yield Server(process, port, port)
+        else:
+            with PROXIES[behind].before([Address("127.0.0.1", port)]) as proxy:
+                yield Server(process, port, proxy.port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def clients(port: int, tally: Tally, count: int = CLIENTS) -> list[asyncio.Task[None]]:
+    """Start all of them."""
+    kinds = list(Kind)
+    return [
+        asyncio.create_task(client(port, tally, kinds[index % 2], index % 8 in (2, 3)))
+        for index in range(count)
+    ]
+
+
+async def phase(name: str, server: Server, number: signal.Signals, count: int, pause: float) -> Phase:
     """Have clients ask while the same thing happens `count` times."""
     tally = Tally()
-    tasks = [asyncio.create_task(client(port, tally, index % 2 == 0)) for index in range(CLIENTS)]
+    tasks = clients(server.port, tally)
     await asyncio.sleep(pause)
+    victims = []
     for index in range(count):
         if number is signal.SIGKILL:
-            children = workers_of(pid)
-            os.kill(children[index % len(children)], number)
+            children = workers_of(server.process.pid)
+            victims.append(children[index % len(children)])
+            os.kill(victims[-1], number)
         else:
-            os.kill(pid, number)
+            os.kill(server.process.pid, number)
         await asyncio.sleep(pause)
     tally.over = True
     await asyncio.wait(tasks, timeout=5)
-    # The first and the last second are not whole.
-    seconds = [tally.answered[second] for second in sorted(tally.answered)[1:-1]]
-    usual = statistics.median(seconds)
-    dips = sum(answered < 0.7 * usual for answered in seconds)
-    return Figures(name, count, tally.total(), tally.lost, tally.refused, dips, usual)
+    return Phase(name, count, tally, victims)
 
 
-async def upgrade(port: int, server: subprocess.Popen[bytes], pause: float) -> tuple[Figures, int]:
+async def upgrade(server: Server, pause: float) -> tuple[Phase, int]:
     """Have a new server take the place of the one that was started; return its process."""
-    before = set(workers_of(server.pid))
-    asking = asyncio.create_task(phase("upgrade (USR2)", port, server.pid, signal.SIGUSR2, 1, pause))
+    before = set(workers_of(server.process.pid))
+    asking = asyncio.create_task(phase("upgrade (USR2)", server, signal.SIGUSR2, 1, pause))
     successor = 0
     while not successor:
         await asyncio.sleep(0.01)
         # By now it may have forked workers of its own; they are no children of the former one.
-        successor = next(iter(set(workers_of(server.pid)) - before), 0)
+        successor = next(iter(set(workers_of(server.process.pid)) - before), 0)
     return await asking, successor
 
 
-async def stop(port: int, server: subprocess.Popen[bytes], idle: int) -> tuple[float, int]:
+async def stop(server: Server, idle: int) -> tuple[float, int]:
     """Stop it while clients rest and ask; return how long that took, and its exit status."""
-    resting = [await asyncio.open_connection("127.0.0.1", port) for _ in range(idle)]
+    resting = [await asyncio.open_connection("127.0.0.1", server.own_port) for _ in range(idle)]
     tally = Tally()
-    tasks = [asyncio.create_task(client(port, tally, True)) for _ in range(CLIENTS)]
+    tasks = clients(server.own_port, tally)
     await asyncio.sleep(1)
     began = time.monotonic()
-    server.send_signal(signal.SIGTERM)
-    status = await asyncio.to_thread(server.wait, 60)
+    server.process.send_signal(signal.SIGTERM)
+    status = await asyncio.to_thread(server.process.wait, 60)
     took = time.monotonic() - began
     tally.over = True
     await asyncio.wait(tasks, timeout=5)
@@ -147,59 +250,83 @@ async def stop(port: int, server: subprocess.Popen[bytes], idle: int) -> tuple[f
     return took, status
 
 
-def start(port: int) -> subprocess.Popen[bytes]:
-    """Start the server."""
-    command = [
-        *(str(peers.TIDEGATE), "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS)),
-        *("--log-level", "error", "apps:hello"),
-    ]
-    return subprocess.Popen(command, cwd=peers.BENCH, env=peers.environ())
+def judged(phases: list[Phase], stopped: tuple[float, int] | None) -> list[tuple[bool, str]]:
+    """Each thing that must be, and whether it is."""
+    verdicts = []
+    for seen in phases:
+        if seen.victims:
+            # Each client has one request in flight, and a worker its share of them.
+            most = seen.events * CLIENTS
+            verdicts.append(
+                (seen.lost <= most, f"{seen.name}: at most {most} lost, what was in flight: {seen.lost}")
+            )
+            elsewhere = seen.lost_elsewhere
+            verdicts.append(
+                (elsewhere == 0, f"{seen.name}: 0 lost on connections of other workers: {elsewhere}")
+            )
+        else:
+            verdicts.append((seen.lost == 0, f"{seen.name}: 0 lost: {seen.lost}"))
+        verdicts.append((seen.tally.refused == 0, f"{seen.name}: 0 refused: {seen.tally.refused}"))
+        for kind in Kind:
+            dip_s = seen.tally.dip_s(kind)
+            verdicts.append(
+                (dip_s <= DIP_MAX_S, f"{seen.name}: dip of {kind.value} at most {DIP_MAX_S} s: {dip_s}")
+            )
+    if stopped is not None:
+        # No request takes any time.
+        verdicts.append((stopped[0] <= 1, f"stop: at most 1 s: {stopped[0]:.2f}"))
+        verdicts.append((stopped[1] == 0, f"stop: status 0: {stopped[1]}"))
+    return verdicts
 
 
-async def all_workers(server: subprocess.Popen[bytes]) -> None:
-    """Wait until all serve."""
-    deadline = time.monotonic() + 30
-    while len(workers_of(server.pid)) < WORKERS and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(1)
-
-
-async def measure(count: int, pause: float, idle: int) -> bool:
-    """Run all of it and print the table."""
-    port = free_port()
-    server = start(port)
-    try:
-        await all_workers(server)
-        reloads = await phase("reload (HUP)", port, server.pid, signal.SIGHUP, count, pause)
-        kills = await phase("SIGKILL to a worker", port, server.pid, signal.SIGKILL, count, pause)
-        took, status = await stop(port, server, idle)
-        server = start(port)
-        await all_workers(server)
-        upgraded, successor = await upgrade(port, server, pause)
+async def measure(behind: str, count: int, pause: float, idle: int) -> bool:
+    """Run all of it, and print the table and what to think of it."""
+    stopped = None
+    with running(behind) as server:
+        reloads = await phase("reload (HUP)", server, signal.SIGHUP, count, pause)
+        kills = await phase("SIGKILL to a worker", server, signal.SIGKILL, count, pause)
+        if behind == "nobody":
+            stopped = await stop(server, idle)
+    with running(behind) as server:
+        upgraded, successor = await upgrade(server, pause)
         os.kill(successor, signal.SIGTERM)
-    finally:
-        server.kill()
-    print("| what happens | times | answered | lost | refused | seconds under 70% | answered, usual second |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    print(reloads.row())
-    print(kills.row())
-    print(upgraded.row())
-    print(f"\nstop with {idle:,} idle connections: {took:.2f} s, status {status}")
-    # What a worker has in flight when it is killed is lost: at most one request for each client.
-    lost = kills.refused or kills.lost > count * CLIENTS
-    lost = lost or any(figures.lost or figures.refused for figures in (reloads, upgraded))
-    return not (lost or status or took > 2 or max(reloads.dips, kills.dips) > count)
+    phases = [reloads, kills, upgraded]
+    print(f"behind {behind}:\n")
+    dips = " | ".join(f"dip, {kind.value} (s)" for kind in Kind)
+    print(f"| what happens | times | answered | lost | refused | {dips} | answered, usual second |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for seen in phases:
+        print(seen.row())
+    if stopped is not None:
+        print(f"\nstop with {idle:,} idle connections: {stopped[0]:.2f} s, status {stopped[1]}")
+    print()
+    verdicts = judged(phases, stopped)
+    for passed, text in verdicts:
+        print(f"{'pass' if passed else 'FAIL'}  {text}")
+    print(flush=True)
+    return all(passed for passed, _ in verdicts)
 
 
 def main() -> int:
     """Measure and judge."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
+    add("--behind", choices=["nobody", *PROXIES, "each"], default="nobody", help="(default: %(default)s)")
     add("--count", type=int, default=10, help="how often each thing happens (default: %(default)s)")
     add("--pause", type=float, default=6.0, help="seconds between two (default: %(default)s)")
     add("--idle", type=int, default=1_000, help="idle connections at the end (default: %(default)s)")
     arguments = parser.parse_args()
-    return 0 if asyncio.run(measure(arguments.count, arguments.pause, arguments.idle)) else 1
+    chosen = ["nobody", *PROXIES] if arguments.behind == "each" else [arguments.behind]
+    for behind in chosen:
+        if behind in PROXIES and (missing := PROXIES[behind].missing()):
+            print(missing, file=sys.stderr)
+            return 2
+    passed = [
+        asyncio.run(measure(behind, arguments.count, arguments.pause, arguments.idle)) for behind in chosen
+    ]
+    return 0 if all(passed) else 1
 
 
 if __name__ == "__main__":

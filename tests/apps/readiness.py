@@ -1,4 +1,4 @@
-"""Applications that are ready or not, as the file `ready` in the directory of TIDES says, and that can get stuck."""
+"""Applications that are ready or not, as the file `ready` in TIDES says, and that can get stuck."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -49,9 +50,14 @@ def proxy(kind: Kind) -> Iterator[Proxy]:
 
 
 def served(
-    tides: Path, app: str, bind: str = "127.0.0.1:0", options: Sequence[str] = ("--workers", "2")
+    tides: Path,
+    app: str,
+    bind: str = "127.0.0.1:0",
+    options: Sequence[str] = ("--workers", "2"),
+    pass_fds: Sequence[int] = (),
 ) -> Server:
-    return Server(app, options=options, binds=(bind,), env={"TIDES": str(tides)}, supervised=True)
+    env = {"TIDES": str(tides)}
+    return Server(app, options=options, binds=(bind,), env=env, pass_fds=pass_fds, supervised=True)
 
 
 def has_ended(pid: int) -> bool:
@@ -181,6 +187,30 @@ def test_a_server_that_is_stopped_and_replaced_loses_no_request(tides, kind):
             assert server.stop() == 0
             stack.enter_context(served(tides, GENERATIONS[0], bind, options))
             load.wait_for("two")
+        load.stop()
+        assert not load.failures
+
+
+@pytest.mark.skipif(NGINX.missing() is not None, reason="nginx is not there")
+def test_a_restart_on_a_socket_of_systemds_loses_no_request(tides):
+    """HAProxy's checks would take it for gone."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1024)
+        number = listener.fileno()
+
+        def start() -> Server:
+            server = served(tides, GENERATIONS[0], f"fd://{number}", pass_fds=[number])
+            return stack.enter_context(server)
+
+        first = start()
+        proxy = stack.enter_context(NGINX.before(first.addresses))
+        load = stack.enter_context(Load(proxy, 8, methods=SAFE_AND_UNSAFE))
+        load.wait_for("one")
+        assert first.stop() == 0
+        (tides / "version").write_text("two")
+        start()
+        load.wait_for("two")
         load.stop()
         assert not load.failures
 

@@ -99,6 +99,19 @@ def test_an_idle_keep_alive_connection_is_closed_without_a_word(hasty):
         assert wire.rest() == b""
 
 
+def test_a_request_that_came_before_its_idle_connection_was_closed_is_answered():
+    """The deadline passes in one call; before anybody looks at it there is a second call, and a request."""
+    options = ["--threads", "1", "--keep-alive-timeout", "0.3"]
+    with Server(APP, options=options) as server, server.connect() as idle:
+        assert idle.ask("GET", "/").body == b"hello"
+        with server.connect() as first, server.connect() as second:
+            first.send(b"GET /slow?for=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_for_log("called /slow")
+            second.send(b"GET /slow?for=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_for_log("called /slow[^$]*called /slow")
+            assert idle.ask("GET", "/").body == b"hello"
+
+
 def test_a_small_body_that_does_not_come_in_time_is_answered_with_408_and_the_application_not_run(hasty):
     before = len(hasty.log)
     with hasty.connect() as wire:

@@ -274,7 +274,12 @@ impl Connection {
         // An earlier look may have replaced this one.
         if core.scheduled_ms == at_ms {
             core.scheduled_ms = NEVER;
-            if core.deadline_ms(self.settings()) <= turn.now_ms {
+            if core.phase == Phase::Waiting && core.deadline_ms(self.settings()) <= turn.now_ms {
+                // A request that has come since the poll is answered, instead of being met with a reset.
+                core.readable = true;
+                more = core.advance(self, turn);
+            }
+            if !more && core.deadline_ms(self.settings()) <= turn.now_ms {
                 core.miss_deadline(self);
                 more = core.advance(self, turn);
             }
