@@ -145,10 +145,10 @@ pub(crate) fn load<'py>(py: Python<'py>, settings: &Settings) -> Result<Applicat
         patch(py, settings)?;
     }
     configure_logging(py, settings)?;
-    let collector = Collector::of(py)?;
+    let collector = Collector::spare(py, settings.gc_threshold)?;
     let main = settings.app.as_ref().map(|spec| loader::load(py, spec, settings)).transpose()?;
     let applications = Applications::new(py, main, settings)?;
-    collector.relax(py, settings.gc_threshold)?;
+    collector.relax(py)?;
     Ok(applications)
 }
 

@@ -245,8 +245,8 @@ impl Host for Forks {
                 {
                     log::warn!("the control socket cannot be found under {}: {error}", path.display());
                 }
-                upgrade::take_over();
                 notify(&[NotifyState::Ready]);
+                upgrade::take_over();
             }
             Change::Reloading => match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
