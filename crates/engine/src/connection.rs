@@ -55,9 +55,6 @@ const LINGER_MAX: u64 = 16 * 1024 * 1024;
 const BODIES_MEMORY_MAX: usize = 64 * 1024 * 1024;
 const BODY_SHARE: usize = 16 * 1024;
 
-/// How long idle connections stay when a drain begins: their next request may be on its way.
-const DRAIN_IDLE_MS: Millis = 250;
-
 /// Where a connection stands; see the drawing above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -291,7 +288,7 @@ impl Connection {
     pub(crate) fn on_drain(&self, now_ms: Millis) -> Looked {
         let mut core = self.lock();
         match core.phase {
-            Phase::Waiting => core.idle_until_ms = core.idle_until_ms.min(now_ms + DRAIN_IDLE_MS),
+            Phase::Waiting => core.idle_until_ms = core.idle_until_ms.min(now_ms + self.settings().linger_ms),
             Phase::Open => core.close_for_drain(self, now_ms),
             _ => {}
         }
@@ -717,7 +714,7 @@ impl Core {
             Lifecycle::Waiting | Lifecycle::Serving | Lifecycle::Retiring => {
                 connection.settings().keep_alive_timeout_ms
             }
-            Lifecycle::Draining | Lifecycle::Stopping => DRAIN_IDLE_MS,
+            Lifecycle::Draining | Lifecycle::Stopping => connection.settings().linger_ms,
         };
         self.idle_until_ms = now_ms + idle_ms;
         self.http.shrink();

@@ -50,6 +50,8 @@ pub struct Settings {
     pub head_timeout_ms: u64,
     /// How long a connection may rest between two requests.
     pub keep_alive_timeout_ms: u64,
+    /// How long a connection may rest between two requests in a server that drains: the next one may be on its way.
+    pub linger_ms: u64,
     /// The time a body has; bytes give some back at `body_rate_min`, up to this much. `None`: no deadline.
     pub body_timeout_ms: Option<u64>,
     /// Bytes per second that a body must bring to keep its time from running out; 0: the time is for the whole of it.
@@ -121,6 +123,7 @@ impl Default for Settings {
             head_timeout_ms: 10_000,
             // Longer than the 60 s after which the usual load balancers let go, so that they close first.
             keep_alive_timeout_ms: 75_000,
+            linger_ms: 250,
             body_timeout_ms: Some(20_000),
             body_rate_min: 500,
             write_timeout_ms: 30_000,

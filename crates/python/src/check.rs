@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use pyo3::prelude::*;
-use tidegate_supervisor::{AccessLogTarget, Bind, Concurrency, EventLoop, Settings, Value};
+use tidegate_supervisor::{AccessLogTarget, Bind, Concurrency, EventLoop, Settings, Value, reload};
 
 use crate::event_loop::UVLOOP_NEEDED;
 use crate::host::GEVENT_NEEDED;
@@ -22,6 +22,7 @@ pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> 
             return Err(settings.refusal_of("bind", Some(address), &reason).into());
         }
     }
+    reload::check(settings)?;
     let access_log = match &settings.access_log {
         Some(AccessLogTarget::File(path)) => Some(path),
         _ => None,

@@ -15,6 +15,9 @@ use tidegate_supervisor::{Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBu
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
 
+/// How long idle connections stay when a drain begins.
+const LINGER_MS: u64 = 250;
+
 pub(crate) fn log_level(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::Error,
@@ -110,6 +113,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         }),
         head_timeout_ms: settings.head_timeout_ms,
         keep_alive_timeout_ms: settings.keep_alive_timeout_ms,
+        // Who works on the code wants to see the new one: their client connects anew.
+        linger_ms: if settings.reload { 0 } else { LINGER_MS },
         body_timeout_ms: settings.body_timeout_ms,
         body_rate_min: settings.body_rate_min,
         write_timeout_ms: settings.write_timeout_ms,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tidegate_engine::{BindAddress, BindOptions, Listener, Scoreboard, Seat, SignalHandlers};
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
+use tidegate_supervisor::reload::Watcher;
 use tidegate_supervisor::supervisor::{self, Forked, Host, Role, Senses};
 
 use crate::privileges::{PidFile, give_up_privileges};
@@ -33,6 +34,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         retire_ms: settings.drain_delay_ms,
         workers_max: workers_max(settings.worker_count()),
         rolling: settings.rolling_reload,
+        patient: settings.reload,
         limits: Limits {
             requests: settings.max_requests,
             lifetime_ms: settings.max_lifetime_ms,
@@ -41,6 +43,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
             seed: u64::from(std::process::id()),
         },
     };
+    let watcher = settings.reload.then(|| Watcher::start(settings)).transpose()?;
     let listeners = bind(py, settings)?;
     let control = bind_control(settings)?;
     let _pid_file = PidFile::write(settings)?;
@@ -54,6 +57,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         signals,
         control: control.as_ref().map(Listener::try_clone_fd).transpose().map_err(PyErr::from)?,
         stuck_ms: settings.stuck_timeout_ms,
+        watcher,
     };
     let mut forks = Forks {
         listeners,
@@ -76,6 +80,9 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
             drop(control);
             ignore_the_supervisors_signals(py)?;
             show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
+            if settings.reload {
+                py.import("tidegate._bytecode")?.call_method0("keep_none_of_young_sources")?;
+            }
             let report = tether.clone();
             let work = || {
                 let applications = match preloaded {

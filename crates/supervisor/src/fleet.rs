@@ -21,6 +21,12 @@ const BACKOFF_MAX_MS: Millis = 30_000;
 /// Starts that may fail in a row while nobody serves.
 const FAILURES_MAX: u32 = 5;
 
+/// A worker that ends with it has been told by its settings not to serve, which no code can mend.
+const STATUS_BAD_SETTINGS: i32 = 2;
+
+/// When a start is due that waits for a reload.
+const NEVER: Millis = Millis::MAX;
+
 /// What a fleet is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -36,6 +42,8 @@ pub struct Plan {
     pub workers_max: usize,
     /// Whether a reload replaces one worker after the other, instead of all of them at once.
     pub rolling: bool,
+    /// Whether a reload comes as soon as code has changed, so that code that cannot start is no reason to end.
+    pub patient: bool,
     /// When workers are replaced that serve well.
     pub limits: Limits,
 }
@@ -314,7 +322,8 @@ impl Fleet {
         let reloads = matches!(self.phase, Phase::Reloading(_));
         let of_phase = if let Phase::Retiring { until } = self.phase { Some(until) } else { None };
         // What could be started at once was, when it was last asked.
-        let of_start = Some(self.next_start).filter(|at| (wants_start || reloads) && *at > self.now);
+        let of_start =
+            Some(self.next_start).filter(|at| (wants_start || reloads) && *at > self.now && *at < NEVER);
         of_workers.into_iter().chain(of_start).chain(of_phase).min()
     }
 
@@ -400,6 +409,12 @@ impl Fleet {
     fn could_not_start(&mut self, worker: &Worker, ending: Ending, now: Millis) {
         let id = worker.id.0;
         match self.phase {
+            Phase::Opening if self.plan.patient && ending != Ending::Exited(STATUS_BAD_SETTINGS) => {
+                self.warn(format!(
+                    "worker {id} {ending} before it could serve; it is started again when a file changes"
+                ));
+                self.next_start = if std::mem::take(&mut self.reload_again) { now } else { NEVER };
+            }
             Phase::Opening => {
                 let status = match ending {
                     // It has said why.
@@ -438,7 +453,10 @@ impl Fleet {
                 self.warn(format!(
                     "worker {id} {ending} before it could serve; the next is started in {wait} ms"
                 ));
-                if self.failures >= FAILURES_MAX && !self.workers.iter().any(Worker::is_serving) {
+                if self.failures >= FAILURES_MAX
+                    && !self.plan.patient
+                    && !self.workers.iter().any(Worker::is_serving)
+                {
                     self.warn(format!(
                         "{FAILURES_MAX} workers in a row could not start, and none serves: the server ends"
                     ));
@@ -469,11 +487,18 @@ impl Fleet {
             Verb::Quit => self.end(self.status(), Order::Quit, now),
             _ if is_ending => {}
             Verb::HandOver => self.end(0, Order::Leave, now),
-            Verb::Reload => match self.phase {
-                Phase::Serving => self.reload(),
-                Phase::Retiring { .. } => {}
-                _ => self.reload_again = true,
-            },
+            Verb::Reload => {
+                if self.plan.patient {
+                    self.failures = 0;
+                    self.next_start = now;
+                }
+                match self.phase {
+                    Phase::Serving => self.reload(),
+                    Phase::Retiring { .. } => {}
+                    Phase::Opening if self.workers.is_empty() => {}
+                    _ => self.reload_again = true,
+                }
+            }
             Verb::Upgrade => self.actions.push(Action::Upgrade),
             Verb::Grow => self.resize(self.plan.workers + 1),
             Verb::Shrink => self.resize(self.plan.workers - 1),

@@ -10,12 +10,14 @@
 //! - [`control`]: what operators ask over a socket.
 //! - [`worker`]: what is believed about a worker.
 //! - [`fleet`]: what is done about the workers.
+//! - [`reload`]: files that are watched for changes.
 //! - [`supervisor`]: the loop that does it.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod control;
 pub mod fleet;
+pub mod reload;
 pub mod settings;
 pub mod settings_page;
 pub mod supervisor;

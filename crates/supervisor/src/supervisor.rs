@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::control::{ClientId, Control, Question};
 use crate::fleet::{Action, Change, Ending, Event, Fleet, Millis, Order, Plan, Saying, Usage, Verb};
+use crate::reload::Watcher;
 use crate::worker::{State, WorkerId};
 
 /// Most bytes of what a worker says at once, such as a traceback.
@@ -208,6 +209,7 @@ impl Child {
 
 struct Supervisor<'a, H: Host> {
     fleet: Fleet,
+    watcher: Option<Watcher>,
     children: Vec<Child>,
     signals: OwnedFd,
     host: &'a mut H,
@@ -257,6 +259,8 @@ pub struct Senses {
     pub control: Option<OwnedFd>,
     /// How long a worker may not move; none: for ever.
     pub stuck_ms: Option<Millis>,
+    /// What sees that files have changed, if any are watched.
+    pub watcher: Option<Watcher>,
 }
 
 /// Runs a fleet to its end.
@@ -264,7 +268,7 @@ pub struct Senses {
 /// # Errors
 /// What the system says; a worker that cannot be started is no error but one that has ended.
 pub fn supervise(plan: Plan, senses: Senses, host: &mut impl Host) -> io::Result<Role> {
-    let Senses { signals, control, stuck_ms } = senses;
+    let Senses { signals, control, stuck_ms, watcher } = senses;
     rustix::io::ioctl_fionbio(&signals, true)?;
     let fleet = Fleet::new(plan);
     let next_look = plan.limits.any().then_some(LOOK_EVERY_MS);
@@ -274,6 +278,7 @@ pub fn supervise(plan: Plan, senses: Senses, host: &mut impl Host) -> io::Result
         .map(|every| (0, every));
     let mut supervisor = Supervisor {
         fleet,
+        watcher,
         children: Vec::new(),
         signals,
         host,
@@ -314,6 +319,7 @@ impl<H: Host> Supervisor<'_, H> {
         events.extend(self.endings()?);
         events.extend(self.silent());
         events.extend(self.looks());
+        events.extend(self.changes());
         events.push(Event::Time);
         for event in events {
             if let Some(role) = self.handle(event)? {
@@ -335,6 +341,7 @@ impl<H: Host> Supervisor<'_, H> {
             .chain(self.next_look)
             .chain(self.next_pulse.map(|(_, at)| at))
             .chain(self.stacks_due())
+            .chain(self.watcher.as_ref().and_then(Watcher::due))
             .chain(self.next_well.map(|(at, _)| at))
             .min();
         let timeout = deadline.map(|deadline| {
@@ -346,6 +353,8 @@ impl<H: Host> Supervisor<'_, H> {
         watched.extend(heard.map(|child| PollFd::from_borrowed_fd(child.stream.as_fd(), PollFlags::IN)));
         let clients = self.control.iter().flat_map(Control::watched);
         watched.extend(clients.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
+        let files = self.watcher.iter().map(Watcher::stream);
+        watched.extend(files.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -434,6 +443,14 @@ impl<H: Host> Supervisor<'_, H> {
         }
         self.next_look = Some(now + LOOK_EVERY_MS);
         self.children.iter().map(|child| Event::Used(child.id, self.host.usage(child.pid))).collect()
+    }
+
+    /// A reload, when watched files have changed.
+    fn changes(&mut self) -> Option<Event> {
+        let now = self.now();
+        let (sayings, is_time) = self.watcher.as_mut()?.look(now);
+        sayings.iter().for_each(|saying| self.host.say(saying));
+        is_time.then_some(Event::Asked(Verb::Reload))
     }
 
     /// Rings the workers, and asks those for their threads whose reactor has not turned for too long.

@@ -12,6 +12,7 @@ const PLAN: Plan = Plan {
     retire_ms: 0,
     workers_max: 8,
     rolling: false,
+    patient: false,
     limits: LIMITS,
 };
 
@@ -104,6 +105,44 @@ fn an_application_that_cannot_start_ends_the_server_with_the_workers_status() {
     assert_eq!(course.on(ended(1, 3)), [Action::Change(Change::Stopping), Action::End(3)]);
     // The worker has said why.
     assert!(course.said.is_empty());
+}
+
+#[test]
+fn an_application_that_is_worked_on_may_be_unable_to_start_until_it_is_mended() {
+    let mut course = Course::new(Plan { patient: true, ..PLAN });
+    assert_eq!(course.pass(0), [start(1)]);
+    assert_eq!(course.on(ended(1, 1)), []);
+    assert!(course.last_said().ends_with("it is started again when a file changes"));
+    assert_eq!(course.fleet.deadline(), None);
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), [start(2)]);
+    // What changes while it is started may have come too late for it.
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), []);
+    assert_eq!(course.on(ended(2, 1)), [start(3)]);
+    let opened = [tell(3, Order::Serve), Action::Change(Change::Opened), start(4)];
+    assert_eq!(course.on(ready(3)), opened);
+    assert_eq!(course.changes, []);
+    assert_eq!(course.on(Event::Asked(Verb::Stop)).last(), Some(&tell(4, Order::Abandon)));
+}
+
+#[test]
+fn settings_that_do_not_fit_the_application_end_the_server_in_any_case() {
+    let mut course = Course::new(Plan { patient: true, ..PLAN });
+    course.pass(0);
+    assert_eq!(course.on(ended(1, 2)), [Action::Change(Change::Stopping), Action::End(2)]);
+}
+
+#[test]
+fn an_application_that_is_worked_on_may_fail_ever_so_often() {
+    let mut course = Course::new(Plan { patient: true, workers: 1, ..PLAN });
+    course.pass(0);
+    course.on(ready(1));
+    course.on(killed(1));
+    for id in 2..20 {
+        assert_eq!(course.wait(), [start(id)]);
+        assert_eq!(course.on(ended(id, 1)), []);
+    }
+    // New code does not wait for the next try with the old.
+    assert_eq!(course.on(Event::Asked(Verb::Reload)), [start(20), start(21)]);
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use glob::Pattern;
+
 pub use access_log::{
     AccessLogFormat, AccessLogTarget, Collector, CollectorAddress, LogAtom, LogPiece, LogShape,
 };
@@ -64,6 +66,11 @@ pub struct Settings {
     pub no_supervisor: bool,
     pub preload: bool,
     pub rolling_reload: bool,
+    pub reload: bool,
+    pub reload_dir: Vec<PathBuf>,
+    pub reload_include: Vec<Pattern>,
+    pub reload_exclude: Vec<Pattern>,
+    pub reload_delay_ms: u64,
     pub start_timeout_ms: u64,
     /// `None`: for ever.
     pub stuck_timeout_ms: Option<u64>,
@@ -223,6 +230,7 @@ impl Settings {
         let supervisors = [
             ("workers", self.worker_count() > 1),
             ("preload", self.preload),
+            ("reload", self.reload),
             ("pid-file", self.pid_file.is_some()),
             ("user", self.user.is_some()),
             ("group", self.group.is_some()),
@@ -231,6 +239,9 @@ impl Settings {
         ];
         match supervisors.iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) if self.no_supervisor => Err(self.refusal(name, "not with no-supervisor")),
+            _ if self.reload && self.preload => {
+                Err(self.refusal("reload", "not with preload, which imports the application once"))
+            }
             _ => Ok(()),
         }
     }
@@ -292,6 +303,11 @@ impl Settings {
             no_supervisor: false,
             preload: false,
             rolling_reload: false,
+            reload: false,
+            reload_dir: Vec::new(),
+            reload_include: Vec::new(),
+            reload_exclude: Vec::new(),
+            reload_delay_ms: 0,
             start_timeout_ms: 0,
             stuck_timeout_ms: None,
             ready_path: None,

@@ -31,6 +31,7 @@ pub(crate) enum Category {
     Listening,
     Running,
     Workers,
+    Development,
     Times,
     Sizes,
     Http,
@@ -57,6 +58,7 @@ impl Category {
             Self::Listening => "Listening",
             Self::Running => "Running",
             Self::Workers => "Processes",
+            Self::Development => "Development",
             Self::Times => "Time limits",
             Self::Sizes => "Size limits",
             Self::Http => "HTTP",
@@ -649,6 +651,76 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "reload",
+        category: Category::Development,
+        reach: Reach::Process,
+        kind: Kind::Switch(|s| &mut s.reload),
+        default: Some("false"),
+        help: "Reload when files of the application change.",
+        doc: "For development: docs/development.md. A reload is what HUP asks for; an application that cannot start is waited for, too.",
+        ..PLAIN
+    },
+    Setting {
+        name: "reload-dir",
+        category: Category::Development,
+        reach: Reach::Process,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "DIR",
+            accepted: "a directory",
+            put: |s, value| put(&mut s.reload_dir, several(value, texts::path)),
+            get: |s| listed(s.reload_dir.iter().map(|path| path.display())),
+        },
+        help: "Directory whose files are watched; can be given several times.",
+        doc: "With all that is below it. Without any it is the working directory, after --chdir.",
+        ..PLAIN
+    },
+    Setting {
+        name: "reload-include",
+        category: Category::Development,
+        reach: Reach::Process,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "GLOB",
+            accepted: texts::GLOB,
+            put: |s, value| put(&mut s.reload_include, several(value, texts::glob)),
+            get: |s| listed(s.reload_include.iter()),
+        },
+        help: "Files to watch beside *.py; can be given several times.",
+        doc: "A pattern without a slash is for names (*.html), one with a slash for paths from a watched directory on (site/**/*.toml).",
+        ..PLAIN
+    },
+    Setting {
+        name: "reload-exclude",
+        category: Category::Development,
+        reach: Reach::Process,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "GLOB",
+            accepted: texts::GLOB,
+            put: |s, value| put(&mut s.reload_exclude, several(value, texts::glob)),
+            get: |s| listed(s.reload_exclude.iter()),
+        },
+        help: "Files and directories not to watch; can be given several times.",
+        doc: "Patterns as for reload-include. What is hidden (.*), __pycache__, node_modules and virtual environments are not watched in \
+              any case.",
+        ..PLAIN
+    },
+    Setting {
+        name: "reload-delay",
+        category: Category::Development,
+        reach: Reach::Process,
+        kind: Kind::Duration {
+            range: Range(0, 10 * SECOND),
+            can_be_off: false,
+            field: number!(reload_delay_ms),
+        },
+        default: Some("50ms"),
+        help: "How long files must not change before a reload.",
+        doc: "So that many changes are one. After ten times as long there is a reload though they go on.",
+        ..PLAIN
+    },
+    Setting {
         name: "graceful-timeout",
         category: Category::Times,
         kind: Kind::Duration {
@@ -1109,6 +1181,12 @@ fn several<T>(value: &Value, parse: fn(&str) -> Result<T, Fault>) -> Result<Vec<
         })
     };
     typed.iter().map(read).collect()
+}
+
+/// Several values as they are read back; nothing where there are none.
+fn listed<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> Option<Value> {
+    let values: Vec<_> = values.map(|value| shown(&value)).collect();
+    (!values.is_empty()).then_some(Value::List(values))
 }
 
 /// Any number of mounts; no prefix twice, since the second would never be called.

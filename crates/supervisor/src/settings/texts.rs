@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use glob::Pattern;
+
 use super::value::{Fault, Value, count, digits, text};
 
 /// Which settings file is read.
@@ -113,6 +115,20 @@ pub(super) fn config(value: &Value) -> Result<Config, Fault> {
     match text(value)? {
         "none" => Ok(Config::None),
         text => Ok(Config::File(path(text)?)),
+    }
+}
+
+/// What [`glob`] takes.
+pub(super) const GLOB: &str = "a pattern with *, **, ? or [...], without a slash at its beginning";
+
+/// A pattern for names or paths of files.
+pub(super) fn glob(text: &str) -> Result<Pattern, Fault> {
+    // A directory's name may be typed with a slash behind it, and a path with "./" before it.
+    let pattern = text.trim_end_matches('/');
+    match pattern.strip_prefix("./").unwrap_or(pattern) {
+        "" => Err("it matches nothing".into()),
+        pattern if pattern.starts_with('/') => Err("paths begin at a watched directory".into()),
+        pattern => Pattern::new(pattern).map_err(|error| error.msg.to_owned()),
     }
 }
 
