@@ -19,7 +19,7 @@ _TIME = slice(8, 12)
 
 
 def keep_none_of_young_sources() -> None:
-    """Have the import system compile sources again, and not keep the result, until they are two seconds old."""
+    """Have the import system keep no compiled code of sources until they are two seconds old."""
     write = SourceFileLoader.set_data
 
     def set_data(self: SourceFileLoader, path: str, data: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`--reload`: files of the application change while it is served, in the ways that editors and version control have."""
+"""`--reload`: files of the application change while it is served, as by editors and by version control."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ def write(project: Path, version: str) -> None:
 
 
 def served(project: Path, *options: str) -> Server:
-    return Server("harbour:application", options=("--reload", *options), cwd=project, supervised=True)
+    # Compiled code is kept, as it is where nobody has said anything of it.
+    env = {"PYTHONDONTWRITEBYTECODE": ""}
+    return Server(
+        "harbour:application", options=("--reload", *options), cwd=project, env=env, supervised=True
+    )
 
 
 def ask(server: Server) -> str:
