@@ -48,7 +48,9 @@ def logged(path: Path, *options: str, app: str = APP) -> Iterator[Server]:
         assert server.stop() == 0
 
 
-def lines_of(path: Path, *options: str, requests: list[tuple[str, str, tuple[str, ...]]] = REQUESTS) -> list[str]:
+def lines_of(
+    path: Path, *options: str, requests: list[tuple[str, str, tuple[str, ...]]] = REQUESTS
+) -> list[str]:
     with logged(path, *options) as server, server.connect() as wire:
         for method, target, fields in requests:
             wire.ask(method, target, *fields)
@@ -94,8 +96,8 @@ def lines_of_gunicorn(path: Path, form: str) -> list[str]:
 
 def without_times(lines: list[str]) -> list[str]:
     """What differs from one run to the next becomes its form."""
-    month = "|".join("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
-    text = re.sub(rf"\[\d\d/({month})/\d{{4}}(:\d\d){{3}} [+-]\d{{4}}\]", "[TIME]", "\n".join(lines))
+    time = r"\[\d\d/[A-Z][a-z]{2}/\d{4}(:\d\d){3} [+-]\d{4}\]"
+    text = re.sub(time, "[TIME]", "\n".join(lines))
     text = re.sub(r"<\d+>", "<PID>", text)
     text = re.sub(r"T=\d+ M=\d+ D=\d+ L=\d+\.\d{6}", "T=S M=MS D=US L=S.US", text)
     return text.splitlines()
@@ -152,19 +154,23 @@ def test_a_line_of_json_says_what_there_is_to_say(tmp_path: Path) -> None:
     assert (second["status"], second["referer"], second["query"]) == (404, "http://a/", "")
 
 
-# All that a field's value may hold (RFC 9110 section 5.5), and a terminal would obey among it: C1 controls, alone and
-# as UTF-8, and what turns the direction of writing.
+# All that a field's value may hold (RFC 9110 section 5.5), and a terminal would obey among it: C1 controls,
+# alone and as UTF-8, and what turns the direction of writing.
 BYTES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)]) + "\x9b31m\u202e\U0001f600é".encode() + b"\\"
 
 
-@pytest.mark.parametrize("form", ["combined", "json", GUNICORN + " %({x}i)s %({x}i).9s", "%(U)s %({x-seen}o)s"])
-def test_no_byte_that_a_client_may_send_ends_a_line_a_field_or_reaches_a_terminal(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize(
+    "form", ["combined", "json", GUNICORN + " %({x}i)s %({x}i).9s", "%(U)s %({x-seen}o)s"]
+)
+def test_no_byte_that_a_client_may_send_ends_a_line_a_field_or_reaches_a_terminal(
+    tmp_path: Path, form: str
+) -> None:
     path = tmp_path / "log"
     target = b"/" + "".join(f"%{byte:02x}" for byte in range(256)).encode()
     with logged(path, "--access-log-format", form) as server, server.connect() as wire:
         user = base64.b64encode(bytes(range(256)).replace(b":", b""))
-        head = b"GET %s HTTP/1.1\r\nHost: a\r\nUser-Agent: %s\r\nReferer: %s\r\nX: %s\r\nAuthorization: Basic %s\r\n\r\n"
-        wire.send(head % (target, BYTES, BYTES, BYTES, user))
+        wire.send(b"GET %s HTTP/1.1\r\nHost: a\r\nUser-Agent: %s\r\nReferer: %s\r\n" % (target, BYTES, BYTES))
+        wire.send(b"X: %s\r\nAuthorization: Basic %s\r\n\r\n" % (BYTES, user))
         assert wire.answer().status == 200
     written = path.read_bytes()
     assert written.count(b"\n") == 1
@@ -195,12 +201,15 @@ def test_what_could_not_be_read_has_a_line_too(tmp_path: Path) -> None:
 
 def test_filters_let_through_what_is_slow_or_failed(tmp_path: Path) -> None:
     requests: list[tuple[str, str, tuple[str, ...]]] = [
-        ("GET", f"/{name}", ()) for name in ["", "slow", "status/404", "status/500", "health", "status/health"]
+        ("GET", f"/{name}", ())
+        for name in ["", "slow", "status/404", "status/500", "health", "status/health"]
     ]
 
     def paths(*options: str) -> list[str]:
         (tmp_path / "log").unlink(missing_ok=True)
-        return lines_of(tmp_path / "log", "--access-log-format", "%({raw_uri}e)s", *options, requests=requests)
+        return lines_of(
+            tmp_path / "log", "--access-log-format", "%({raw_uri}e)s", *options, requests=requests
+        )
 
     assert paths("--access-log-slower-than", "200ms") == ["/slow"]
     assert paths("--access-log-status-min", "500") == ["/status/500"]
@@ -239,14 +248,18 @@ def ask(server: Server, path: str = "/") -> None:
 STAMP = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
 
 
-def test_syslog_on_this_machine_has_a_datagram_for_each_line(tmp_path: Path, collector: socket.socket) -> None:
+def test_syslog_on_this_machine_has_a_datagram_for_each_line(
+    tmp_path: Path, collector: socket.socket
+) -> None:
     target = f"syslog:{tmp_path / 'collector'},facility=local3,tag=site"
     with Server(APP, options=["--access-log", target]) as server:
         for path in ["/one", "/two"]:
             ask(server, path)
             text = collector.recv(65536).decode()
             # local3 is 19, informational 6.
-            assert re.fullmatch(rf'<158>{STAMP} site\[{server.pid}\]: 127\.0.* "GET {path} HTTP/1.1" 200 6', text)
+            assert re.fullmatch(
+                rf'<158>{STAMP} site\[{server.pid}\]: 127\.0.* "GET {path} HTTP/1.1" 200 6', text
+            )
         assert server.stop() == 0
 
 
@@ -258,7 +271,9 @@ def test_syslog_on_another_machine_is_told_the_host() -> None:
         with Server(APP, options=["--access-log", target, "--access-log-format", "%(m)s"]) as server:
             ask(server)
             text = receiver.recv(65536).decode()
-            assert re.fullmatch(rf"<30>{STAMP} {re.escape(os.uname().nodename)} tidegate\[{server.pid}\]: GET", text)
+            assert re.fullmatch(
+                rf"<30>{STAMP} {re.escape(os.uname().nodename)} tidegate\[{server.pid}\]: GET", text
+            )
             assert server.stop() == 0
 
 
@@ -332,7 +347,9 @@ def test_a_target_that_cannot_be_opened_is_one_line(
 
 def test_a_format_with_an_atom_that_cannot_be_names_it_and_says_what_can_be() -> None:
     line = one_line(run("--access-log-format", "%(h)s %(Z)s", APP))
-    assert '--access-log-format "%(h)s %(Z)s" (from the command line): %(Z)s: no such atom; accepted: ' in line
+    assert (
+        '--access-log-format "%(h)s %(Z)s" (from the command line): %(Z)s: no such atom; accepted: ' in line
+    )
     assert "%({FIELD}i)s" in line
     line = one_line(run("--access-log-format", "%({wsgi.url_scheme}e)s", APP))
     assert "%({wsgi.url_scheme}e)s cannot be had: the log knows of the environ HTTP_*, CONTENT_TYPE" in line
@@ -346,7 +363,17 @@ class Unread:
 
     def __init__(self, *options: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-        command = [sys.executable, "-m", "tidegate", "--bind", "127.0.0.1:0", "--access-log", "-", *options, APP]
+        command = [
+            sys.executable,
+            "-m",
+            "tidegate",
+            "--bind",
+            "127.0.0.1:0",
+            "--access-log",
+            "-",
+            *options,
+            APP,
+        ]
         self.process = subprocess.Popen(
             command,
             cwd=TESTS,

@@ -132,16 +132,24 @@ def test_a_configuration_that_comes_late_does_not_silence_errors(tmp_path: Path)
         ("log.json", "{", "JSONDecodeError: "),
         ("log.json", "[]", "Error: "),
         ("log.json", "{}", "ValueError: dictionary doesn't specify a version"),
-        ("log.json", '{"version": 1, "root": {"handlers": ["none"]}}', "ValueError: Unable to configure root logger: "),
         (
             "log.json",
-            '{"version": 1, "handlers": {"a": {"class": "logging.FileHandler", "filename": "/nonexistent/log"}}}',
+            '{"version": 1, "root": {"handlers": ["none"]}}',
+            "ValueError: Unable to configure root logger: ",
+        ),
+        (
+            "log.json",
+            '{"version": 1, "handlers": {"a": {"class": "logging.FileHandler", "filename": "/none/log"}}}',
             "ValueError: Unable to configure handler 'a': FileNotFoundError: ",
         ),
         pytest.param("log.toml", "=", "TOMLDecodeError: ", marks=needs_toml),
         ("log.ini", "", "KeyError: 'formatters'"),
         ("log.ini", "x", "no section headers"),
-        ("log.txt", "", "its name must say what it is; accepted: a file that ends in .json, .toml, .ini or .conf"),
+        (
+            "log.txt",
+            "",
+            "its name must say what it is; accepted: a file that ends in .json, .toml, .ini or .conf",
+        ),
     ],
 )
 def test_a_file_that_does_not_do_is_one_line(

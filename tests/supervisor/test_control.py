@@ -89,16 +89,15 @@ def test_the_status_names_the_server_and_each_worker(tides, server):
     (worker,) = told(tides, "status")["workers"]
     assert (worker["requests"], worker["connections"]) == (before["requests"] + 1, 1)
     assert worker["log_lines_lost"] == 0
+    client.close()
 
 
-def test_the_status_counts_lines_of_the_access_log_that_are_lost(tides: Path) -> None:
+def test_the_status_counts_lines_of_the_access_log_that_are_lost(tides):
     with served(tides, "--access-log", "/dev/full") as server:
         with server.connect() as wire:
             wire.ask("GET", "/")
             wire.ask("GET", "/")
-        server.wait_for_log("the access log cannot be written")
         server.wait_until(lambda: told(tides, "status")["workers"][0]["log_lines_lost"] == 2 or None)
-    client.close()
 
 
 def test_workers_are_added_and_sent_away(tides, server):
