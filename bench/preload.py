@@ -107,7 +107,7 @@ def measure(folder: Path, workers: int, requests: int, options: list[str]) -> tu
         ),
         *("--control-socket", str(control), *options, "apps.django_site.wsgi"),
     ]
-    with running(command, port, environ(folder), TESTS) as server:
+    with running(command, port, environ(folder), TESTS, core=None) as server:
         cookies = log_in(port)
         deadline = time.monotonic() + PATIENCE_S
         while True:
