@@ -140,9 +140,7 @@ def main() -> int:
     add("options", nargs="*", help="further flags for tidegate, after --")
     arguments = parser.parse_args()
     raise_file_limit(arguments.idle + 1_000)
-    print(
-        "| host | from the signal | from the longest request's end | status | answered | lost | idle ones closed | |"
-    )
+    print("| host | after SIGTERM | after the longest | status | answered | lost | idle ones closed | |")
     print("|---|---:|---:|---:|---:|---:|---:|---|")
     passed = True
     for host in arguments.hosts.split(","):
