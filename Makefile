@@ -12,7 +12,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi bench-daemon demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -70,6 +70,11 @@ bench: build ## measure against the limit and the peers (see bench/README.md)
 bench-asgi: ## its asynchronous half, with the newest CPython up to 3.13 that is found
 	$(MAKE) --no-print-directory build PYTHON=$(ASYNC_PYTHON) VENV=$(ASYNC_VENV)
 	VENV=$(ASYNC_VENV) $(ASYNC_PYTHON) bench/run.py --interface asgi $(BENCH)
+
+bench-daemon: build $(VENV)/.tests-installed ## what clients notice of reloads, stops and starts; spread, memory
+	@failed=; for script in cold_start preload spread stopping broken_reload restarts; do \
+		echo; echo "$$script:"; $(BIN)/python bench/$$script.py || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "missed:$$failed"; exit 1; }
 
 demo-concurrency: build ## the same code and 5,000 clients under each way to wait, as a table
 	$(BIN)/python tools/demo_concurrency.py

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import peers
@@ -85,7 +86,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as name:
         folder = Path(name)
         (folder / "hello.py").write_text(HELLO)
-        commands = {
+        commands: dict[str, Callable[[], float]] = {
             "python -c pass": lambda: python(folder, "pass"),
             'python -c "import hello"': lambda: python(folder, "import hello"),
             'python -c "import tidegate"': lambda: python(folder, "import tidegate"),

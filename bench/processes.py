@@ -28,9 +28,9 @@ class ServerFailed(Exception):
 
 
 @contextlib.contextmanager
-def on_core(cpu: int) -> Iterator[None]:
+def on_core(cpu: int | None) -> Iterator[None]:
     """Start processes on one core: a child inherits where its parent may run. One core is left as it is."""
-    if not PINNED:
+    if not PINNED or cpu is None:
         yield
         return
     before = os.sched_getaffinity(0)
@@ -82,7 +82,7 @@ def tree_of(root: int) -> list[int]:
 class Server:
     """One running server: its root process and whatever that has started."""
 
-    def __init__(self, command: list[str], port: int, log: Path, core: int = SERVER_CPU) -> None:
+    def __init__(self, command: list[str], port: int, log: Path, core: int | None = SERVER_CPU) -> None:
         self.core = core
         self.command = command
         self.port = port
@@ -90,7 +90,7 @@ class Server:
         self.process: subprocess.Popen[bytes]
 
     def start(self, environ: Mapping[str, str], directory: Path, *, patience: float = 20.0) -> None:
-        """Start the process on its core and return when its port takes connections."""
+        """Start the process on its core, if it has one, and return when its port takes connections."""
         with self.log.open("wb") as log, on_core(self.core):
             self.process = subprocess.Popen(
                 self.command,
@@ -207,7 +207,12 @@ class MemoryWatch:
 
 @contextlib.contextmanager
 def running(
-    command: list[str], port: int, environ: Mapping[str, str], directory: Path, *, core: int = SERVER_CPU
+    command: list[str],
+    port: int,
+    environ: Mapping[str, str],
+    directory: Path,
+    *,
+    core: int | None = SERVER_CPU,
 ) -> Iterator[Server]:
     """Run a server for the length of a with block."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
