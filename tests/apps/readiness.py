@@ -26,6 +26,10 @@ def get_stuck() -> None:
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
+def compute(depth: int) -> int:
+    return depth and sum(compute(depth - 1) for _ in range(2))
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     status = "200 OK"
     if environ["PATH_INFO"] == "/ready":
@@ -35,6 +39,10 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         status = said
     elif environ["PATH_INFO"] == "/stuck":
         get_stuck()
+    elif environ["PATH_INFO"] == "/busy":
+        print("busy", file=sys.stderr, flush=True)
+        while True:
+            compute(12)
     body = str(os.getpid()).encode()
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -135,6 +136,19 @@ def test_the_stacks_of_all_threads_are_shown(tides):
             workers = told(tides, "stacks")["workers"]
         assert len(workers) == 2
         assert sum("generations.py" in worker["stacks"] for worker in workers) == 1
+
+
+def test_looking_at_the_stacks_of_busy_threads_harms_nobody(tides):
+    with served(tides, "--threads", "8", app="apps.readiness:application") as server:
+        first = told(tides, "status")["workers"][0]["pid"]
+        with contextlib.ExitStack() as wires:
+            for _ in range(4):
+                wires.enter_context(server.connect()).send(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_until(lambda: server.log.count("busy") == 4 or None)
+            for _ in range(50):
+                (worker,) = told(tides, "stacks")["workers"]
+                assert worker["stacks"].count("in application") == 4
+        assert told(tides, "status")["workers"][0]["pid"] == first
 
 
 def test_a_stop_lets_all_finish(tides, server):

@@ -1,11 +1,15 @@
-//! What the threads of this process are at, told without the interpreter, which may be what they are stuck in.
+//! What the threads of this process are at.
 //!
-//! `faulthandler` writes it from within a signal handler. The signal is raised by the thread that wants to know, so that all is written
-//! when that goes on.
+//! `faulthandler` writes it. With the interpreter in hand that is safe, as nobody else runs Python code meanwhile. Where it cannot be had
+//! in time, somebody is stuck with it in code that is not Python's, and the frames stand still just as well: then it is written from within a
+//! signal handler, without the interpreter. The signal is raised by the thread that wants to know, so that all is written when that goes on.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -15,6 +19,12 @@ use crate::ffi;
 
 /// Most bytes of it.
 const SIZE_MAX: u64 = 256 * 1024;
+
+/// How long the interpreter is waited for. Code in Python hands it on within milliseconds.
+const INTERPRETER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long writing may take for one who has it.
+const WRITE_WAIT: Duration = Duration::from_millis(500);
 
 /// A file that stacks are written to when they are wanted.
 pub(crate) struct Stacks {
@@ -40,11 +50,37 @@ impl Stacks {
     pub(crate) fn take(&mut self) -> io::Result<String> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        ffi::raise_here(self.signal)?;
+        if !write_attached(self.file.as_raw_fd()) {
+            ffi::raise_here(self.signal)?;
+        }
         self.file.rewind()?;
         let mut text = Vec::new();
         (&self.file).take(SIZE_MAX).read_to_end(&mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Writes the stacks to a file by a thread that has the interpreter. False if it cannot be had.
+fn write_attached(file: RawFd) -> bool {
+    let (tell, hear) = channel();
+    // Whether somebody writes: the thread, or whoever does not wait for it any more.
+    let taken = Arc::new(AtomicBool::new(false));
+    let of_thread = taken.clone();
+    let write = move |py: Python<'_>| {
+        if !of_thread.swap(true, Ordering::SeqCst) {
+            let written =
+                py.import("faulthandler").and_then(|module| module.call_method1("dump_traceback", (file,)));
+            let _ = tell.send(written.is_ok());
+        }
+    };
+    let started = std::thread::Builder::new().spawn(move || Python::try_attach(write));
+    if started.is_err() {
+        return false;
+    }
+    match hear.recv_timeout(INTERPRETER_WAIT) {
+        Ok(written) => written,
+        Err(_) if taken.swap(true, Ordering::SeqCst) => hear.recv_timeout(WRITE_WAIT).unwrap_or(true),
+        Err(_) => false,
     }
 }
 

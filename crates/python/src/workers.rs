@@ -103,7 +103,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
 /// A signal to the whole group is for the supervisor. By handlers that do nothing, as programs that the application starts would inherit
 /// that it is ignored.
 fn ignore_the_supervisors_signals(py: Python<'_>) -> PyResult<()> {
-    let signal = py.import("signal")?;
+    let signal = py.import("_signal")?;
     let nothing = py.eval(c"lambda *_: None", None, None)?;
     for name in ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU"] {
         signal.call_method1("signal", (signal.getattr(name)?, &nothing))?;
