@@ -159,6 +159,8 @@ class Daemon:
         )
         # Of the supervisor that serves now.
         self.pid = 0
+        # Set when the operator is to do no more.
+        self.closing: asyncio.Event
 
     @property
     def age_s(self) -> float:
@@ -269,8 +271,7 @@ class Daemon:
         dice = Random(f"{self.seed}/{self.name}/operator")
         wanted = self.workers
         names, shares = list(self.fleet.events), list(self.fleet.events.values())
-        while True:
-            await asyncio.sleep(self.event_every_s * dice.uniform(0.5, 1.5))
+        while not await self.is_closing_within(self.event_every_s * dice.uniform(0.5, 1.5)):
             [event] = dice.choices(names, shares)
             if event == "grow" and wanted >= self.workers + 2:
                 event = "shrink"
@@ -289,6 +290,11 @@ class Daemon:
                     await (self.reload() if event == "reload" else self.rotate())
             except (Wrong, OSError, ValueError, asyncio.TimeoutError) as error:
                 self.mistake(f"{event}: {error!r}")
+
+    async def is_closing_within(self, seconds: float) -> bool:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), seconds)
+        return self.closing.is_set()
 
     async def resize(self, event: str, wanted: int) -> None:
         os.kill(self.pid, signal.SIGTTIN if event == "grow" else signal.SIGTTOU)
@@ -395,27 +401,38 @@ class Daemon:
     # From the start to the end
 
     async def run(self) -> None:
-        """Serve, load, watch, and stop."""
+        """Serve, load, watch, and stop; what goes wrong with one fleet leaves the others be."""
+        beside = [asyncio.create_task(task) for task in (self.watch(), self.speak())]
+        try:
+            await self.serve()
+            self.judge()
+        except (Wrong, OSError, ValueError, asyncio.TimeoutError) as error:
+            self.mistake(repr(error))
+        finally:
+            self.over = True
+            for task in beside:
+                task.cancel()
+
+    async def serve(self) -> None:
         self.pid = self.server.pid
         self.began = time.monotonic()
+        self.closing = asyncio.Event()
         await self.serving(self.workers)
         start = self.look()
         clients = [asyncio.create_task(self.client(number)) for number in range(CLIENTS)]
-        beside = [asyncio.create_task(task) for task in (self.operator(), self.watch(), self.speak())]
+        operator = asyncio.create_task(self.operator())
         await asyncio.sleep(self.seconds)
-        beside[0].cancel()
-        await asyncio.wait(beside[:1])
+        # What is being done is done to its end.
+        self.closing.set()
+        await operator
         self.doing = "the end"
         self.over = True
         await asyncio.wait(clients)
         await self.rest(start)
-        for task in beside:
-            task.cancel()
         os.kill(self.pid, signal.SIGTERM)
         await self.until("end", lambda: self.status_of(self.pid) is not None)
         if status := self.status_of(self.pid):
             self.mistake(f"exit status {status}")
-        self.judge()
 
     async def rest(self, start: Look) -> None:
         """Have as many workers as at the start, and hold no more than then."""
