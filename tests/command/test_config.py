@@ -79,6 +79,8 @@ def test_a_check_says_ok_and_what_was_read_and_imports_nothing(project):
         (["--access-log", "nowhere/log"], 'there is no directory "nowhere"'),
         (["--bind", "unix:nowhere/socket"], 'there is no directory "nowhere"'),
         (["--pid-file", "."], "this is a directory"),
+        (["--bind", "unix:service.py"], "the path exists and is not a socket"),
+        (["--control-socket", "."], "the path exists and is not a socket"),
     ],
 )
 @pytest.mark.parametrize("command", [["config", "check"], []], ids=["check", "serve"])

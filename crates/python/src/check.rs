@@ -1,6 +1,7 @@
 //! What can be known of settings without binding an address or importing an application.
 
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use pyo3::prelude::*;
@@ -16,7 +17,7 @@ pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> 
     privileges::look_up(py, settings)?;
     for bind in &settings.bind {
         if let Bind::Unix(path) = bind
-            && let Err(reason) = can_be_in_its_directory(path)
+            && let Err(reason) = can_be_a_socket(path)
         {
             let address = Value::Text(bind.to_string());
             return Err(settings.refusal_of("bind", Some(address), &reason).into());
@@ -27,11 +28,10 @@ pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> 
         Some(AccessLogTarget::File(path)) => Some(path),
         _ => None,
     };
-    let files = [
-        ("control-socket", settings.control_socket.as_ref()),
-        ("pid-file", settings.pid_file.as_ref()),
-        ("access-log", access_log),
-    ];
+    if let Some(Err(reason)) = settings.control_socket.as_deref().map(can_be_a_socket) {
+        return Err(settings.refusal("control-socket", &reason).into());
+    }
+    let files = [("pid-file", settings.pid_file.as_ref()), ("access-log", access_log)];
     for (name, path) in files {
         if let Some(Err(reason)) = path.map(|path| can_be_in_its_directory(path)) {
             return Err(settings.refusal(name, &reason).into());
@@ -58,6 +58,14 @@ pub(crate) fn check_packages(py: Python<'_>, settings: &Settings) -> Result<(), 
         return Err(settings.refusal("loop", UVLOOP_NEEDED).into());
     }
     Ok(())
+}
+
+fn can_be_a_socket(path: &Path) -> Result<(), String> {
+    match path.symlink_metadata() {
+        Ok(found) if !found.file_type().is_socket() => Err("the path exists and is not a socket".to_owned()),
+        Ok(_) => Ok(()),
+        Err(_) => can_be_in_its_directory(path),
+    }
 }
 
 fn can_be_in_its_directory(path: &Path) -> Result<(), String> {
