@@ -405,3 +405,46 @@ fn escape_json(text: &[u8], line: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut line = b"before".to_vec();
+        write(&mut line);
+        String::from_utf8_lossy(&line[6..]).into_owned()
+    }
+
+    #[test]
+    fn what_a_peer_chose_cannot_end_a_field_or_command_a_terminal() {
+        let text = b"/\x1b[31m\r\n\"\\\xe9\x7f\xc2\x9b ok\"";
+        assert_eq!(written(|line| escape(text, line)), r#"/\x1b[31m\x0d\x0a\"\\\xe9\x7f\xc2\x9b ok\""#);
+        assert_eq!(
+            written(|line| escape_json(text, line)),
+            r#"/\u001b[31m\u000d\u000a\"\\\ufffd\u007f\u009b ok\""#
+        );
+        assert_eq!(written(|line| escape_json("\u{1f600}".as_bytes(), line)), r"\ud83d\ude00");
+    }
+
+    #[test]
+    fn a_shape_cuts_and_fills_as_python_does_and_nothing_in_two_that_is_escaped() {
+        let shape = |width, precision, left, zeros| Shape { width, precision, left, zeros };
+        for (shape, text, expected) in [
+            (shape(4, None, false, false), "ab", "  ab"),
+            (shape(4, None, true, false), "ab", "ab  "),
+            (shape(4, None, false, true), "12", "0012"),
+            (shape(4, None, true, true), "12", "12  "),
+            (shape(1, None, false, false), "ab", "ab"),
+            (shape(3, Some(1), false, false), "ab", "  a"),
+            (shape(0, Some(0), false, false), "ab", ""),
+            (shape(0, Some(9), false, false), "ab", "ab"),
+            (shape(0, Some(2), false, false), "a\"b", "a"),
+            (shape(0, Some(3), false, false), "a\"b", "a\\\""),
+            (shape(0, Some(4), false, false), "a\x1bb", "a"),
+        ] {
+            let line = written(|line| shape.apply(line, |line| escape(text.as_bytes(), line)));
+            assert_eq!(line, expected, "{shape:?} {text:?}");
+        }
+    }
+}
