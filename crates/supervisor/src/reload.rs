@@ -84,7 +84,7 @@ pub fn check(settings: &Settings) -> Result<(), SettingsError> {
 #[derive(Clone, Debug)]
 struct Watched {
     path: PathBuf,
-    /// Where the root ends in it; patterns are for the rest.
+    /// The directory from which on patterns are for it.
     root: PathBuf,
     /// A file that a symbolic link leads to, and not a directory.
     is_file: bool,
