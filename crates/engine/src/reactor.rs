@@ -214,6 +214,10 @@ impl Reactor {
         self.work.push_back(Work::EndRound);
         self.polled_ms = clock::now_ms();
         self.now_ms = self.polled_ms;
+        if let Some(seat) = &self.shared.settings.seat {
+            let accepts = matches!(self.seen, Lifecycle::Serving | Lifecycle::Retiring);
+            seat.note_look(if accepts { self.polled_ms } else { 0 });
+        }
         Ok(())
     }
 
@@ -505,7 +509,8 @@ impl Reactor {
                 if !self.seen.is_ending()
                     && let Some(seat) = &self.shared.settings.seat
                 {
-                    let passed_on = (!takes_next || !has_room) && seat.passes_on(connections, has_room);
+                    let passed_on =
+                        (!takes_next || !has_room) && seat.passes_on(connections, has_room, now_ms);
                     if passed_on || !has_room {
                         // Should who was asked be gone, or nobody wait now, it is looked after. What comes meanwhile is looked at as it comes.
                         listener.ready = false;

@@ -1,7 +1,7 @@
 //! What the workers of one server know of one another, in memory that they share: who has how many connections, and who waits.
 //!
 //! All of them accept from the same sockets, and the system wakes the one that came first, as long as it waits at all. It would have
-//! nearly all connections. So a worker that has more than another one that waits does not accept, but rings that one's bell.
+//! nearly all connections. So a worker that has more than another one, which waits or will look soon, does not accept, but rings that one's bell.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::clock::Millis;
 use crate::sys::SharedMemory;
 
 /// How many connections a worker may have more than another one: an eighth, and one at least, as passing on costs a wake-up.
 const SHARE_DIVISOR: u32 = 8;
+
+/// A worker that has looked for events this lately does so again soon, though it is at work.
+const RECENT_MS: Millis = 20;
 
 /// What a worker lets the others see.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ pub(crate) struct Row {
     connections: AtomicU32,
     /// It waits for events, and would accept.
     waits: AtomicBool,
+    /// When it has last looked for events, as one that accepts; 0 when it does not.
+    looked_ms: AtomicU64,
     /// That it has begun.
     requests: AtomicU64,
     /// How often its reactor has heard the bell.
@@ -70,6 +76,7 @@ impl Scoreboard {
         let seat = self.look(index)?;
         seat.set_waits(false);
         seat.set_connections(0);
+        seat.note_look(0);
         seat.row().requests.store(0, Ordering::Relaxed);
         seat.row().lines_lost.store(0, Ordering::Relaxed);
         Some(seat)
@@ -122,10 +129,18 @@ impl Seat {
         self.row().waits.store(waits, Ordering::Release);
     }
 
-    /// Has another worker accept, if one waits that has fewer connections than `most`. False when there is none.
-    fn ring_one_below(&self, most: u32) -> bool {
+    /// The time of a look for events; 0 when no more connections will be accepted.
+    pub(crate) fn note_look(&self, now_ms: Millis) {
+        self.row().looked_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Has another worker accept, if one will see it soon that has fewer connections than `most`. False when there is none.
+    fn ring_one_below(&self, most: u32, now_ms: Millis) -> bool {
         let rows = self.board.rows.as_slice().iter().enumerate();
-        let others = rows.filter(|(index, row)| *index != self.index && row.waits.load(Ordering::Acquire));
+        let sees = |row: &Row| {
+            row.waits.load(Ordering::Acquire) || row.looked_ms.load(Ordering::Relaxed) + RECENT_MS > now_ms
+        };
+        let others = rows.filter(|(index, row)| *index != self.index && sees(row));
         let fewest = others
             .map(|(index, row)| (row.connections.load(Ordering::Relaxed), index))
             .min()
@@ -135,10 +150,10 @@ impl Seat {
     }
 
     /// Passes a connection on that waits to be accepted, if another worker is to have it. With no room here, it is for any that waits.
-    pub(crate) fn passes_on(&self, connections: usize, has_room: bool) -> bool {
+    pub(crate) fn passes_on(&self, connections: usize, has_room: bool, now_ms: Millis) -> bool {
         let own = u32::try_from(connections).unwrap_or(u32::MAX);
         let most = if has_room { own.saturating_sub((own / SHARE_DIVISOR).max(1)) } else { u32::MAX };
-        most > 0 && self.ring_one_below(most)
+        most > 0 && self.ring_one_below(most, now_ms)
     }
 
     /// What another worker writes to.
@@ -169,6 +184,8 @@ mod tests {
         taken.collect()
     }
 
+    const NOW_MS: Millis = 10_000;
+
     fn was_rung(seat: &Seat) -> bool {
         rustix::io::read(&seat.board.bells[seat.index], &mut [0; 8]).is_ok()
     }
@@ -176,30 +193,41 @@ mod tests {
     #[test]
     fn who_has_most_passes_on_to_who_has_least() {
         let seats = seats(&[20, 9, 3]);
-        assert!(seats[0].passes_on(20, true));
+        assert!(seats[0].passes_on(20, true, NOW_MS));
         assert!(was_rung(&seats[2]) && !was_rung(&seats[1]));
-        assert!(!seats[2].passes_on(3, true));
+        assert!(!seats[2].passes_on(3, true, NOW_MS));
     }
 
     #[test]
     fn a_small_difference_is_nothing_to_wake_anybody_for() {
         let seats = seats(&[16, 14]);
-        assert!(!seats[0].passes_on(16, true));
-        assert!(seats[0].passes_on(17, true));
+        assert!(!seats[0].passes_on(16, true, NOW_MS));
+        assert!(seats[0].passes_on(17, true, NOW_MS));
     }
 
     #[test]
     fn who_does_not_wait_is_not_asked() {
         let seats = seats(&[20, 0]);
         seats[1].set_waits(false);
-        assert!(!seats[0].passes_on(20, true));
+        assert!(!seats[0].passes_on(20, true, NOW_MS));
+    }
+
+    #[test]
+    fn who_is_at_work_but_looks_now_and_then_is_asked_too() {
+        let seats = seats(&[20, 0]);
+        seats[1].set_waits(false);
+        seats[1].note_look(NOW_MS - 10);
+        assert!(seats[0].passes_on(20, true, NOW_MS));
+        assert!(!seats[0].passes_on(20, true, NOW_MS + 20));
+        seats[1].note_look(0);
+        assert!(!seats[0].passes_on(20, true, NOW_MS));
     }
 
     #[test]
     fn who_has_no_room_asks_anybody() {
         let seats = seats(&[10, 30]);
-        assert!(!seats[0].passes_on(10, true));
-        assert!(seats[0].passes_on(10, false));
+        assert!(!seats[0].passes_on(10, true, NOW_MS));
+        assert!(seats[0].passes_on(10, false, NOW_MS));
     }
 
     #[test]
