@@ -474,6 +474,7 @@ impl Fleet {
                 Phase::Retiring { .. } => {}
                 _ => self.reload_again = true,
             },
+            Verb::Upgrade if matches!(self.phase, Phase::Retiring { .. }) => {}
             Verb::Upgrade => self.actions.push(Action::Upgrade),
             Verb::Grow => self.resize(self.plan.workers + 1),
             Verb::Shrink => self.resize(self.plan.workers - 1),
