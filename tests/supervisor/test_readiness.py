@@ -125,6 +125,25 @@ def test_a_server_that_retires_serves_but_is_not_ready(tides, host, supervised):
         assert server.wait() == 0
 
 
+def test_a_worker_that_was_not_ready_yet_does_not_serve_while_the_server_retires(tides):
+    with served(tides, "--ready-path", "/ready", "--drain-delay", "30s") as server:
+        former = get(server)[1]
+        (tides / "ready").write_text("hangs")
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("asked: hangs")
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("stopping in 30 s")
+        # Several at once, as each would go to who has fewer.
+        for _ in range(200):
+            with contextlib.ExitStack() as clients:
+                wires = [clients.enter_context(server.connect()) for _ in range(8)]
+                for wire in wires:
+                    wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert {wire.answer().text for wire in wires} == {former}
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 def test_after_the_delay_the_server_ends(tides):
     with served(tides, "--drain-delay", "1s") as server:
         server.signal(signal.SIGTERM)
