@@ -1,6 +1,7 @@
 """An application whose answers name the process and a version, which a file holds when it is imported.
 
-The file is `version` in the directory of TIDES. A version that begins with "broken" cannot be imported.
+The file is `version` in the directory of TIDES. A version that begins with "broken" cannot be imported. For one
+that begins with "stalls" it takes until there is a file `go` beside that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ VERSION = (Path(os.environ["TIDES"]) / "version").read_text()
 print(f"imported {VERSION}", file=sys.stderr, flush=True)
 if VERSION.startswith("broken"):
     raise RuntimeError(f"version {VERSION} cannot be")
+while VERSION.startswith("stalls") and not (Path(os.environ["TIDES"]) / "go").exists():
+    time.sleep(0.01)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -179,6 +179,20 @@ def test_an_upgrade_that_fails_is_told_and_the_socket_stays(tides):
         assert list(tides.glob("control*")) == [tides / "control"]
 
 
+def test_a_stop_calls_an_upgrade_off(tides):
+    with served(tides) as server:
+        (tides / "version").write_text("stalls")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(30)
+            client.connect(str(tides / "control"))
+            client.sendall(b'{"verb": "upgrade"}\n')
+            server.wait_for_log("imported stalls")
+            assert told(tides, "stop") == {"ok": True}
+            assert json.loads(client.recv(65536)) == {"error": "the server is stopping"}
+        assert server.wait() == 0
+        assert server.log.count("listening on") == 1
+
+
 @pytest.mark.parametrize(
     "garbage",
     [b"\n", b"GET / HTTP/1.1\r\n", b"\x00\xff\xfe\n", b"{\n", b"[]\n", b"x" * 100_000, b'{"verb": 3}\n'],
@@ -191,6 +205,15 @@ def test_garbage_is_answered_with_an_error(tides, server, garbage):
         client.sendall(garbage)
         assert b'{"error":' in client.recv(65536)
     assert told(tides, "status")["state"] == "serving"
+
+
+def test_garbage_without_an_end_is_answered_with_an_error(tides, server):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(tides / "control"))
+        client.sendall(b"garbage")
+        client.shutdown(socket.SHUT_WR)
+        assert b'{"error":' in client.recv(65536)
 
 
 def test_a_question_may_come_in_pieces(tides, server):

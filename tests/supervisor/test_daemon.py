@@ -21,6 +21,30 @@ APP = "apps.generations:application"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as another user")
 
 
+WITHOUT_STDERR = """
+import os, socket, sys, threading, time
+
+class Lines:
+    def write(self, text): return len(text)
+    def flush(self): pass
+
+sys.stderr = Lines()
+
+def application(environ, start_response):
+    start_response("204 No Content", [])
+    return []
+
+def call():
+    # As soon as a worker serves.
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect("socket")
+        client.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n")
+        if client.recv(100).startswith(b"HTTP/1.1 204"):
+            os.write(1, b"called\\n")
+
+os.register_at_fork(after_in_child=lambda: threading.Thread(target=call, daemon=True).start())
+"""
+
 PASS_ON = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -143,6 +167,22 @@ def test_a_server_that_has_given_up_its_rights_can_be_upgraded(tides):
         assert f"Gid:\t{nobody.pw_gid}\t{nobody.pw_gid}\t{nobody.pw_gid}" in status
         os.kill(pid, signal.SIGTERM)
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["replaced", "closed"])
+def test_a_worker_starts_without_a_standard_error_that_is_a_file(tides, closed):
+    path = tides / "socket"
+    (tides / "own.py").write_text(WITHOUT_STDERR)
+    redirection = "2>&-" if closed else ""
+    command = [sys.executable, "-m", "tidegate", "--preload", f"--bind=unix:{path}", "own:application"]
+    script = f'exec "$@" {redirection}'
+    with subprocess.Popen(["sh", "-c", script, "sh", *command], cwd=tides, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"called\n"
+        finally:
+            process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_several_servers_share_a_port_if_they_say_so(tides):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,25 @@ def test_a_server_that_retires_serves_but_is_not_ready(tides, host, supervised):
         assert server.wait() == 0
 
 
+def test_a_worker_that_was_not_ready_yet_does_not_serve_while_the_server_retires(tides):
+    with served(tides, "--ready-path", "/ready", "--drain-delay", "30s") as server:
+        former = get(server)[1]
+        (tides / "ready").write_text("hangs")
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("asked: hangs")
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("stopping in 30 s")
+        # Several at once, as each would go to who has fewer.
+        for _ in range(200):
+            with contextlib.ExitStack() as clients:
+                wires = [clients.enter_context(server.connect()) for _ in range(8)]
+                for wire in wires:
+                    wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert {wire.answer().text for wire in wires} == {former}
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 def test_after_the_delay_the_server_ends(tides):
     with served(tides, "--drain-delay", "1s") as server:
         server.signal(signal.SIGTERM)
@@ -152,6 +174,40 @@ def test_a_worker_whose_process_is_stopped_is_replaced(tides):
         server.wait_for_log("its threads:\n.*it does not tell")
         server.wait_until(lambda: server.log.count("a worker serves") == 2 or None)
         assert get(server)[1] != first
+
+
+def test_a_stopped_worker_is_replaced_however_often_its_stacks_are_asked_for(tides):
+    control = tides / "control"
+    with served(tides, "--stuck-timeout", "1s", "--control-socket", str(control)) as server:
+        first = get(server)[1]
+        os.kill(int(first), signal.SIGSTOP)
+        with contextlib.ExitStack() as clients:
+            while "does not move" not in server.log:
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(str(control))
+                client.sendall(b'{"verb": "stacks"}\n')
+                time.sleep(0.3)
+
+
+def test_a_machine_that_was_suspended_has_no_stuck_workers(tides):
+    with served(tides, "--stuck-timeout", "2s", host="inline") as server:
+        worker = int(get(server)[1])
+        with server.connect() as wire:
+            (tides / "ready").write_text("takes long")
+            for _ in range(4):
+                wire.send(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_for_log("asked: takes long")
+            # It has been rung meanwhile, and cannot hear.
+            time.sleep(0.7)
+            both = (server.pid, worker)
+            for pid in both:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(2.5)
+            for pid in reversed(both):
+                os.kill(pid, signal.SIGCONT)
+            for _ in range(4):
+                wire.answer()
+        assert "does not move" not in server.log
 
 
 def test_a_long_request_beside_which_others_are_served_is_no_reason(tides):

@@ -336,6 +336,46 @@ def test_an_upgrade_that_fails_changes_nothing(tides):
         assert not path.exists()
 
 
+def test_an_upgrade_that_fails_leaves_the_pid_file(tides):
+    pid_file = tides / "pid"
+    with served(tides, "--pid-file", str(pid_file)) as server:
+        (tides / "version").write_text("stalls and is broken")
+        server.signal(signal.SIGUSR2)
+        server.wait_for_log("imported stalls")
+        assert int(pid_file.read_text()) == server.pid
+        (tides / "version").write_text("broken")
+        os.kill(successor_of(server), signal.SIGTERM)
+        server.wait_for_log("the upgrade has failed")
+        assert int(pid_file.read_text()) == server.pid
+        assert list(tides.glob("pid*")) == [pid_file]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_during_an_upgrade_stops_the_new_server_too(tides, number):
+    with served(tides) as server:
+        (tides / "version").write_text("stalls")
+        server.signal(signal.SIGUSR2)
+        successor = successor_of(server)
+        server.wait_for_log("imported stalls")
+        server.signal(number)
+        # Its output is at its end when all have ended who had it.
+        assert server.wait() == 0
+        assert has_ended(successor)
+        assert server.log.count("listening on") == 1
+
+
+def test_a_reload_that_is_asked_of_all_processes_again_and_again_fails_none(tides):
+    with served(tides, "--workers", "2") as server:
+        all_workers(server, 2)
+        for _ in range(300):
+            os.killpg(server.pid, signal.SIGHUP)
+            time.sleep(0.003)
+        (tides / "version").write_text("two")
+        server.signal(signal.SIGHUP)
+        server.wait_until(lambda: ask(server)[1] == "two" or None)
+        assert "could serve" not in server.log
+
+
 def test_a_term_to_all_processes_at_once_cuts_nothing(tides):
     with served(tides, "--workers", "2") as server, server.connect() as wire:
         all_workers(server, 2)

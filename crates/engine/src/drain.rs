@@ -118,7 +118,8 @@ fn listen(signals: &OwnedFd, mut orders: Option<Orders>, handle: &Handle, graces
         match number {
             libc::SIGTERM if is_order || !was_told => {
                 was_told |= !is_order;
-                if is_order || graces.retire.is_zero() {
+                // Nobody knows of one that does not accept yet.
+                if is_order || graces.retire.is_zero() || handle.lifecycle() == Lifecycle::Waiting {
                     handle.drain();
                 } else {
                     handle.retire();

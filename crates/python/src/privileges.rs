@@ -1,7 +1,7 @@
 //! What a daemon is to the system: its file of the process's number, its user and group, and the mode of files it makes.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use pyo3::exceptions::{PyKeyError, PyPermissionError};
@@ -14,11 +14,13 @@ use crate::refusal::Refusal;
 /// A file with this process's number, for as long as this lives.
 pub(crate) struct PidFile {
     path: PathBuf,
+    /// Where it is until it is put in its place.
+    new: Option<PathBuf>,
     owner: u32,
 }
 
 impl PidFile {
-    /// Writes the file, if the settings name one. One that is there already is written over: it may be of a server that was killed.
+    /// Writes the file beside its place, if the settings name one.
     pub(crate) fn write(settings: &Settings) -> Result<Option<Self>, Refusal> {
         let Some(path) = settings.pid_file.clone() else { return Ok(None) };
         let owner = std::process::id();
@@ -26,21 +28,30 @@ impl PidFile {
         let new = PathBuf::from(format!("{}.{owner}", path.display()));
         let written = fs::File::create_new(&new)
             .and_then(|mut file| file.write_all(format!("{owner}\n").as_bytes()))
-            .and_then(|()| fs::rename(&new, &path));
-        match written {
-            Ok(()) => Ok(Some(Self { path, owner })),
-            Err(error) => Err(settings.refusal("pid-file", &error.to_string()).into()),
+            .map(|()| Self { path, new: Some(new), owner });
+        written.map(Some).map_err(|error| settings.refusal("pid-file", &error.to_string()).into())
+    }
+
+    /// Puts it in its place. What is there already is written over: it may be of a server that was killed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn put(&mut self) -> io::Result<()> {
+        if let Some(new) = &self.new {
+            fs::rename(new, &self.path)?;
+            self.new = None;
         }
+        Ok(())
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         // Not by a worker, which has inherited it, and not that of a successor.
-        let is_ours =
-            || fs::read_to_string(&self.path).is_ok_and(|number| number.trim() == self.owner.to_string());
+        let path = self.new.as_ref().unwrap_or(&self.path);
+        let is_ours = || fs::read_to_string(path).is_ok_and(|number| number.trim() == self.owner.to_string());
         if std::process::id() == self.owner && is_ours() {
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
     }
 }

@@ -84,9 +84,14 @@ fn write_attached(file: RawFd) -> bool {
     }
 }
 
-/// Has the stacks written to standard error if this is not called off (by `cancel_dump_traceback_later`) within `most`.
+/// Has the stacks written to standard error, if there is one, unless this is called off (by `cancel_dump_traceback_later`) within `most`.
 pub(crate) fn show_unless_in_time(py: Python<'_>, most: Duration) -> PyResult<()> {
-    py.import("faulthandler")?.call_method1("dump_traceback_later", (most.as_secs_f64(),))?;
+    // The process's own: what an application that was preloaded has put in its place may be no file.
+    let file = py.import("sys")?.getattr("__stderr__")?;
+    if !file.is_none() {
+        let arguments = (most.as_secs_f64(), false, file);
+        py.import("faulthandler")?.call_method1("dump_traceback_later", arguments)?;
+    }
     Ok(())
 }
 

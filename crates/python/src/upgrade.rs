@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use pyo3::prelude::*;
-use rustix::process::{Pid, Signal, getppid, kill_process};
+use rustix::process::{Pid, getppid, kill_process};
 use tidegate_engine::Listener;
+use tidegate_supervisor::supervisor::TAKEN_OVER;
 
 /// Says who hands over, and under which numbers: `PID:FD,FD`. No setting, and so without their prefix.
 const VARIABLE: &str = "_TIDEGATE_SUCCEEDS";
@@ -27,12 +28,12 @@ pub(crate) fn handed_over() -> Vec<RawFd> {
     read().map(|(_, numbers)| numbers).unwrap_or_default()
 }
 
-/// Has the predecessor stop, if there is one: this server serves.
+/// Tells the predecessor, if there is one, that this server serves.
 pub(crate) fn take_over() {
     if let Some((predecessor, _)) = read()
-        && let Err(error) = kill_process(predecessor, Signal::TERM)
+        && let Err(error) = kill_process(predecessor, TAKEN_OVER)
     {
-        log::warn!("the former server cannot be stopped: {error}");
+        log::warn!("the former server cannot be told to stop: {error}");
     }
 }
 

@@ -46,8 +46,12 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     let watcher = settings.reload.then(|| Watcher::start(settings)).transpose()?;
     let listeners = bind(py, settings)?;
     let control = bind_control(settings)?;
-    let _pid_file = PidFile::write(settings)?;
+    let mut pid_file = PidFile::write(settings)?;
+    if let Some(file) = pid_file.as_mut().filter(|_| upgrade::handed_over().is_empty()) {
+        file.put().map_err(|error| settings.refusal("pid-file", &error.to_string()))?;
+    }
     give_up_privileges(py, settings)?;
+    ignore_the_supervisors_signals(py)?;
     // As whom the workers run.
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let board = Scoreboard::new(seats_for(plan.workers_max)).map_err(PyErr::from)?;
@@ -62,6 +66,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     let mut forks = Forks {
         listeners,
         control,
+        pid_file,
         control_path: settings.control_socket.clone(),
         workers: plan.workers,
         started_in,
@@ -71,14 +76,14 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         seat: None,
     };
     let role = py.detach(|| supervisor::supervise(plan, senses, &mut forks)).map_err(PyErr::from)?;
-    // In a worker, signals mean what they mean in any process until it serves.
+    // In a worker, signals mean what they meant before, until it serves.
     drop(handlers);
     match role {
         Role::Supervisor(status) => Ok(status),
         Role::Worker(tether) => {
             let Forks { listeners, seat, control, .. } = forks;
             drop(control);
-            ignore_the_supervisors_signals(py)?;
+            mask_the_supervisors_signals(py, "SIG_UNBLOCK")?;
             show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
             if settings.reload {
                 py.import("tidegate._bytecode")?.call_method0("keep_none_of_young_sources")?;
@@ -100,14 +105,26 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     }
 }
 
-/// A signal to the whole group is for the supervisor. By handlers that do nothing, as programs that the application starts would inherit
-/// that it is ignored.
+/// Signals that mean something to a supervisor, and nothing to a worker.
+const SUPERVISORS_SIGNALS: [&str; 5] = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU"];
+
+/// A signal to the whole group is for the supervisor, and means nothing to a worker from the first moment on. By handlers that do nothing, as
+/// programs that the application starts would inherit that it is ignored.
 fn ignore_the_supervisors_signals(py: Python<'_>) -> PyResult<()> {
     let signal = py.import("_signal")?;
     let nothing = py.eval(c"lambda *_: None", None, None)?;
-    for name in ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU"] {
+    for name in SUPERVISORS_SIGNALS {
         signal.call_method1("signal", (signal.getattr(name)?, &nothing))?;
     }
+    Ok(())
+}
+
+/// Holds the same signals back, or lets those come that were held back.
+fn mask_the_supervisors_signals(py: Python<'_>, how: &str) -> PyResult<()> {
+    let signal = py.import("_signal")?;
+    let numbers = SUPERVISORS_SIGNALS.iter().map(|&name| signal.getattr(name));
+    let numbers = numbers.collect::<PyResult<Vec<_>>>()?;
+    signal.call_method1("pthread_sigmask", (signal.getattr(how)?, numbers))?;
     Ok(())
 }
 
@@ -143,7 +160,8 @@ fn bind_control(settings: &Settings) -> Result<Option<Listener>, Refusal> {
 struct Forks {
     listeners: Vec<Listener>,
     control: Option<Listener>,
-    /// Where it is to be found.
+    pid_file: Option<PidFile>,
+    /// Where the control socket is to be found.
     control_path: Option<PathBuf>,
     workers: usize,
     /// The working directory before any --chdir.
@@ -189,8 +207,13 @@ impl Host for Forks {
             }
             let index = self.seated.iter().position(Option::is_none);
             self.seat = index.and_then(|index| self.board.seat(index));
-            let pid: i32 = py.import("os")?.call_method0("fork")?.extract()?;
-            let Some(pid) = Pid::from_raw(pid) else { return Ok(Forked::Child) };
+            // In the child they would end it, as long as the handlers are those of the supervisor.
+            mask_the_supervisors_signals(py, "SIG_BLOCK")?;
+            let forked = py.import("os")?.call_method0("fork").and_then(|pid| pid.extract::<i32>());
+            if !matches!(forked, Ok(0)) {
+                mask_the_supervisors_signals(py, "SIG_UNBLOCK")?;
+            }
+            let Some(pid) = Pid::from_raw(forked?) else { return Ok(Forked::Child) };
             if let Some(index) = index {
                 self.seated[index] = Some(pid);
             }
@@ -251,6 +274,9 @@ impl Host for Forks {
                     && let Err(error) = control.rename_file(path.clone())
                 {
                     log::warn!("the control socket cannot be found under {}: {error}", path.display());
+                }
+                if let Some(Err(error)) = self.pid_file.as_mut().map(PidFile::put) {
+                    log::warn!("the pid file is not up to date: {error}");
                 }
                 notify(&[NotifyState::Ready]);
                 upgrade::take_over();

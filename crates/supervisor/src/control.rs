@@ -170,7 +170,8 @@ impl Control {
     }
 
     fn accept(&mut self) {
-        loop {
+        // Who comes faster than that is not to keep all else waiting.
+        for _ in 0..CLIENTS_MAX {
             match accept_with(&self.listener, SocketFlags::CLOEXEC) {
                 Ok(socket) => self.welcome(UnixStream::from(socket)),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
@@ -201,12 +202,16 @@ impl Control {
 }
 
 impl Client {
-    /// A whole line, when there is one.
+    /// A whole line, when there is one; one without an end is over when nothing more comes.
     fn hear(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = [0; 1_024];
         loop {
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) if self.heard.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => {
+                    self.asked = true;
+                    return Ok(Some(std::mem::take(&mut self.heard)));
+                }
                 Ok(count) => self.heard.extend_from_slice(&bytes[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),

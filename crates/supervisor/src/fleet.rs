@@ -499,6 +499,7 @@ impl Fleet {
                     _ => self.reload_again = true,
                 }
             }
+            Verb::Upgrade if matches!(self.phase, Phase::Retiring { .. }) => {}
             Verb::Upgrade => self.actions.push(Action::Upgrade),
             Verb::Grow => self.resize(self.plan.workers + 1),
             Verb::Shrink => self.resize(self.plan.workers - 1),

@@ -25,7 +25,7 @@ const WORD_SIZE_MAX: usize = 1 << 20;
 const STACKS_MAX_MS: Millis = 2_000;
 
 /// In how many looks a worker is found to be stuck.
-const LOOKS_STUCK: Millis = 4;
+const LOOKS_STUCK: u32 = 4;
 
 /// What starting a worker takes, which is not known here.
 pub trait Host {
@@ -47,13 +47,13 @@ pub trait Host {
     /// A process that `fork` has made is over.
     fn ended(&mut self, pid: Pid);
 
-    /// Starts a new server that takes the sockets over, and tells this one to stop (SIGTERM) when it serves.
+    /// Starts a new server that takes the sockets over, and tells this one so ([`TAKEN_OVER`]) when it serves.
     ///
     /// # Errors
     /// What the system says.
     fn upgrade(&mut self) -> io::Result<Pid>;
 
-    /// It has ended before that: this server goes on.
+    /// It has ended before that, or is to: this server has no successor.
     fn upgrade_has_failed(&mut self);
 
     /// Tells the system and the operator of a change; at [`Change::Stopping`] also closes the listening sockets.
@@ -68,6 +68,10 @@ pub trait Host {
     /// Tells the operator.
     fn say(&mut self, saying: &Saying);
 }
+
+/// What the server that succeeds this one sends when it serves. Not SIGTERM, by which an operator stops this server and what is to succeed
+/// it; and nothing that could do any harm to a process that is not what it was.
+pub const TAKEN_OVER: Signal = Signal::URG;
 
 /// Who comes back from a fork.
 #[derive(Clone, Copy, Debug)]
@@ -158,8 +162,9 @@ struct Child {
     silent_since: Option<Millis>,
     is_reported: bool,
     since: Millis,
-    /// How often its reactor has turned when it was to, and when that was last seen to grow.
-    pulse: (Option<u64>, Millis),
+    /// How often its reactor has turned when it was to, and in how many looks that has not grown. Looks and not time, which goes on for a
+    /// machine that is suspended.
+    pulse: (Option<u64>, u32),
     is_stuck: bool,
     /// Its threads were asked for then, and it has not told yet.
     stacks_asked: Option<Millis>,
@@ -196,9 +201,12 @@ enum Answered {
 
 impl Child {
     fn ask_for_stacks(&mut self, now: Millis) {
-        self.stacks.clear();
-        self.stacks_asked = Some(now);
-        self.send(order::STACKS);
+        // One that was asked and has not told yet is not given more time.
+        if self.stacks_asked.is_none() {
+            self.stacks.clear();
+            self.stacks_asked = Some(now);
+            self.send(order::STACKS);
+        }
     }
 
     fn send(&mut self, byte: u8) {
@@ -246,6 +254,7 @@ pub fn signals() -> Vec<i32> {
         Signal::TTIN,
         Signal::TTOU,
         Signal::CHILD,
+        TAKEN_OVER,
     ];
     signals.map(Signal::as_raw).into()
 }
@@ -285,7 +294,7 @@ pub fn supervise(plan: Plan, senses: Senses, host: &mut impl Host) -> io::Result
         began: Instant::now(),
         successor: None,
         next_look,
-        next_pulse: stuck_ms.map(|most| ((most / LOOKS_STUCK).max(1), 0)),
+        next_pulse: stuck_ms.map(|most| ((most / Millis::from(LOOKS_STUCK)).max(1), 0)),
         control: control.map(Control::new),
         waiting: Vec::new(),
         report: String::new(),
@@ -370,8 +379,7 @@ impl<H: Host> Supervisor<'_, H> {
             Err(error) => return Err(error.into()),
         };
         let verb = |&byte: &u8| match Signal::from_named_raw(i32::from(byte))? {
-            // The new server says so when it serves.
-            Signal::TERM if self.successor.is_some() => Some(Verb::HandOver),
+            TAKEN_OVER if self.successor.is_some() => Some(Verb::HandOver),
             Signal::TERM => Some(Verb::Stop),
             Signal::INT | Signal::QUIT => Some(Verb::Quit),
             Signal::HUP => Some(Verb::Reload),
@@ -463,8 +471,11 @@ impl<H: Host> Supervisor<'_, H> {
         for child in self.children.iter_mut().filter(|child| !child.is_stuck) {
             let pulse = self.host.pulse(child.pid);
             if pulse.is_none() || pulse != child.pulse.0 || !serving.contains(&child.id) {
-                child.pulse = (pulse, now);
-            } else if now.saturating_sub(child.pulse.1) >= every * LOOKS_STUCK {
+                child.pulse = (pulse, 0);
+                continue;
+            }
+            child.pulse.1 += 1;
+            if child.pulse.1 >= LOOKS_STUCK {
                 child.is_stuck = true;
                 child.ask_for_stacks(now);
             }
@@ -501,7 +512,7 @@ impl<H: Host> Supervisor<'_, H> {
             let text = format!("worker {} does not move (pid {pid}); its threads:\n{stacks}", id.0);
             self.host.say(&Saying { is_trouble: true, text });
             child.is_stuck = false;
-            child.pulse.1 = now;
+            child.pulse.1 = 0;
             events.push(Event::Stuck(id));
         }
         events
@@ -669,6 +680,10 @@ impl<H: Host> Supervisor<'_, H> {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let now = self.now();
+            if matches!(event, Event::Asked(Verb::Stop | Verb::Quit)) {
+                self.call_off_upgrade();
+            }
+            let is_hand_over = event == Event::Asked(Verb::HandOver);
             for action in self.fleet.handle(event, now) {
                 match action {
                     Action::Start(id) => match self.start(id) {
@@ -689,6 +704,10 @@ impl<H: Host> Supervisor<'_, H> {
                     Action::End(status) => return Ok(Some(Role::Supervisor(status))),
                 }
             }
+            if is_hand_over {
+                // What becomes of it is nothing to this server any more.
+                self.successor = None;
+            }
         }
         Ok(None)
     }
@@ -707,6 +726,16 @@ impl<H: Host> Supervisor<'_, H> {
                 self.say(false, format!("upgrading: a new server is started (pid {})", pid.as_raw_nonzero()));
             }
             Err(error) => self.say(true, format!("the upgrade has failed: {error}; this server goes on")),
+        }
+    }
+
+    /// Who stops a server does not want another one in its place.
+    fn call_off_upgrade(&mut self) {
+        if let Some(pid) = self.successor.take() {
+            self.host.upgrade_has_failed();
+            self.say(false, format!("the upgrade is called off (pid {})", pid.as_raw_nonzero()));
+            // It may have ended; nobody asks any more.
+            let _ = kill_process(pid, Signal::TERM);
         }
     }
 
@@ -738,7 +767,7 @@ impl<H: Host> Supervisor<'_, H> {
                     silent_since: None,
                     is_reported: false,
                     since: now,
-                    pulse: (None, now),
+                    pulse: (None, 0),
                     is_stuck: false,
                     stacks_asked: None,
                     stacks: String::new(),
