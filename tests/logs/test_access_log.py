@@ -6,10 +6,13 @@ import base64
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -317,6 +320,41 @@ def test_a_collector_that_is_started_anew_has_the_next_line(tmp_path: Path, coll
         server.wait_for_log("tidegate error: lines that the access log has lost: 1")
 
 
+def test_a_worker_takes_the_place_of_another_while_the_collector_is_away(
+    tmp_path: Path, collector: socket.socket
+) -> None:
+    path = tmp_path / "collector"
+    with Server(APP, options=["--access-log", f"syslog:{path}"], supervised=True) as server:
+        serves = r"a worker serves \(.*pid (\d+)\)"
+        worker = int(server.wait_for_log(serves)[1])
+        collector.close()
+        path.unlink()
+        since = len(server.log)
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for_log(serves, since=since)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as another:
+            another.settimeout(PATIENCE_S)
+            another.bind(str(path))
+            ask(server, "/after")
+            assert b"/after" in another.recv(65536)
+        assert server.stop() == 0
+
+
+def test_a_collector_elsewhere_that_does_not_listen_is_told_of_once() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        target = f"syslog://127.0.0.1:{unused.getsockname()[1]}"
+    with Server(APP, options=["--access-log", target]) as server:
+        # A refusal is known with the datagram after.
+        while "cannot be written" not in server.log:
+            ask(server)
+        for _ in range(20):
+            ask(server)
+        assert server.stop() == 0
+        assert server.log.count("cannot be written: Connection refused") == 1
+        assert server.log.count("lines that the access log has lost: ") == 1
+
+
 def test_the_access_log_goes_to_standard_error() -> None:
     with Server(APP, options=["--access-log", "stderr"]) as server:
         ask(server)
@@ -361,7 +399,7 @@ def test_a_format_with_an_atom_that_cannot_be_names_it_and_says_what_can_be() ->
 class Unread:
     """A server whose standard output, its access log, nobody reads until it is asked for."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, supervised: bool = False, stdout: int = subprocess.PIPE) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
         command = [
             sys.executable,
@@ -377,14 +415,16 @@ class Unread:
         self.process = subprocess.Popen(
             command,
             cwd=TESTS,
-            env=environment | {"TIDEGATE_NO_SUPERVISOR": "true"},
-            stdout=subprocess.PIPE,
+            env=environment | {"TIDEGATE_NO_SUPERVISOR": str(not supervised).lower()},
+            stdout=stdout,
             stderr=subprocess.PIPE,
         )
         assert self.process.stderr is not None
-        banner = self.process.stderr.readline().decode()
-        match = re.search(r"http://127\.0\.0\.1:(\d+)", banner)
-        assert match, banner
+        log = ""
+        while (match := re.search(r"http://127\.0\.0\.1:(\d+)", log)) is None:
+            line = self.process.stderr.readline().decode()
+            assert line, log
+            log += line
         self.port = int(match[1])
 
     def __enter__(self) -> Unread:
@@ -424,6 +464,62 @@ def test_a_log_that_nobody_reads_does_not_keep_the_server_from_ending() -> None:
         assert server.process.wait(PATIENCE_S) == 0
         assert server.process.stderr is not None
         assert b"the access log's last lines are lost" in server.process.stderr.read()
+
+
+def test_lines_of_several_workers_are_not_mixed_in_a_pipe() -> None:
+    with Unread("--access-log-format", "json", "--workers", "3", supervised=True) as server:
+        output = bytearray()
+
+        def read() -> None:
+            assert server.process.stdout is not None
+            # Little at a time, so that the pipe is full mostly.
+            while block := os.read(server.process.stdout.fileno(), 3000):
+                output.extend(block)
+                time.sleep(0.0005)
+
+        def load() -> None:
+            for _ in range(10):
+                with Wire(socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)) as wire:
+                    for _ in range(20):
+                        wire.ask("GET", "/" + "x" * 900)
+
+        threads = [threading.Thread(target=work) for work in [read, *[load] * 8]]
+        for thread in threads:
+            thread.start()
+        for thread in threads[1:]:
+            thread.join()
+        server.process.send_signal(signal.SIGTERM)
+        threads[0].join()
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert len(lines) == 1600
+
+
+def test_a_pipe_that_does_not_block_has_every_line() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with Unread("--access-log-format", "combined", stdout=writer) as server, open(reader, "rb") as output:
+        os.close(writer)
+        server.ask(10)
+        for _ in range(10):
+            assert len(output.readline()) > 24_000
+
+
+def test_a_line_that_a_full_disk_has_cut_is_not_continued_by_another(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with Server(APP, options=["--access-log", str(path), "--access-log-format", "json"]) as server:
+        ask(server, "/one")
+        whole = server.wait_until(lambda: path.stat().st_size or None)
+        unlimited = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (whole + 20, unlimited[1]))
+        ask(server, "/two")
+        server.wait_for_log("the access log cannot be written: File too large")
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
+        ask(server, "/three")
+        assert server.stop() == 0
+        assert "lines that the access log has lost: 1" in server.log
+    one, two, three = path.read_text().splitlines()
+    assert (json.loads(one)["path"], json.loads(three)["path"]) == ("/one", "/three")
+    assert len(two) == 20
 
 
 def test_a_full_disk_is_told_once_and_what_is_lost_at_the_end() -> None:

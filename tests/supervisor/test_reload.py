@@ -417,3 +417,24 @@ def test_a_limit_of_the_system_is_told(project: Path) -> None:
     result = subprocess.run(command, cwd=project, env=server.env, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert "cannot be watched: the system's limit is reached (fs.inotify.max_user_watches)" in result.stderr
+
+
+def test_what_a_link_led_to_is_watched_when_the_link_is_gone(project: Path) -> None:
+    real = project / "real"
+    real.mkdir()
+    (real / "part.py").write_text("A = 1\n")
+    with served(project) as server:
+
+        def has_been_seen(step: str) -> None:
+            """What happens is seen in its order."""
+            since = len(server.log)
+            (project / f"{step}.py").write_text("")
+            server.wait_for_log(f"changed: .*{step}", since=since)
+
+        (project / "link").symlink_to(real)
+        has_been_seen("linked")
+        (project / "link").unlink()
+        has_been_seen("unlinked")
+        since = len(server.log)
+        (real / "part.py").write_text("A = 2\n")
+        assert changes(server, since) == "real/part.py"

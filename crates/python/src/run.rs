@@ -97,10 +97,15 @@ fn run_on<'py>(
     };
     let access_log = match translate::access_log(settings) {
         None => None,
-        Some(plan) => Some(
-            AccessLog::start(plan, seat.clone())
-                .map_err(|error| Refusal::of_system(settings.refusal("access-log", &error.to_string())))?,
-        ),
+        Some(plan) => {
+            let refused =
+                |error: io::Error| Refusal::of_system(settings.refusal("access-log", &error.to_string()));
+            // For workers it is looked for once: one that takes the place of another starts without it.
+            if tether.is_none() {
+                plan.target.look().map_err(refused)?;
+            }
+            Some(AccessLog::start(plan, seat.clone()).map_err(refused)?)
+        }
     };
     let mut engine = translate::engine(settings, runs_on);
     engine.seat = seat;

@@ -20,6 +20,7 @@ use crate::refusal::Refusal;
 use crate::run::{Post, bind, run};
 use crate::serve::{load, say};
 use crate::stacks::show_unless_in_time;
+use crate::translate;
 use crate::upgrade;
 
 /// After which part of the time that a worker may take to start it is shown what holds it up.
@@ -53,6 +54,10 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     give_up_privileges(py, settings)?;
     ignore_the_supervisors_signals(py)?;
     // As whom the workers run.
+    if let Some(access_log) = translate::access_log(settings) {
+        let looked = access_log.target.look();
+        looked.map_err(|error| Refusal::of_system(settings.refusal("access-log", &error.to_string())))?;
+    }
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let board = Scoreboard::new(seats_for(plan.workers_max)).map_err(PyErr::from)?;
     let seated = vec![None; board.seats()];

@@ -198,7 +198,10 @@ impl Watcher {
         }
         let is_directory = mask.contains(EventMask::ISDIR);
         if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
-            self.forget(path);
+            // A link is gone, but what it led to may be there by another name.
+            if self.forget(path) && !is_directory {
+                self.walk_again(now);
+            }
         }
         let metadata = fs::symlink_metadata(path);
         let is_link = metadata.as_ref().is_ok_and(fs::Metadata::is_symlink);
@@ -235,8 +238,9 @@ impl Watcher {
         }
     }
 
-    /// Watches no more what is below a path.
-    fn forget(&mut self, path: &Path) {
+    /// Watches no more what is below a path, and tells whether there was anything.
+    fn forget(&mut self, path: &Path) -> bool {
+        let before = self.watched.len();
         let mut watches = self.inotify.watches();
         self.watched.retain(|descriptor, watched| {
             let stays = !watched.path.starts_with(path);
@@ -246,6 +250,7 @@ impl Watcher {
             }
             stays
         });
+        self.watched.len() < before
     }
 
     fn walk_again(&mut self, now: Millis) {

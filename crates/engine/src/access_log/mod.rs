@@ -183,7 +183,8 @@ impl Drop for AccessLog {
 /// Writes until all is over; then `_ends` is dropped.
 fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<()>) {
     let (pending, arrived) = &**queue;
-    let mut failing = false;
+    // So many times must lines be taken until a failure is over.
+    let mut proofs = 0_u8;
     let mut lost = 0;
     loop {
         let (lines, dropped, reopens, closed) = {
@@ -196,16 +197,17 @@ fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<
         };
         let unwritten = match sink.write(&lines) {
             Ok(()) => {
-                failing = false;
+                proofs = proofs.saturating_sub(u8::from(!lines.is_empty()));
                 0
             }
             Err((rest, error)) => {
+                let unwritten = lines_in(rest);
                 // Said once, not for every line.
-                if !failing {
+                if proofs == 0 {
                     log::error!("the access log cannot be written: {error}");
                 }
-                failing = true;
-                lines_in(rest)
+                proofs = sink.proofs();
+                unwritten
             }
         };
         if reopens {
@@ -216,7 +218,7 @@ fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<
         }
         lost += dropped + unwritten;
         // While it fails there is no end to them.
-        if lost > 0 && (!failing || closed) {
+        if lost > 0 && (proofs == 0 || closed) {
             log::error!("lines that the access log has lost: {lost}");
             lost = 0;
         }

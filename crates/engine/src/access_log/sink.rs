@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memrchr};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::clock;
 
@@ -66,58 +67,137 @@ const DATAGRAM_LINE_MAX: usize = 8 * 1024;
 /// How long one datagram may wait for a collector that does not read.
 const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Most bytes that all workers can put into one pipe without theirs being mixed (PIPE_BUF, pipe(7)).
+const WHOLE_MAX: usize = 4096;
+
 /// What has the lines.
 #[derive(Debug)]
 pub(super) enum Sink {
-    /// A stream, and where it is opened anew.
-    File(File, Option<PathBuf>),
+    Stream(Stream),
     Datagrams(Socket, Collector),
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    file: File,
+    /// Where it is opened anew.
+    path: Option<PathBuf>,
+    /// Most bytes that are written at a time, if they hold more than one line.
+    whole_max: usize,
+    /// The last line has no end, as what takes it was full.
+    cut: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Socket {
     /// Not connected, as the collector may be started anew.
     Unix(UnixDatagram, PathBuf),
-    Udp(UdpSocket),
+    /// None until there is something to send, and after a failure: the host may have another address.
+    Udp(Option<UdpSocket>, String, u16),
 }
 
 /// Lines that were not written, the first one perhaps in part.
 type Unwritten<'a> = (&'a [u8], io::Error);
 
+impl AccessLogTarget {
+    /// Looks whether there is the collector that is to take the lines. Later it may go and come.
+    ///
+    /// # Errors
+    /// What the system says of it.
+    pub fn look(&self) -> io::Result<()> {
+        match self {
+            Self::Collector(Collector { address: CollectorAddress::Unix(path), .. }) => {
+                UnixDatagram::unbound()?.connect(path)
+            }
+            Self::Collector(Collector { address: CollectorAddress::Udp(host, port), .. }) => {
+                connect(host, *port).map(drop)
+            }
+            Self::Stdout | Self::Stderr | Self::File(_) => Ok(()),
+        }
+    }
+}
+
 impl Sink {
     pub(super) fn open(target: &AccessLogTarget) -> io::Result<Self> {
-        Ok(match target {
+        Ok(Self::Stream(match target {
             // By descriptor: what Rust's own handle holds back, and the lock on it, could keep the process from ending.
-            AccessLogTarget::Stdout => Self::File(io::stdout().as_fd().try_clone_to_owned()?.into(), None),
-            AccessLogTarget::Stderr => Self::File(io::stderr().as_fd().try_clone_to_owned()?.into(), None),
-            AccessLogTarget::File(path) => Self::File(append_to(path)?, Some(path.clone())),
+            AccessLogTarget::Stdout => Stream::new(io::stdout().as_fd().try_clone_to_owned()?.into(), None)?,
+            AccessLogTarget::Stderr => Stream::new(io::stderr().as_fd().try_clone_to_owned()?.into(), None)?,
+            AccessLogTarget::File(path) => Stream::new(append_to(path)?, Some(path.clone()))?,
             AccessLogTarget::Collector(collector) => {
                 let socket = match &collector.address {
                     CollectorAddress::Unix(path) => {
-                        UnixDatagram::unbound()?.connect(path)?;
                         let socket = UnixDatagram::unbound()?;
                         socket.set_write_timeout(Some(DATAGRAM_TIMEOUT))?;
                         Socket::Unix(socket, path.clone())
                     }
-                    CollectorAddress::Udp(host, port) => Socket::Udp(connect(host, *port)?),
+                    CollectorAddress::Udp(host, port) => Socket::Udp(None, host.clone(), *port),
                 };
-                Self::Datagrams(socket, collector.clone())
+                return Ok(Self::Datagrams(socket, collector.clone()));
             }
-        })
+        }))
     }
 
     pub(super) fn write<'a>(&mut self, lines: &'a [u8]) -> Result<(), Unwritten<'a>> {
         match self {
-            Self::File(file, _) => write_all(file, lines),
+            Self::Stream(stream) => stream.write_all(lines),
             Self::Datagrams(socket, collector) => send_all(socket, collector, lines),
         }
     }
 
+    /// How many times in a row lines must be taken after a failure until it is over. By UDP, a failure is that of the datagram before.
+    pub(super) fn proofs(&self) -> u8 {
+        if matches!(self, Self::Datagrams(Socket::Udp(..), _)) { 2 } else { 1 }
+    }
+
     pub(super) fn reopen(&mut self) {
-        if let Self::File(file, Some(path)) = self {
-            match append_to(path) {
-                Ok(new) => *file = new,
+        if let Self::Stream(Stream { path: Some(path), .. }) = self {
+            match append_to(path).and_then(|file| Stream::new(file, Some(path.clone()))) {
+                Ok(new) => *self = Self::Stream(new),
                 Err(error) => log::error!("the access log {path:?} cannot be opened anew: {error}"),
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn new(file: File, path: Option<PathBuf>) -> io::Result<Self> {
+        // What is written to a file at once is in it as one.
+        let whole_max = if file.metadata()?.is_file() { usize::MAX } else { WHOLE_MAX };
+        Ok(Self { file, path, whole_max, cut: false })
+    }
+
+    fn write_all<'a>(&mut self, mut lines: &'a [u8]) -> Result<(), Unwritten<'a>> {
+        let mut begun = false;
+        while !lines.is_empty() {
+            let next = if self.cut { b"\n" } else { &lines[..self.whole_lines(lines)] };
+            match self.file.write(next).and_then(at_least_one) {
+                Ok(_) if self.cut => self.cut = false,
+                Ok(count) => {
+                    begun = !lines[..count].ends_with(b"\n");
+                    lines = &lines[count..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Whoever has the other end may have made it so.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // What there is to say of it, writing says.
+                    let _ = poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None);
+                }
+                Err(error) => {
+                    self.cut |= begun;
+                    return Err((lines, error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The size of as many lines as are to be written at a time, or of a longer one.
+    fn whole_lines(&self, lines: &[u8]) -> usize {
+        match lines.get(..self.whole_max) {
+            None => lines.len(),
+            Some(most) => {
+                memrchr(b'\n', most).or_else(|| memchr(b'\n', lines)).map_or(lines.len(), |end| end + 1)
             }
         }
     }
@@ -125,6 +205,10 @@ impl Sink {
 
 pub(super) fn lines_in(text: &[u8]) -> u64 {
     memchr_iter(b'\n', text).count() as u64
+}
+
+fn at_least_one(count: usize) -> io::Result<usize> {
+    if count == 0 { Err(ErrorKind::WriteZero.into()) } else { Ok(count) }
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
@@ -144,20 +228,12 @@ fn connect(host: &str, port: u16) -> io::Result<UdpSocket> {
     Err(last)
 }
 
-fn write_all<'a>(file: &mut File, mut lines: &'a [u8]) -> Result<(), Unwritten<'a>> {
-    while !lines.is_empty() {
-        match file.write(lines) {
-            Ok(0) => return Err((lines, ErrorKind::WriteZero.into())),
-            Ok(count) => lines = &lines[count..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err((lines, error)),
-        }
-    }
-    Ok(())
-}
-
 /// After the first line that is not taken the rest is given up: each may wait, and more come.
-fn send_all<'a>(socket: &Socket, collector: &Collector, mut lines: &'a [u8]) -> Result<(), Unwritten<'a>> {
+fn send_all<'a>(
+    socket: &mut Socket,
+    collector: &Collector,
+    mut lines: &'a [u8],
+) -> Result<(), Unwritten<'a>> {
     let (mut datagram, after) = collector.frame();
     let start = datagram.len();
     while !lines.is_empty() {
@@ -167,7 +243,11 @@ fn send_all<'a>(socket: &Socket, collector: &Collector, mut lines: &'a [u8]) -> 
         datagram.extend_from_slice(after.as_bytes());
         let sent = match socket {
             Socket::Unix(socket, path) => socket.send_to(&datagram, path),
-            Socket::Udp(socket) => socket.send(&datagram),
+            Socket::Udp(socket, host, port) => {
+                let connected = socket.take().map_or_else(|| connect(host, *port), Ok);
+                connected
+                    .and_then(|connected| connected.send(&datagram).inspect(|_| *socket = Some(connected)))
+            }
         };
         match sent {
             Ok(_) => lines = lines.get(end + 1..).unwrap_or_default(),
