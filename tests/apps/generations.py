@@ -1,7 +1,7 @@
 """An application whose answers name the process and a version, which a file holds when it is imported.
 
-The file is `version` in the directory of TIDES. A version that begins with "broken" cannot be imported. For one
-that begins with "stalls" it takes until there is a file `go` beside that.
+The file is `version` in the directory of TIDES. A version that begins with "broken" cannot be imported.
+For one that begins with "stalls" it takes until there is a file `go` beside that.
 """
 
 from __future__ import annotations
