@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -178,7 +178,7 @@ impl Listener {
             maker: std::process::id(),
         };
         // Nobody can connect before listen(), so the mode is in force from the first connection on.
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        set_mode(path, mode)?;
         Self::listen(fd, backlog, Some(file))
     }
 
@@ -300,6 +300,25 @@ fn local_address(fd: &OwnedFd) -> io::Result<LocalAddress> {
         return Ok(LocalAddress::Unix(path.unwrap_or_default().into()));
     }
     Ok(LocalAddress::Inet(canonical(SocketAddr::try_from(name)?)))
+}
+
+/// Sets the mode of a socket file, and of nothing else: its directory may be another user's, who may have put a link there.
+#[cfg(target_os = "linux")]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, chmod, fstat, openat};
+
+    let file = openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::Socket {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is not the socket any more"));
+    }
+    Ok(chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Removes a socket file that nobody listens on any more; one in use, or another kind of file, is an error.

@@ -661,6 +661,8 @@ impl<H: Host> Supervisor<'_, H> {
                         continue;
                     };
                     if let Some(ending) = ending(status) {
+                        // Its last words, such as why it could not serve.
+                        events.extend(self.words());
                         let child = self.children.remove(index);
                         self.host.ended(pid);
                         if !child.report.is_empty() {
