@@ -39,17 +39,17 @@ pub(super) fn read(table: &'static [Entry], arguments: &[String]) -> Result<Vec<
         };
         let missing = || format!("{flag}: a value is missing");
         match (entry.takes, attached) {
-            (Takes::Nothing, _) => add(name, Value::Bool(is_on)),
-            (Takes::One | Takes::AtMostOne, Some(value)) => add(name, Value::Text(value.to_owned())),
-            (Takes::One, None) => add(name, Value::Text(words.next().ok_or_else(missing)?.to_owned())),
+            (Takes::Nothing, _) => add(&name, Value::Bool(is_on)),
+            (Takes::One | Takes::AtMostOne, Some(value)) => add(&name, Value::Text(value.to_owned())),
+            (Takes::One, None) => add(&name, Value::Text(words.next().ok_or_else(missing)?.to_owned())),
             (Takes::AtMostOne, None) => match words.next_if(|word| !word.starts_with('-')) {
-                Some(value) => add(name, Value::Text(value.to_owned())),
-                None => add(name, Value::Bool(true)),
+                Some(value) => add(&name, Value::Text(value.to_owned())),
+                None => add(&name, Value::Bool(true)),
             },
             (Takes::Two, first) => {
                 let first = first.or_else(|| words.next()).ok_or_else(missing)?;
                 let second = words.next().ok_or_else(missing)?;
-                add(name, Value::List(vec![Value::Text(first.to_owned()), Value::Text(second.to_owned())]));
+                add(&name, Value::List(vec![Value::Text(first.to_owned()), Value::Text(second.to_owned())]));
             }
         }
     }
@@ -57,36 +57,30 @@ pub(super) fn read(table: &'static [Entry], arguments: &[String]) -> Result<Vec<
 }
 
 /// The entry that a flag belongs to, the name that it has there, and whether a switch is turned on by it.
-fn find(table: &'static [Entry], flag: &str) -> Option<(&'static Entry, &'static str, bool)> {
-    let spelled = |entry: &'static Entry| {
-        let own = entry.names.iter().find(|name| is_flag_of(flag, name));
-        own.or_else(|| entry.flags.contains(&flag).then(|| &entry.names[0])).map(|name| (entry, *name, true))
-    };
-    if let Some(found) = table.iter().find_map(spelled) {
-        return Some(found);
+fn find(table: &'static [Entry], flag: &str) -> Option<(&'static Entry, String, bool)> {
+    let typed = flag.strip_prefix("--").unwrap_or_default();
+    if let Some((entry, name)) = named(table, typed) {
+        return Some((entry, name, true));
     }
-    let (name, is_on) = match flag.strip_prefix("--no-") {
-        Some(name) => (format!("--{name}"), false),
-        None => (flag.to_owned(), true),
-    };
-    if !is_on
-        && let Some((entry, own, _)) = table.iter().find_map(|entry| {
-            let own = entry.names.iter().find(|own| is_flag_of(&name, own))?;
-            (entry.takes == Takes::Nothing).then_some((entry, *own, false))
-        })
+    if let Some(entry) = table.iter().find(|entry| entry.flags.contains(&flag)) {
+        return Some((entry, entry.names[0].to_owned(), true));
+    }
+    if let Some((entry, name)) = typed.strip_prefix("no-").and_then(|typed| named(table, typed))
+        && entry.takes == Takes::Nothing
     {
-        return Some((entry, own, false));
+        return Some((entry, name, false));
     }
     // A beginning that only one option has. All but click take it for the whole.
-    let begins = |own: &&&'static str| flag.len() > 3 && long(own).starts_with(flag);
-    let mut found = table.iter().filter_map(|entry| Some((entry, *entry.names.iter().find(begins)?, true)));
-    found.next().filter(|_| found.next().is_none())
+    let begins = |own: &&&'static str| !typed.is_empty() && own.replace('_', "-").starts_with(typed);
+    let mut found = table.iter().filter_map(|entry| Some((entry, entry.names.iter().find(begins)?)));
+    let (entry, name) = found.next().filter(|_| found.next().is_none())?;
+    Some((entry, (*name).to_owned(), true))
 }
 
-fn is_flag_of(flag: &str, name: &str) -> bool {
-    flag.strip_prefix("--").is_some_and(|typed| typed == name || format!("--{typed}") == long(name))
-}
-
-fn long(name: &str) -> String {
-    format!("--{}", name.replace('_', "-"))
+/// Names have hyphens on every command line, and gunicorn's have underscores elsewhere.
+fn named(table: &'static [Entry], typed: &str) -> Option<(&'static Entry, String)> {
+    [typed.to_owned(), typed.replace('-', "_")].into_iter().find_map(|name| {
+        let entry = table.iter().find(|entry| entry.is_named(&name))?;
+        Some((entry, name))
+    })
 }

@@ -13,6 +13,9 @@ const DEPTH_MAX: usize = 16;
 /// Rounds in which placeholders are put in place of placeholders; more is a circle.
 const ROUNDS_MAX: usize = 16;
 
+/// Longest value that is made of placeholders: one that holds itself twice would double in each round.
+const VALUE_SIZE_MAX: usize = 1 << 14;
+
 struct Reader<'a> {
     cwd: &'a Path,
     variables: &'a BTreeMap<String, String>,
@@ -135,7 +138,7 @@ impl Reader<'_> {
         depth: usize,
     ) -> Result<(), String> {
         if key.starts_with("if-")
-            || key.starts_with("for")
+            || matches!(key, "for" | "for-glob" | "for-times" | "for-readline")
             || matches!(key, "ifenv" | "ifexists" | "ifdir" | "ifplugin")
         {
             self.logic = Some(self.condition(key, &value));
@@ -255,7 +258,10 @@ impl Reader<'_> {
                         used.extend(name.split_whitespace().map(str::to_owned));
                         computed(name, &before)
                     };
-                    given.value = Value::Text(replaced(text, "%(", value));
+                    let replaced = replaced(text, "%(", value);
+                    if replaced.len() <= VALUE_SIZE_MAX {
+                        given.value = Value::Text(replaced);
+                    }
                 }
             }
             if self.found == before {

@@ -17,8 +17,6 @@ mod mod_wsgi;
 mod option;
 mod page;
 mod plan;
-#[cfg(test)]
-mod tests;
 mod uwsgi;
 
 use std::collections::BTreeMap;

@@ -202,6 +202,9 @@ impl Plan {
                 Some(Fate::Together(note)) if is_off(&value) => {
                     Verdict::NotNeeded(with_note("it is off".to_owned(), note))
                 }
+                Some(Fate::Together(note)) => Verdict::Impossible(format!(
+                    "nothing was made of it beside the other options; usually: {note}"
+                )),
                 _ => Verdict::Unknown("no option that is known here; nothing was made of it".to_owned()),
             };
             self.verdicts.insert(index, verdict);

@@ -617,7 +617,7 @@ pub(super) static OPTIONS: &[Entry] = &[
             "farm",
             "signal",
             "signal-*",
-            "rbtimer",
+            "rbtimer", "timer",
             "queue",
             "queue-*",
         ],
@@ -875,6 +875,9 @@ fn running(plan: &mut Plan) {
         plan.becomes_read(index, "max-concurrency", number_or_none(&value), "");
         plan.adds("concurrency", Value::Text("greenlets".into()), "gevent");
         threads = 0;
+        for (index, _) in plan.all(&["threads"]) {
+            plan.not_needed(index, "with gevent there are greenlets instead");
+        }
     } else if let Some((index, value)) = plan.last(&["threads"]) {
         threads = number_of(&value).unwrap_or(2);
         plan.becomes_read(index, "threads", number(&value), "");
@@ -988,7 +991,7 @@ const ATOMS: &[(&str, &str)] = &[
     ("user", "%(u)s"),
     ("ltime", "%(t)s"),
     ("method", "%(m)s"),
-    ("uri", "%(U)s?%(q)s"),
+    ("uri", "%({REQUEST_URI}e)s"),
     ("proto", "%(H)s"),
     ("status", "%(s)s"),
     ("size", "%(B)s"),
