@@ -79,7 +79,7 @@ class Server:
 
     `app` is `MODULE:ATTR`, importable from `tests` or from `cwd`; empty, there is none but what `options`
     mount. `binds` are passed as `--bind`; port 0 lets the system choose, so that any number of servers run
-    beside one another. `options` are further flags; being Tidegate's own, they are left out when
+    beside one another. Without any, it listens where the settings say. `options` are further flags; being Tidegate's own, they are left out when
     TIDEGATE_TEST_COMMAND names another server. Without `supervised` it is one process, that of `pid`.
     """
 
@@ -275,7 +275,7 @@ class Server:
             # Whole lines only: the last one may still be on its way.
             whole = self.log.rpartition("\n")[0]
             found = [match for line in whole.splitlines() if (match := _BANNER.search(line))]
-            return found if len(found) >= len(self.binds) else None
+            return found if len(found) >= max(len(self.binds), 1) else None
 
         found = self._wait(lines, PATIENCE_S)
         if found is None:

@@ -44,6 +44,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
         }
         Ok(Outcome::Ask(socket, question)) => return Ok(py.detach(|| ask(&socket, question))),
         Ok(Outcome::Print(text)) => return Ok(print(&text)),
+        Ok(Outcome::Migrate(request)) => return Ok(migrate(py, &request)),
         Err(error) => {
             say(&error.to_string());
             return Ok(STATUS_BAD_SETTINGS);
@@ -71,6 +72,33 @@ fn end(py: Python<'_>, ended: Result<i32, Refusal>) -> PyResult<i32> {
             }
         }
     }
+}
+
+/// Makes settings of another server's, and gives the exit status.
+fn migrate(py: Python<'_>, request: &supervisor::migrate::Request) -> i32 {
+    let mut evaluate = |file: &str| evaluate(py, file).map_err(|fault| fault.value(py).to_string());
+    match request.run(&mut evaluate) {
+        Ok(migrated) => {
+            let _ = std::io::stdout().write_all(migrated.text.as_bytes());
+            if migrated.is_whole { STATUS_OK } else { STATUS_FAILED }
+        }
+        Err(error) => {
+            say(&error.to_string());
+            STATUS_BAD_SETTINGS
+        }
+    }
+}
+
+/// The names in a file of gunicorn's, which is Python.
+fn evaluate(py: Python<'_>, file: &str) -> PyResult<Vec<(String, Value)>> {
+    let names = py.import("tidegate._migrate")?.call_method1("evaluate", (file,))?;
+    let mut found = Vec::new();
+    for (name, value) in names.cast::<PyDict>()? {
+        // What is too large a number for a setting is one for nothing else.
+        let value = value_of(&value).unwrap_or_else(|| Value::Text(value.to_string()));
+        found.push((name.extract()?, value));
+    }
+    Ok(found)
 }
 
 /// Asks a server over its control socket and shows the answer.

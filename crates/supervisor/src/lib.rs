@@ -7,6 +7,7 @@
 //! - [`cli`]: from an argument vector to settings or to a text to print.
 //! - [`settings`]: the table of settings, their values, and the places they are read from.
 //! - [`settings_page`]: docs/settings.md, made from the table.
+//! - [`migrate`]: settings made from those of other servers.
 //! - [`control`]: what operators ask over a socket.
 //! - [`worker`]: what is believed about a worker.
 //! - [`fleet`]: what is done about the workers.
@@ -17,6 +18,7 @@
 pub mod cli;
 pub mod control;
 pub mod fleet;
+pub mod migrate;
 pub mod reload;
 pub mod settings;
 pub mod settings_page;

@@ -1,13 +1,14 @@
 //! The command line: the server's own, and the subcommands beside it.
 //!
 //! - `server`: the server's options, made from the table of settings.
-//! - `config`, `ctl`, `completions`: subcommands.
+//! - `config`, `ctl`, `migrate`, `completions`: subcommands.
 //! - `fault`: what the parser finds wrong, in one line.
 
 mod completions;
 mod config;
 mod ctl;
 mod fault;
+mod migrate;
 mod server;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
 use crate::control::Question;
+use crate::migrate::Request;
 use crate::settings::{Settings, SettingsError};
 
 /// What the command line asks for.
@@ -31,11 +33,13 @@ pub enum Outcome {
     Print(String),
     /// To ask the server that has this control socket.
     Ask(PathBuf, Question),
+    /// To make settings of another server's.
+    Migrate(Request),
 }
 
 /// The words that may stand first, in the order of help. Another subcommand is a line here.
 pub(crate) static SUBCOMMANDS: &[&Subcommand] =
-    &[&config::SUBCOMMAND, &ctl::SUBCOMMAND, &completions::SUBCOMMAND];
+    &[&config::SUBCOMMAND, &ctl::SUBCOMMAND, &migrate::SUBCOMMAND, &completions::SUBCOMMAND];
 
 /// What the command does instead of serving when its first argument is this word.
 pub(crate) struct Subcommand {

@@ -40,6 +40,7 @@ pub use value::Value;
 pub(crate) use kind::Kind;
 pub(crate) use load::Typed;
 pub(crate) use table::{Reach, SETTINGS, Setting};
+pub(crate) use value::{digits, shown_duration, shown_size};
 
 /// Everything that an operator decides, checked. Times are in milliseconds, sizes in bytes; each field is explained in
 /// docs/settings.md under the same name.

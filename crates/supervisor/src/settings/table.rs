@@ -75,6 +75,11 @@ impl Setting {
         self.name == "app"
     }
 
+    /// What is wrong with a value, by itself.
+    pub(crate) fn fault(&self, value: &Value) -> Option<String> {
+        self.kind.put(&mut Settings::blank(), value).err()
+    }
+
     pub(crate) fn flag(&self) -> String {
         format!("--{}", self.name)
     }

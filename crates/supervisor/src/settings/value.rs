@@ -181,7 +181,7 @@ pub(super) fn duration_ms(value: &Value) -> Result<u64, Fault> {
 }
 
 /// The notation that [`duration_ms`] reads back, in the largest unit that needs no fraction.
-pub(super) fn shown_duration(milliseconds: u64) -> String {
+pub(crate) fn shown_duration(milliseconds: u64) -> String {
     match milliseconds {
         0 => "0s".into(),
         value if value.is_multiple_of(3_600_000) => format!("{}h", value / 3_600_000),
@@ -193,7 +193,7 @@ pub(super) fn shown_duration(milliseconds: u64) -> String {
 }
 
 /// The notation that [`size`] reads back, in the largest unit that needs no fraction.
-pub(super) fn shown_size(size: u64) -> String {
+pub(crate) fn shown_size(size: u64) -> String {
     let (unit, factor) = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
         .into_iter()
         .find(|(_, factor)| size > 0 && size.is_multiple_of(*factor))
@@ -208,7 +208,7 @@ fn split_unit(text: &str) -> (&str, &str) {
 }
 
 /// Decimal digits and nothing else: no sign, no space, no underscore.
-pub(super) fn digits(text: &str) -> Option<u64> {
+pub(crate) fn digits(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| plain)
 }
