@@ -165,10 +165,10 @@ fn application(plan: &mut Plan) {
             _ => plan.not_needed(index, "an entry point is named already"),
         }
     }
-    if let Some(named) = plan.last(&["entry-point"]) {
-        if let Some((index, _)) = found.replace(named) {
-            plan.not_needed(index, "entry-point takes precedence");
-        }
+    if let Some(named) = plan.last(&["entry-point"])
+        && let Some((index, _)) = found.replace(named)
+    {
+        plan.not_needed(index, "entry-point takes precedence");
     }
     let Some((index, value)) = found else {
         plan.lacks("no application is named: give app = \"MODULE:ATTR\"");
