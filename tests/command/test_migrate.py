@@ -1,4 +1,4 @@
-"""`tidegate migrate`: every option of the other servers is known, and what is made of their settings serves."""
+"""`tidegate migrate`: every option of other servers is known, and what is made of their settings serves."""
 
 from __future__ import annotations
 
@@ -204,7 +204,10 @@ def test_what_is_written_is_what_is_in_force(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        (
+            "import nothing_of_that_name\n",
+            "line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'",
+        ),
         ("\nworkers = 1 / 0\n", "line 2: ZeroDivisionError: division by zero"),
         ("workers = (\n", "SyntaxError: '(' was never closed"),
         ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
