@@ -80,7 +80,8 @@ class Server:
     `app` is `MODULE:ATTR`, importable from `tests` or from `cwd`; empty, there is none but what `options`
     mount. `binds` are passed as `--bind`; port 0 lets the system choose, so that any number of servers run
     beside one another. Without any, it listens where the settings say. `options` are further flags; being
-    Tidegate's own, they are left out when TIDEGATE_TEST_COMMAND names another server. Without `supervised` it is one process, that of `pid`.
+    Tidegate's own, they are left out when TIDEGATE_TEST_COMMAND names another server. Without
+    `supervised` it is one process, that of `pid`.
     """
 
     running: ClassVar[list[Server]] = []
