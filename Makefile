@@ -96,6 +96,7 @@ fuzz: ## run each fuzz target for SECONDS (60)
 
 docs: ## write the generated pages of docs/ anew
 	cargo run --locked --quiet --package tidegate-supervisor --example settings_doc > docs/settings.md
+	cargo run --locked --quiet --package tidegate-supervisor --example migrate_doc
 
 clean: ## remove what was built
 	rm -rf target $(VENV) .venv-*

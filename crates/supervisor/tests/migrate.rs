@@ -450,7 +450,7 @@ fn bad_input_is_one_line() {
         ),
         (
             &["uwsgi", "uwsgi.xml"],
-            "uwsgi.xml: only ini files are read; \"uwsgi --show-config\" prints any configuration as one",
+            "uwsgi.xml: only ini files are read: write its options as lines KEY = VALUE below [uwsgi]",
         ),
         (&["granian"], "migrate granian: nothing to migrate; usage: tidegate migrate granian -- ARGUMENTS"),
         (&["gunicorn", "--", "-w"], "-w: a value is missing"),

@@ -65,7 +65,8 @@ pub(super) static OPTIONS: &[Entry] = &[
     ),
     becomes(&["pid-file"], "pid-file", text, ""),
     becomes(&["reload"], "reload", on, "for development").switch(),
-    instead(&["reload-paths", "reload-ignore-dirs", "reload-ignore-patterns", "reload-ignore-paths"], RELOAD),
+    becomes(&["reload-paths"], "reload-dir", text, ""),
+    instead(&["reload-ignore-dirs", "reload-ignore-patterns", "reload-ignore-paths"], RELOAD),
     not_needed(&["reload-tick"], "the system tells of changes"),
     not_needed(&["reload-ignore-worker-failure"], "what serves goes on when new code fails").switch(),
     // HTTP.

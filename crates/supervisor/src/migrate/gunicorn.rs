@@ -61,7 +61,7 @@ pub(super) static OPTIONS: &[Entry] = &[
     start(&["tmp_upload_dir"], temporary_directory, "TMPDIR, for bodies that are larger than body-memory-max"),
     becomes(&["reload"], "reload", on, "for development").switch(),
     not_needed(&["reload_engine"], "the system tells of changes"),
-    becomes(&["reload_extra_files"], "reload-include", text_or_list, "").flags(&["--reload-extra-file"]),
+    becomes(&["reload_extra_files"], "reload-include", text, "").flags(&["--reload-extra-file"]),
     instead(&["spew"], "sys.settrace() in the application").switch(),
     not_needed(&["check_config"], "\"tidegate config check\" looks at the settings").switch(),
     not_needed(&["print_config"], "\"tidegate config show\" prints the settings").switch(),
@@ -168,6 +168,10 @@ pub(super) fn decide(plan: &mut Plan) {
         plan.becomes(index, "access-log-format", Value::Text(plain(&value)), "");
     } else if plan.all(&["accesslog"]).iter().any(|(_, value)| !is_off(value)) {
         plan.adds("access-log-format", Value::Text("combined".into()), "gunicorn's default");
+    }
+    let is_on = |plan: &Plan, name| plan.all(&[name]).into_iter().rfind(|(_, value)| !is_off(value));
+    if let (Some((index, _)), Some(_)) = (is_on(plan, "reload"), is_on(plan, "preload_app")) {
+        plan.impossible(index, "what is preloaded is not reloaded: leave one of them out");
     }
     plan.remark(
         "gunicorn takes the scheme from X-Forwarded-Proto of proxies at 127.0.0.1 (forwarded_allow_ips); here the application does: \
@@ -368,10 +372,6 @@ fn umask(value: &Value) -> Reading {
         }
         value => octal(value),
     }
-}
-
-fn text_or_list(value: &Value) -> Reading {
-    Ok((!is_off(value)).then(|| value.clone()))
 }
 
 fn log_target(value: &Value) -> Reading {

@@ -65,7 +65,7 @@ impl Reader<'_> {
             .is_some_and(|ending| ending == "xml" || ending == "json" || ending == "yaml" || ending == "yml")
         {
             return Err(format!(
-                "{name}: only ini files are read; \"uwsgi --show-config\" prints any configuration as one"
+                "{name}: only ini files are read: write its options as lines KEY = VALUE below [uwsgi]"
             ));
         }
         let text = fs::read_to_string(&path)

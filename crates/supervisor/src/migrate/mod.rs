@@ -188,3 +188,29 @@ pub(crate) fn usage(source: Source) -> &'static str {
         Source::Granian | Source::ModWsgi => "-- ARGUMENTS",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::option::Fate;
+    use super::*;
+    use crate::settings::SETTINGS;
+
+    #[test]
+    fn every_setting_that_a_table_names_exists() {
+        for entry in Source::ALL.iter().flat_map(|source| source.options()) {
+            if let Fate::Becomes { setting, .. } = entry.fate {
+                assert!(SETTINGS.iter().any(|own| own.name == setting), "{:?}: {setting}", entry.names);
+            }
+        }
+    }
+
+    #[test]
+    fn no_option_stands_in_a_table_twice() {
+        for source in Source::ALL {
+            let names: Vec<_> = source.options().iter().flat_map(|entry| entry.names).collect();
+            for (index, name) in names.iter().enumerate() {
+                assert!(!names[..index].contains(name), "{}: {name}", source.name());
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use super::option::{Entry, Fate, Given, Reading, Start, is_off, plain};
+use super::option::{Entry, Fate, Given, Reading, Start, is_off, plain, texts};
 use crate::settings::{SETTINGS, Value};
 
 /// What became of an option.
@@ -166,6 +166,7 @@ impl Plan {
             }
             let Given { name, value, .. } = self.given[index].clone();
             match self.table.iter().find(|entry| entry.is_named(&name)).map(|entry| entry.fate) {
+                Some(Fate::Becomes { setting, .. }) if is_list(setting) => {}
                 Some(Fate::Becomes { setting, .. }) if self.has(setting) => {
                     self.not_needed(
                         index,
@@ -194,6 +195,11 @@ impl Plan {
             let Given { name, value, .. } = self.given[index].clone();
             let verdict = match self.table.iter().find(|entry| entry.is_named(&name)).map(|entry| entry.fate)
             {
+                Some(Fate::Becomes { .. }) if is_off(&value) => Verdict::NotNeeded("it is off".to_owned()),
+                Some(Fate::Becomes { setting, note, .. }) => {
+                    texts(&value).into_iter().for_each(|text| self.joins(index, setting, text, note));
+                    continue;
+                }
                 Some(Fate::Start { .. }) if is_off(&value) => Verdict::NotNeeded("it is off".to_owned()),
                 Some(Fate::Start { put, note }) => match put(&mut self.start, &value) {
                     Ok(()) => Verdict::Translated(with_note("how it is started, see below".into(), note)),
@@ -263,7 +269,7 @@ impl Plan {
         if !self.remarks.is_empty() {
             let _ = writeln!(text, "To do and to know ({})", self.remarks.len());
             for remark in &self.remarks {
-                let _ = writeln!(text, "  {remark}");
+                let _ = writeln!(text, "  {}", remark.replace('\n', "\n  "));
             }
             text.push('\n');
         }
@@ -309,6 +315,11 @@ impl Plan {
         }
         words.join(" ")
     }
+}
+
+/// Whether a setting may be given several times.
+fn is_list(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name == name && setting.repeats)
 }
 
 fn with_note(text: String, note: &str) -> String {

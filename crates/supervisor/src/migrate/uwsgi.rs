@@ -45,6 +45,14 @@ const PROCESS_NAME: &str =
     "processes keep their names; the pid file and \"tidegate ctl status\" tell whose they are";
 const ASYNC: &str = "concurrency = \"greenlets\" (gevent) or \"asyncio\": see docs/concurrency.md";
 
+/// What goes with proxy_pass; docs/deploy.md says why.
+const NGINX: &str = "
+    proxy_http_version 1.1;
+    proxy_set_header Connection \"\";
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;";
+
 pub(super) static OPTIONS: &[Entry] = &[
     // The application.
     together(&["module", "wsgi", "wsgi-file", "file"], APPLICATION),
@@ -625,7 +633,18 @@ pub(super) static OPTIONS: &[Entry] = &[
         UWSGI_API,
     ),
     instead(&["cache", "cache2", "cache-*", "add-cache-item", "load-file-in-cache*", "check-cache"], CACHE),
-    instead(&["cron", "cron2", "unique-cron", "cron-*", "legion-cron", "unique-legion-cron"], CRON),
+    instead(
+        &[
+            "cron",
+            "cron2",
+            "unique-cron",
+            "cron-*",
+            "legion-cron",
+            "unique-cron-legion",
+            "unique-legion-cron",
+        ],
+        CRON,
+    ),
     instead(
         &[
             "attach-daemon",
@@ -682,7 +701,7 @@ pub(super) static OPTIONS: &[Entry] = &[
             "json",
             "js",
         ],
-        "only ini files are read: \"uwsgi --show-config\" prints any configuration as one",
+        "only ini files are read: write its options as lines KEY = VALUE below [uwsgi]",
     ),
     instead(
         &["stop", "reload", "pause", "suspend", "resume"],
@@ -855,11 +874,13 @@ fn listening(plan: &mut Plan) {
                     None => format!("http://{address}"),
                 };
                 plan.remark(format!(
-                    "{address} spoke the uwsgi protocol and speaks HTTP now. In nginx, in place of uwsgi_pass and include uwsgi_params:"
+                    "{address} spoke the uwsgi protocol and speaks HTTP now. In nginx, in place of uwsgi_pass and include uwsgi_params:\n    \
+                     proxy_pass {to};{NGINX}"
                 ));
-                plan.remark(format!("    proxy_pass {to};"));
-                plan.remark("    proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      proxy_set_header Host $host;\n      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n      proxy_set_header X-Forwarded-Proto $scheme;");
-                plan.remark("REMOTE_ADDR and wsgi.url_scheme are then those of nginx's connection: docs/migrate-uwsgi.md says what tells the application of the client's.");
+                plan.remark(
+                    "REMOTE_ADDR and wsgi.url_scheme, which uwsgi_params brought, are those of nginx's connection then. The application takes \
+                     the client's from X-Forwarded-For and -Proto: werkzeug's ProxyFix, Django's SECURE_PROXY_SSL_HEADER.",
+                );
             }
             let note = if spoke_uwsgi { "HTTP is spoken there" } else { "" };
             plan.joins(index, "bind", address, note);
