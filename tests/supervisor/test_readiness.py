@@ -190,7 +190,7 @@ def test_a_stopped_worker_is_replaced_however_often_its_stacks_are_asked_for(tid
 
 
 def test_a_machine_that_was_suspended_has_no_stuck_workers(tides):
-    with served(tides, "--stuck-timeout", "2s", host="inline") as server:
+    with served(tides, "--stuck-timeout", "4s", host="inline") as server:
         worker = int(get(server)[1])
         with server.connect() as wire:
             (tides / "ready").write_text("takes long")
@@ -198,11 +198,11 @@ def test_a_machine_that_was_suspended_has_no_stuck_workers(tides):
                 wire.send(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
             server.wait_for_log("asked: takes long")
             # It has been rung meanwhile, and cannot hear.
-            time.sleep(0.7)
+            time.sleep(0.9)
             both = (server.pid, worker)
             for pid in both:
                 os.kill(pid, signal.SIGSTOP)
-            time.sleep(2.5)
+            time.sleep(4.5)
             for pid in reversed(both):
                 os.kill(pid, signal.SIGCONT)
             for _ in range(4):
