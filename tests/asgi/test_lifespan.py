@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from support import command as commands
 from support.server import TESTS, Server
 
 
 def run(attribute: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Start a server that is to end by itself."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-    command = [
-        sys.executable,
-        "-m",
-        "tidegate",
-        "--bind",
-        "127.0.0.1:0",
-        *options,
-        f"apps.lifespans:{attribute}",
-    ]
-    return subprocess.run(
-        command, cwd=TESTS, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    application = f"apps.lifespans:{attribute}"
+    return commands.run("--bind", "127.0.0.1:0", *options, application, TIDEGATE_NO_SUPERVISOR="false")
 
 
 def state(server, path="/"):

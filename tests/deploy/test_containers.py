@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from support.command import run
+from support.command import one_line, run
 from support.server import EXAMPLES, PATIENCE_S, TESTS, Address, Server
 from support.wire import Wire
 
@@ -118,7 +118,8 @@ def may_unshare() -> bool:
 
 
 @pytest.mark.skipif(not may_unshare(), reason="only root may make a namespace of processes")
-def test_as_process_1_it_reaps_what_the_application_leaves_and_ends_at_sigterm():
+def test_as_process_1_it_reaps_what_the_application_leaves_and_ends_at_sigterm(tmp_path):
+    control = f"--control-socket={tmp_path / 'control'}"
     env = {**os.environ, "PYTHONPATH": str(TESTS)}
     command = [
         *UNSHARE,
@@ -127,6 +128,7 @@ def test_as_process_1_it_reaps_what_the_application_leaves_and_ends_at_sigterm()
         "tidegate",
         "--bind",
         "127.0.0.1:0",
+        control,
         "apps.orphans:application",
     ]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
@@ -145,6 +147,9 @@ def test_as_process_1_it_reaps_what_the_application_leaves_and_ends_at_sigterm()
         while children(server) != workers:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        # Another process cannot take its place.
+        upgrade = run("ctl", "upgrade", control)
+        assert "the upgrade has failed: it is process 1" in one_line(upgrade, status=1)
         os.kill(server, signal.SIGTERM)
         process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0

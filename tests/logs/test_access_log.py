@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from support.command import one_line, run
-from support.server import PATIENCE_S, TESTS, Server
+from support.server import PATIENCE_S, TESTS, Server, clean_environment
 from support.wire import Wire
 
 APP = "apps.logged:application"
@@ -400,7 +400,6 @@ class Unread:
     """A server whose standard output, its access log, nobody reads until it is asked for."""
 
     def __init__(self, *options: str, supervised: bool = False, stdout: int = subprocess.PIPE) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
         command = [
             sys.executable,
             "-m",
@@ -415,7 +414,7 @@ class Unread:
         self.process = subprocess.Popen(
             command,
             cwd=TESTS,
-            env=environment | {"TIDEGATE_NO_SUPERVISOR": str(not supervised).lower()},
+            env=clean_environment() | {"TIDEGATE_NO_SUPERVISOR": str(not supervised).lower()},
             stdout=stdout,
             stderr=subprocess.PIPE,
         )

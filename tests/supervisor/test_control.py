@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from support.command import one_line, run
-from support.server import Server
+from support.server import TESTS, Server, clean_environment
 
 APP = "apps.generations:application"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may try as another user")
@@ -41,8 +41,7 @@ def served(tides: Path, *options: str, app: str = APP) -> Server:
 
 
 def ctl(tides: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-    environment |= {"TIDEGATE_CONTROL_SOCKET": str(tides / "control")}
+    environment = clean_environment() | {"TIDEGATE_CONTROL_SOCKET": str(tides / "control")}
     command = [sys.executable, "-m", "tidegate", "ctl", *arguments]
     return subprocess.run(command, env=environment, cwd=tides, capture_output=True, text=True, timeout=60)
 
@@ -125,6 +124,26 @@ def test_a_reload_that_fails_is_answered_with_the_traceback(tides, server):
     assert "the reload has failed: worker 2 ended with status 1" in result.stderr
     assert "RuntimeError: version broken cannot be" in result.stderr
     assert version(server) == "one"
+
+
+def test_a_server_that_is_starting_says_so_and_is_not_reloaded(tides):
+    (tides / "ready").write_text("hangs")
+    arguments = ("--ready-path=/ready", "--bind=127.0.0.1:0", f"--control-socket={tides / 'control'}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tidegate", *arguments, "apps.readiness:application"],
+        cwd=TESTS,
+        env=clean_environment() | {"TIDES": str(tides)},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        while b"asked: hangs" not in process.stderr.readline():
+            pass
+        assert told(tides, "status")["state"] == "starting"
+        assert "the server is starting" in one_line(ctl(tides, "reload"), status=1)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
 
 
 def test_the_stacks_of_all_threads_are_shown(tides):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from support.server import TESTS
+from support.server import TESTS, clean_environment
 
 
 def run(*arguments: str, cwd: Path = TESTS, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
     # One process, unless the test is about several.
-    environment["TIDEGATE_NO_SUPERVISOR"] = "true"
+    environment = clean_environment() | {"TIDEGATE_NO_SUPERVISOR": "true"}
     return subprocess.run(
         [sys.executable, "-m", "tidegate", *arguments],
         cwd=cwd,

@@ -320,9 +320,13 @@ class Server:
         return self._process
 
 
+def clean_environment() -> dict[str, str]:
+    """The caller's environment without TIDEGATE_* variables, which are settings for other servers."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+
+
 def _environment(cwd: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    # Tidegate reads settings from TIDEGATE_* variables: the caller's must not reach the server under test.
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    clean = clean_environment()
     path = os.pathsep.join(filter(None, [str(cwd), str(TESTS), clean.get("PYTHONPATH", "")]))
     return clean | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict(extra)
 

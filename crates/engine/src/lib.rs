@@ -49,5 +49,5 @@ pub use scoreboard::{Scoreboard, Seat};
 pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
-pub use sys::SignalHandlers;
+pub use sys::{SignalHandlers, peer_user};
 pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

@@ -53,6 +53,33 @@ pub(crate) fn watch_shared(epoll: &impl AsRawFd, socket: RawFd, token: usize) ->
     Ok(())
 }
 
+/// The user at the other end of a unix socket (SO_PEERCRED of unix(7)). Its process may be one of another namespace, which has no number here.
+#[cfg(target_os = "linux")]
+pub fn peer_user(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: getsockopt writes at most `size` bytes to `peer`, which is as large and may hold any; both are alive during the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut size,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(peer.uid) }
+}
+
+/// The same of getpeereid(3).
+#[cfg(not(target_os = "linux"))]
+pub fn peer_user(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let (mut user, mut group) = (u32::MAX, u32::MAX);
+    // SAFETY: getpeereid writes both numbers, which are alive during the call.
+    let result = unsafe { libc::getpeereid(socket.as_raw_fd(), &raw mut user, &raw mut group) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(user) }
+}
+
 /// Receives at most `most` bytes onto the end of `buffer`, whose new part need not be set to zero for it.
 pub(crate) fn receive_onto(socket: &OwnedFd, buffer: &mut Vec<u8>, most: usize) -> rustix::io::Result<usize> {
     buffer.reserve(most);

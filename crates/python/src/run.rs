@@ -12,7 +12,7 @@ use tidegate_engine::{
     AccessLog, BindAddress, BindOptions, Graces, Handle, Listener, LocalAddress, Orders, Reactor, Seat,
     SignalWatch, bind_all, close_inherited,
 };
-use tidegate_supervisor::supervisor::{Tether, order};
+use tidegate_supervisor::tether::{Tether, order};
 use tidegate_supervisor::{Origin, RunsOn, Settings, Value};
 
 use crate::applications::Applications;

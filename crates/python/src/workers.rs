@@ -1,15 +1,16 @@
 //! The supervisor's process, and how what it forks becomes a worker.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use rustix::process::Pid;
+use rustix::process::{Pid, geteuid};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
-use tidegate_engine::{BindAddress, BindOptions, Listener, Scoreboard, Seat, SignalHandlers};
+use tidegate_engine::{BindAddress, BindOptions, Listener, Scoreboard, Seat, SignalHandlers, peer_user};
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
 use tidegate_supervisor::reload::Watcher;
@@ -244,6 +245,10 @@ impl Host for Forks {
         let heard = seat.heard();
         seat.ring();
         Some(heard)
+    }
+
+    fn may_ask(&self, client: BorrowedFd<'_>) -> bool {
+        peer_user(client).is_ok_and(|user| user == 0 || user == geteuid().as_raw())
     }
 
     fn about(&self) -> Value {

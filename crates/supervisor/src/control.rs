@@ -99,11 +99,12 @@ impl Question {
 /// What the system says; [`ErrorKind::UnexpectedEof`] when the server ends before it answers.
 pub fn ask(socket: &Path, question: Question) -> io::Result<Value> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.write_all(format!("{}\n", question.to_json()).as_bytes())?;
+    // Who may not ask is told so, and not heard.
+    let asked = stream.write_all(format!("{}\n", question.to_json()).as_bytes());
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     if answer.is_empty() {
-        return Err(ErrorKind::UnexpectedEof.into());
+        return Err(asked.err().unwrap_or_else(|| ErrorKind::UnexpectedEof.into()));
     }
     serde_json::from_slice(&answer).map_err(io::Error::other)
 }
@@ -140,9 +141,12 @@ impl Control {
         std::iter::once(self.listener.as_fd()).chain(asking.map(|client| client.stream.as_fd()))
     }
 
-    /// Takes in who has come and what they say: whole questions, and those that cannot be read, which are answered.
-    pub(crate) fn questions(&mut self) -> Vec<(ClientId, Question)> {
-        self.accept();
+    /// Takes in who has come and `may_ask`, and what they say: whole questions, and those that cannot be read, which are answered.
+    pub(crate) fn questions(
+        &mut self,
+        may_ask: impl Fn(BorrowedFd<'_>) -> bool,
+    ) -> Vec<(ClientId, Question)> {
+        self.accept(may_ask);
         let mut questions = Vec::new();
         let mut over = Vec::new();
         for client in self.clients.iter_mut().filter(|client| !client.asked) {
@@ -169,11 +173,14 @@ impl Control {
         }
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, may_ask: impl Fn(BorrowedFd<'_>) -> bool) {
         // Who comes faster than that is not to keep all else waiting.
         for _ in 0..CLIENTS_MAX {
             match accept_with(&self.listener, SocketFlags::CLOEXEC) {
-                Ok(socket) => self.welcome(UnixStream::from(socket)),
+                Ok(socket) => {
+                    let may_ask = may_ask(socket.as_fd());
+                    self.welcome(UnixStream::from(socket), may_ask);
+                }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 // Nobody, or no descriptors: who waits is looked at again.
                 Err(_) => return,
@@ -181,14 +188,14 @@ impl Control {
         }
     }
 
-    fn welcome(&mut self, stream: UnixStream) {
+    fn welcome(&mut self, stream: UnixStream, may_ask: bool) {
         if stream.set_nonblocking(true).is_err() {
             return;
         }
         self.last_id += 1;
         let id = ClientId(self.last_id);
         let client = Client { id, stream, heard: Vec::new(), asked: false };
-        if !is_allowed(&client.stream) {
+        if !may_ask {
             client.answer(&json!({"error": "only root and the server's own user may ask"}));
             return;
         }
@@ -231,21 +238,6 @@ impl Client {
         let _ = self.stream.set_nonblocking(false);
         let _ = self.stream.set_write_timeout(Some(Duration::from_millis(100)));
         let _ = self.stream.write_all(format!("{answer}\n").as_bytes());
-    }
-}
-
-/// Whether whoever connected may have a say here.
-fn is_allowed(stream: &UnixStream) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        let own = rustix::process::geteuid();
-        rustix::net::sockopt::socket_peercred(stream)
-            .is_ok_and(|peer| peer.uid == own || peer.uid == rustix::process::Uid::ROOT)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = stream;
-        true
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`control`]: what operators ask over a socket.
 //! - [`worker`]: what is believed about a worker.
 //! - [`fleet`]: what is done about the workers.
+//! - [`tether`]: what a worker and its supervisor say to one another.
 //! - [`reload`]: files that are watched for changes.
 //! - [`supervisor`]: the loop that does it.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod reload;
 pub mod settings;
 pub mod settings_page;
 pub mod supervisor;
+pub mod tether;
 pub mod worker;
 
 pub use cli::{Outcome, from_command_line};

@@ -2,10 +2,11 @@
 //!
 //! It is one thread that waits in one place. What it cannot do itself, a [`Host`] does.
 
+mod answers;
+
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,10 +14,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use serde_json::{Value, json};
 
-use crate::control::{ClientId, Control, Question};
+use crate::control::Control;
 use crate::fleet::{Action, Change, Ending, Event, Fleet, Millis, Order, Plan, Saying, Usage, Verb};
 use crate::reload::Watcher;
+use crate::tether::{Tether, order};
 use crate::worker::{State, WorkerId};
+use answers::{Awaited, Waiting};
 
 /// Most bytes of what a worker says at once, such as a traceback.
 const WORD_SIZE_MAX: usize = 1 << 20;
@@ -40,6 +43,9 @@ pub trait Host {
 
     /// Has a worker's reactor turn, and gives how often it has for that reason; none for one that cannot be asked.
     fn pulse(&mut self, pid: Pid) -> Option<u64>;
+
+    /// Whether who has connected to the control socket may have a say.
+    fn may_ask(&self, client: BorrowedFd<'_>) -> bool;
 
     /// What there is to say about the server that does not change: its version, its addresses.
     fn about(&self) -> Value;
@@ -91,66 +97,6 @@ pub enum Role {
     Worker(Tether),
 }
 
-/// What a worker has of its supervisor. Its orders are bytes: numbers of signals, which mean what these do, and those of [`Order`].
-///
-/// [`Order`]: order
-#[derive(Clone, Debug)]
-pub struct Tether(Arc<Mutex<UnixStream>>);
-
-/// Orders that are no signals.
-pub mod order {
-    /// Begin to accept connections.
-    pub const SERVE: u8 = 0;
-    /// Be not ready any more, and go on.
-    pub const RETIRE: u8 = 128;
-    /// Tell what all threads are at.
-    pub const STACKS: u8 = 129;
-}
-
-impl Tether {
-    /// Says that this worker could serve.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn ready(&self) -> io::Result<()> {
-        self.say("ready", "")
-    }
-
-    /// Says why it cannot.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn failed(&self, report: &str) -> io::Result<()> {
-        self.say("failed", report)
-    }
-
-    /// Says what its threads are at.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn stacks(&self, text: &str) -> io::Result<()> {
-        self.say("stacks", text)
-    }
-
-    fn say(&self, word: &str, text: &str) -> io::Result<()> {
-        // A text is one line here, whatever is in it.
-        let line = format!("{}\n", json!([word, text]));
-        self.stream().write_all(line.as_bytes())
-    }
-
-    /// The stream of orders; at its end the supervisor is gone.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn orders(&self) -> io::Result<OwnedFd> {
-        Ok(self.stream().try_clone()?.into())
-    }
-
-    fn stream(&self) -> MutexGuard<'_, UnixStream> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A worker's process, as the supervisor has it.
 struct Child {
     id: WorkerId,
@@ -172,31 +118,6 @@ struct Child {
     stacks: String,
     /// Why it could not serve.
     report: String,
-}
-
-/// Somebody who waits for something to be over.
-#[derive(Debug)]
-struct Waiting {
-    client: ClientId,
-    what: Awaited,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Awaited {
-    /// That so many reloads are over.
-    Reloads(u32),
-    Upgrade,
-    /// What these workers have to say.
-    Stacks(Vec<WorkerId>),
-}
-
-/// What becomes of a question.
-enum Answered {
-    Now(Value),
-    /// This is done.
-    Does(Verb),
-    /// When this is over, and after this was done.
-    Later(Awaited, Option<Verb>),
 }
 
 impl Child {
@@ -518,135 +439,6 @@ impl<H: Host> Supervisor<'_, H> {
         events
     }
 
-    /// What control clients want.
-    fn questions(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
-        let questions = self.control.as_mut().map(Control::questions).unwrap_or_default();
-        for (client, question) in questions {
-            let verb = match self.consider(question) {
-                Ok(Answered::Now(answer)) => {
-                    self.answer_one(client, &answer);
-                    None
-                }
-                Ok(Answered::Does(verb)) => {
-                    self.answer_one(client, &json!({"ok": true}));
-                    Some(verb)
-                }
-                Ok(Answered::Later(what, verb)) => {
-                    self.waiting.push(Waiting { client, what });
-                    verb
-                }
-                Err(reason) => {
-                    self.answer_one(client, &json!({"error": reason}));
-                    None
-                }
-            };
-            events.extend(verb.map(Event::Asked));
-        }
-        events
-    }
-
-    fn consider(&mut self, question: Question) -> Result<Answered, String> {
-        let phase = self.fleet.phase();
-        if matches!(phase, "retiring" | "stopping")
-            && !matches!(question, Question::Status | Question::Stacks)
-        {
-            return Err("the server is stopping".to_owned());
-        }
-        Ok(match question {
-            Question::Status => Answered::Now(self.status()),
-            Question::Stop => Answered::Does(Verb::Stop),
-            Question::Workers(count) if count > self.fleet.workers_max() => {
-                return Err(format!(
-                    "there are {} workers at most; for more, start with more",
-                    self.fleet.workers_max()
-                ));
-            }
-            Question::Workers(count) => Answered::Does(Verb::Resize(count)),
-            Question::Reload => {
-                self.report.clear();
-                // One that is under way has read what is there too early.
-                let count = if phase == "reloading" { 2 } else { 1 };
-                Answered::Later(Awaited::Reloads(count), Some(Verb::Reload))
-            }
-            Question::Upgrade if self.successor.is_some() => return Err("an upgrade is under way".to_owned()),
-            Question::Upgrade => Answered::Later(Awaited::Upgrade, Some(Verb::Upgrade)),
-            Question::Stacks => {
-                let now = self.now();
-                let told: Vec<_> = self.fleet.workers().map(|(id, ..)| id).collect();
-                self.children.iter_mut().for_each(|child| child.ask_for_stacks(now));
-                Answered::Later(Awaited::Stacks(told), None)
-            }
-        })
-    }
-
-    fn answer_one(&mut self, client: ClientId, answer: &Value) {
-        if let Some(control) = &mut self.control {
-            control.answer(client, answer);
-        }
-    }
-
-    /// Answers all who wait for something that `is_over`.
-    fn answer(&mut self, is_over: impl Fn(&Awaited) -> bool, answer: &Value) {
-        let (over, waiting) = self.waiting.drain(..).partition(|waiting| is_over(&waiting.what));
-        self.waiting = waiting;
-        let over: Vec<Waiting> = over;
-        for waiting in over {
-            self.answer_one(waiting.client, answer);
-        }
-    }
-
-    fn settle_waiting(&mut self, change: &Change) {
-        let answer = match change {
-            Change::Reloaded => json!({"ok": true}),
-            Change::ReloadFailed(reason) => {
-                json!({"error": format!("the reload has failed: {reason}"), "report": self.report})
-            }
-            Change::Stopping => {
-                if let Some(pid) = self.successor {
-                    let pid = pid.as_raw_nonzero().get();
-                    self.answer(|what| *what == Awaited::Upgrade, &json!({"ok": true, "pid": pid}));
-                }
-                return self.answer(|_| true, &json!({"error": "the server is stopping"}));
-            }
-            Change::Opened | Change::Reloading | Change::Retiring => return,
-        };
-        for waiting in &mut self.waiting {
-            if let Awaited::Reloads(left) = &mut waiting.what {
-                *left -= 1;
-            }
-        }
-        self.answer(|what| *what == Awaited::Reloads(0), &answer);
-    }
-
-    fn status(&mut self) -> Value {
-        let now = self.now();
-        let beliefs: Vec<_> = self.fleet.workers().collect();
-        let mut workers = Vec::with_capacity(beliefs.len());
-        for (id, generation, state) in beliefs {
-            let Some(child) = self.children.iter().find(|child| child.id == id) else { continue };
-            let Usage { requests, connections, log_lines_lost, memory } = self.host.usage(child.pid);
-            workers.push(json!({
-                "id": id.0,
-                "pid": child.pid.as_raw_nonzero().get(),
-                "generation": generation.0,
-                "state": state.word(),
-                "age_s": (now - child.since) / 1_000,
-                "requests": requests,
-                "connections": connections,
-                "log_lines_lost": log_lines_lost,
-                "memory_bytes": memory,
-            }));
-        }
-        let mut status = self.host.about();
-        status["pid"] = json!(std::process::id());
-        status["state"] = json!(self.fleet.phase());
-        status["uptime_s"] = json!(now / 1_000);
-        status["workers_wanted"] = json!(self.fleet.workers_wanted());
-        status["workers"] = json!(workers);
-        status
-    }
-
     /// Processes that have ended: workers, and as PID 1 whatever they have left behind.
     fn endings(&mut self) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
@@ -727,8 +519,14 @@ impl<H: Host> Supervisor<'_, H> {
                 self.successor = Some(pid);
                 self.say(false, format!("upgrading: a new server is started (pid {})", pid.as_raw_nonzero()));
             }
-            Err(error) => self.say(true, format!("the upgrade has failed: {error}; this server goes on")),
+            Err(error) => self.upgrade_has_failed(&format!("{error}; this server goes on")),
         }
+    }
+
+    fn upgrade_has_failed(&mut self, reason: &str) {
+        let text = format!("the upgrade has failed: {reason}");
+        self.answer(|what| *what == Awaited::Upgrade, &json!({"error": text}));
+        self.say(true, text);
     }
 
     /// Who stops a server does not want another one in its place.
@@ -745,19 +543,14 @@ impl<H: Host> Supervisor<'_, H> {
         let Some(ending) = ending(status) else { return };
         self.successor = None;
         self.host.upgrade_has_failed();
-        let reason = format!("the new server {ending}; this one goes on");
-        self.answer(
-            |what| *what == Awaited::Upgrade,
-            &json!({"error": format!("the upgrade has failed: {reason}")}),
-        );
-        self.say(true, format!("the upgrade has failed: {reason}"));
+        self.upgrade_has_failed(&format!("the new server {ending}; this one goes on"));
     }
 
     /// Starts the process of a worker, in which it gives its role.
     fn start(&mut self, id: WorkerId) -> io::Result<Option<Role>> {
         let (ours, theirs) = UnixStream::pair()?;
         match self.host.fork()? {
-            Forked::Child => Ok(Some(Role::Worker(Tether(Arc::new(Mutex::new(theirs)))))),
+            Forked::Child => Ok(Some(Role::Worker(Tether::new(theirs)))),
             Forked::Parent(pid) => {
                 ours.set_nonblocking(true)?;
                 let now = self.now();

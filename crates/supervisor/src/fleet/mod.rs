@@ -1,9 +1,16 @@
 //! The decisions of the supervisor: what happens to its workers comes in as events, and what is to be done goes out as actions.
 //! No process is started here and no clock is read, so that every course of events can be tested.
+//!
+//! - `words`: events, actions and what is in them.
+//! - `limits`: when a worker that serves well is replaced.
 
-use std::fmt;
+mod limits;
+mod words;
 
 use crate::worker::{Generation, State, Worker, WorkerId};
+
+pub use limits::{Limits, Usage};
+pub use words::{Action, Change, Ending, Event, Order, Saying, Verb};
 
 /// Milliseconds of a clock that never goes back.
 pub type Millis = u64;
@@ -46,186 +53,6 @@ pub struct Plan {
     pub patient: bool,
     /// When workers are replaced that serve well.
     pub limits: Limits,
-}
-
-/// What a worker may use before another one takes its place.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {
-    /// Requests.
-    pub requests: Option<u64>,
-    /// Time.
-    pub lifetime_ms: Option<Millis>,
-    /// Bytes of memory (RSS).
-    pub memory: Option<u64>,
-    /// By how much of each the limits of one worker may be lower than those of another, in percent, so that not all come to theirs at once.
-    pub jitter_percent: u32,
-    /// What the differences are drawn from.
-    pub seed: u64,
-}
-
-/// What a worker has used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Requests that it has begun.
-    pub requests: u64,
-    /// Connections that it has open.
-    pub connections: u32,
-    /// Lines of its access log that are lost.
-    pub log_lines_lost: u64,
-    /// Bytes of memory.
-    pub memory: u64,
-}
-
-impl Limits {
-    /// Whether there are any, and usage is to be looked at.
-    pub fn any(&self) -> bool {
-        self.requests.is_some() || self.lifetime_ms.is_some() || self.memory.is_some()
-    }
-
-    /// A limit as it is for this worker.
-    fn of(&self, id: WorkerId, limit: u64) -> u64 {
-        // splitmix64, for differences that are spread evenly.
-        let mut mixed = self.seed.wrapping_add(u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let drawn = u128::from(mixed ^ (mixed >> 31)) * u128::from(self.jitter_percent.min(100));
-        let less = u128::from(limit) * drawn / 100 / (1u128 << 64);
-        limit.saturating_sub(u64::try_from(less).unwrap_or(u64::MAX)).max(1)
-    }
-
-    /// Why a worker is to be replaced, if it is.
-    fn exceeded(&self, id: WorkerId, age_ms: Millis, usage: Usage) -> Option<String> {
-        let over = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= self.of(id, limit));
-        if over(self.requests, usage.requests) {
-            return Some(format!("it has had {} requests", usage.requests));
-        }
-        if over(self.memory, usage.memory) {
-            return Some(format!("it holds {} MiB", usage.memory >> 20));
-        }
-        over(self.lifetime_ms, age_ms).then(|| format!("it has served for {} s", age_ms / 1_000))
-    }
-}
-
-/// What an operator asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Finish what is in flight, and end.
-    Stop,
-    /// Likewise, at once, as another server has the sockets.
-    HandOver,
-    /// End at once.
-    Quit,
-    /// Replace all workers, if new ones can serve.
-    Reload,
-    /// One worker more, or fewer.
-    Grow,
-    /// See `Grow`.
-    Shrink,
-    /// So many workers.
-    Resize(usize),
-    /// Open log files anew.
-    ReopenLogs,
-    /// Start a new server that takes the sockets over.
-    Upgrade,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// With this status.
-    Exited(i32),
-    /// By this signal.
-    Signaled(i32),
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(status) => write!(f, "ended with status {status}"),
-            Self::Signaled(signal) => write!(f, "was ended by signal {signal}"),
-        }
-    }
-}
-
-/// What happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A worker could serve.
-    Ready(WorkerId),
-    /// A look at a worker.
-    Used(WorkerId, Usage),
-    /// A worker serves no more, though its process is not over.
-    Silent(WorkerId),
-    /// It has not moved for too long.
-    Stuck(WorkerId),
-    /// Its process is over, or could not be started.
-    Ended(WorkerId, Ending),
-    /// An operator's wish.
-    Asked(Verb),
-    /// Time has passed.
-    Time,
-}
-
-/// What is to be told to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Begin to accept connections.
-    Serve,
-    /// Be not ready any more, and go on.
-    Retire,
-    /// Finish what is in flight, and end.
-    Leave,
-    /// End at once.
-    Quit,
-    /// Open log files anew.
-    ReopenLogs,
-    /// To one that does not listen yet: SIGTERM.
-    Abandon,
-    /// To one that does not listen any more: SIGKILL.
-    Kill,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Start the process of a worker.
-    Start(WorkerId),
-    /// Tell the operator.
-    Say(Saying),
-    /// Tell a worker.
-    Tell(WorkerId, Order),
-    /// See to a change of the whole.
-    Change(Change),
-    /// Start a new server, with the sockets of this one.
-    Upgrade,
-    /// All is over: end with this status.
-    End(i32),
-}
-
-/// What becomes of the server as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The first worker serves: it has started.
-    Opened,
-    /// A reload has begun.
-    Reloading,
-    /// It is over: new workers serve.
-    Reloaded,
-    /// It is over, and this is why they do not.
-    ReloadFailed(String),
-    /// The server is to be sent nothing more.
-    Retiring,
-    /// Nobody is served any more who has not connected yet.
-    Stopping,
-}
-
-/// A line for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Saying {
-    /// Whether something has failed.
-    pub is_trouble: bool,
-    /// The line.
-    pub text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
