@@ -18,6 +18,7 @@ use crate::connection::{Connection, Core, DISCARD_MAX, Phase};
 use crate::departure::Departure;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
+use crate::record::{Flight, Observer};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::websocket::{AcceptError, WebSocket};
@@ -126,6 +127,14 @@ impl Exchange {
     /// The request's head.
     pub fn head(&self) -> &RequestHead {
         &self.head
+    }
+
+    /// An application is to answer it, the one with this number.
+    pub fn begin(&self, application: usize) {
+        if self.connection.shared.observer.is_some() {
+            let run = |flight: &mut Flight, observer: &Observer| flight.run(observer, application);
+            self.connection.lock().observe(&self.connection.shared, run);
+        }
     }
 
     /// Who asks.
@@ -290,6 +299,9 @@ impl Exchange {
                 };
                 core.http.send_head(head, length, &context, out)?;
                 self.status = head.status();
+                core.observe(&connection.shared, |flight, observer| {
+                    flight.answer(observer, head.status(), end_with.is_some());
+                });
                 if let (Some(logged), Some(access_log)) = (&mut self.logged, &connection.shared.access_log) {
                     logged.noted = access_log.note(head);
                 }
@@ -396,6 +408,8 @@ impl Exchange {
                 .accept(subprotocol, fields, compression, &context, out)
                 .map_err(AcceptError::Refused)?;
             core.open_websocket(&self.connection, accepted, now_ms)?;
+            core.observe(&self.connection.shared, |flight, observer| flight.answer(observer, 101, true));
+            core.end_flight(&self.connection.shared);
             Ok(core.output.send(&self.connection.socket, out, false))
         })?;
         core.note_flushed(&self.connection, &flushed, now_ms);
@@ -423,6 +437,9 @@ impl Exchange {
                 core.note_flushed(&self.connection, &flushed, now_ms);
             });
             self.status = fault.status();
+            core.observe(&self.connection.shared, |flight, observer| {
+                flight.answer(observer, fault.status(), true);
+            });
         }
         drop(core);
         self.cut();
@@ -440,6 +457,8 @@ impl Exchange {
         if core.phase == Phase::Serving {
             core.close_after = true;
             core.complete(&self.connection, clock::now_ms());
+        } else if core.served == self.number {
+            core.end_flight(&self.connection.shared);
         }
         self.attend(&core);
         drop(core);

@@ -18,6 +18,7 @@ mod listener;
 mod look;
 mod output;
 mod reactor;
+mod record;
 mod scoreboard;
 mod settings;
 mod shared;
@@ -45,6 +46,10 @@ pub use listener::{
     BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
 };
 pub use reactor::Reactor;
+pub use record::{
+    BOUNDS_US, Class, Counter, Figures, Gauge, Histogram, InFlight, METHODS, Record, Records, Runs, Span,
+    Stage, monotonic_us,
+};
 pub use scoreboard::{Scoreboard, Seat};
 pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};

@@ -22,6 +22,7 @@ use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
 use crate::listener::{Accepted, Listener, LocalAddress};
 use crate::look::{Looked, Next, Turn, Wake};
+use crate::record::Gauge;
 use crate::settings::Settings;
 use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
@@ -476,6 +477,9 @@ impl Reactor {
     fn show_connections(&self) {
         if let Some(seat) = &self.shared.settings.seat {
             seat.set_connections(self.connections.len());
+        }
+        if let Some(record) = self.shared.record() {
+            record.set(Gauge::Connections, self.connections.len() as u64);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_http::{Limits, RequestHead, ws};
 
+use crate::record::Record;
 use crate::scoreboard::Seat;
 
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
@@ -60,6 +61,8 @@ pub struct Settings {
     pub write_timeout_ms: u64,
     /// Where this worker sits among those who accept from the same sockets; none for one that is alone.
     pub seat: Option<Seat>,
+    /// What it counts, and shows of its requests; nothing without.
+    pub record: Option<Record>,
     /// Asks whether this server is to be sent requests: answered with 503 by itself when it is not any more.
     pub ready_path: Option<String>,
     /// How long a drain may last before what is left is cut.
@@ -128,6 +131,7 @@ impl Default for Settings {
             body_rate_min: 500,
             write_timeout_ms: 30_000,
             seat: None,
+            record: None,
             ready_path: None,
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,

@@ -22,6 +22,7 @@ use crate::connection::{Connection, Core, Filled, Phase, Step};
 use crate::exchange::{Block, SendError};
 use crate::look::Turn;
 use crate::output::{Flushed, with_scratch};
+use crate::record::Gauge;
 use crate::settings::Settings;
 use crate::socket::Moved;
 
@@ -137,6 +138,10 @@ impl Core {
         self.websocket = Some(Box::new(session));
         self.close_after = true;
         self.phase = Phase::Open;
+        if let Some(record) = connection.shared.record() {
+            self.is_websocket = true;
+            record.shift(Gauge::WebSockets, true);
+        }
         Ok(())
     }
 

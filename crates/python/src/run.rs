@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
-    AccessLog, BindAddress, BindOptions, Graces, Handle, Listener, LocalAddress, Orders, Reactor, Seat,
-    SignalWatch, bind_all, close_inherited,
+    AccessLog, BindAddress, BindOptions, Gauge, Graces, Handle, Listener, LocalAddress, Orders, Reactor,
+    Record, Records, Runs, Seat, SignalWatch, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
 use tidegate_supervisor::{Origin, RunsOn, Settings, Value};
 
-use crate::applications::Applications;
+use crate::applications::{Applications, Mounted};
 use crate::event_loop::EventLoop;
 use crate::ffi;
 use crate::gateway::{Asgi, Wsgi, WsgiOptions};
@@ -37,7 +37,7 @@ pub(crate) enum Post {
     /// Itself.
     Alone,
     /// A supervisor, that has bound these.
-    Worker { tether: Tether, listeners: Vec<Listener>, seat: Option<Seat> },
+    Worker { tether: Tether, listeners: Vec<Listener>, seat: Option<Seat>, record: Option<Record> },
 }
 
 /// Serves the applications in this process until it is stopped.
@@ -91,9 +91,13 @@ fn run_on<'py>(
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
-    let (listeners, tether, seat) = match post {
-        Post::Alone => (bind(py, settings)?, None, None),
-        Post::Worker { tether, listeners, seat } => (listeners, Some(tether), seat),
+    let (listeners, tether, seat, record) = match post {
+        Post::Alone => {
+            let records = settings.observes().then(|| Records::new(1, applications.all().count()));
+            let records = records.transpose().map_err(PyErr::from)?;
+            (bind(py, settings)?, None, None, records.and_then(|records| records.record(0)))
+        }
+        Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
     };
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -109,6 +113,15 @@ fn run_on<'py>(
     };
     let mut engine = translate::engine(settings, runs_on);
     engine.seat = seat;
+    if let Some(record) = &record {
+        let runs = match runs_on {
+            RunsOn::MainThread | RunsOn::Threads => Runs::Threads,
+            RunsOn::Greenlets | RunsOn::Bridge => Runs::Greenlets,
+            RunsOn::Asyncio => Runs::Tasks,
+        };
+        record.set(Gauge::Runs, runs as u64);
+    }
+    engine.record = record;
     if runs_on == RunsOn::Asyncio && applications.first(Kind::Wsgi).is_some() {
         let kinds = applications.mounts(&settings.script_name, |loaded, _| Ok(loaded.interface))?;
         let takes = Arc::new(move |head: &RequestHead| kinds.find(head.path()) == Some(&Kind::Wsgi));
@@ -129,9 +142,10 @@ fn run_on<'py>(
         }
         _ => None,
     };
-    let wsgi = |loaded: &Loaded<'_>, script_name, host| {
+    let wsgi = |loaded: &Loaded<'_>, at: Mounted, host| {
         let options = WsgiOptions {
-            script_name,
+            number: at.number,
+            script_name: at.prefix,
             multithread: settings.threads > 1 || matches!(runs_on, RunsOn::Greenlets | RunsOn::Bridge),
             multiprocess: settings.worker_count() > 1,
             hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),

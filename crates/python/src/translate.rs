@@ -119,6 +119,7 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         body_rate_min: settings.body_rate_min,
         write_timeout_ms: settings.write_timeout_ms,
         seat: None,
+        record: None,
         ready_path: settings.ready_path.clone(),
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,

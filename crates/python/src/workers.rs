@@ -10,7 +10,9 @@ use pyo3::prelude::*;
 use rustix::process::{Pid, geteuid};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
-use tidegate_engine::{BindAddress, BindOptions, Listener, Scoreboard, Seat, SignalHandlers, peer_user};
+use tidegate_engine::{
+    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, peer_user,
+};
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
 use tidegate_supervisor::reload::Watcher;
@@ -61,6 +63,8 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     }
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let board = Scoreboard::new(seats_for(plan.workers_max)).map_err(PyErr::from)?;
+    let records = settings.observes().then(|| Records::new(board.seats(), applications_of(settings)));
+    let records = records.transpose().map_err(PyErr::from)?;
     let seated = vec![None; board.seats()];
     let (handlers, signals) = SignalHandlers::install(&supervisor::signals()).map_err(PyErr::from)?;
     let senses = Senses {
@@ -78,8 +82,10 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         started_in,
         successor: None,
         board,
+        records,
         seated,
         seat: None,
+        record: None,
     };
     let role = py.detach(|| supervisor::supervise(plan, senses, &mut forks)).map_err(PyErr::from)?;
     // In a worker, signals mean what they meant before, until it serves.
@@ -87,7 +93,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     match role {
         Role::Supervisor(status) => Ok(status),
         Role::Worker(tether) => {
-            let Forks { listeners, seat, control, .. } = forks;
+            let Forks { listeners, seat, record, control, .. } = forks;
             drop(control);
             mask_the_supervisors_signals(py, "SIG_UNBLOCK")?;
             show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
@@ -100,7 +106,9 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
                     Some(applications) => applications,
                     None => load(py, settings)?,
                 };
-                run(py, &applications, settings, Post::Worker { tether, listeners, seat }, |_, _| Ok(()))
+                run(py, &applications, settings, Post::Worker { tether, listeners, seat, record }, |_, _| {
+                    Ok(())
+                })
             };
             work().inspect_err(|refusal| {
                 // The supervisor may be gone; it is on standard error in any case.
@@ -139,6 +147,11 @@ fn workers_max(workers: usize) -> usize {
     (4 * workers).clamp(32, 1_024).max(workers)
 }
 
+/// Applications that each worker has.
+fn applications_of(settings: &Settings) -> usize {
+    settings.app.iter().count() + settings.mounts.len()
+}
+
 /// Seats for a fleet of which a reload makes two, with some whose end is not known yet. Who finds none serves all the same.
 fn seats_for(workers_max: usize) -> usize {
     2 * workers_max + 16
@@ -175,10 +188,13 @@ struct Forks {
     /// Another server that has the sockets, too.
     successor: Option<Pid>,
     board: Arc<Scoreboard>,
+    /// What workers count, if they do: each at the index of its seat.
+    records: Option<Arc<Records>>,
     /// Whose seat it is.
     seated: Vec<Option<Pid>>,
     /// The seat of the process that was forked last: in a worker, its own.
     seat: Option<Seat>,
+    record: Option<Record>,
 }
 
 /// Tells systemd, if it started this and wants to know (sd_notify(3)).
@@ -213,6 +229,7 @@ impl Host for Forks {
             }
             let index = self.seated.iter().position(Option::is_none);
             self.seat = index.and_then(|index| self.board.seat(index));
+            self.record = index.and_then(|index| self.records.as_ref()?.record(index));
             // In the child they would end it, as long as the handlers are those of the supervisor.
             mask_the_supervisors_signals(py, "SIG_BLOCK")?;
             let forked = py.import("os")?.call_method0("fork").and_then(|pid| pid.extract::<i32>());
@@ -262,6 +279,9 @@ impl Host for Forks {
             self.seated[index] = None;
             // Nobody is to be left a connection who will not come for it.
             self.board.seat(index);
+            if let Some(records) = &self.records {
+                records.keep(index);
+            }
         }
     }
 
