@@ -120,6 +120,7 @@ fn run_on<'py>(
             RunsOn::Asyncio => Runs::Tasks,
         };
         record.set(Gauge::Runs, runs as u64);
+        record.set(Gauge::Threads, u64::from(runs_on == RunsOn::MainThread));
     }
     engine.record = record;
     if runs_on == RunsOn::Asyncio && applications.first(Kind::Wsgi).is_some() {

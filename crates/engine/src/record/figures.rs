@@ -55,10 +55,8 @@ pub enum Gauge {
     QueuedMax,
     /// What requests run on, as [`Runs`].
     Runs,
-    /// Threads that there are for requests, and those of them without work.
+    /// Threads that there are for requests.
     Threads,
-    /// See `Threads`.
-    ThreadsIdle,
     /// Threads that are stuck in calls that nobody waits for any more.
     ThreadsLost,
     /// How much of the table of requests in flight has been used.

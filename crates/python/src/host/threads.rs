@@ -25,14 +25,14 @@ use pyo3::exceptions::{PyConnectionResetError, PyException, PyMemoryError, PyRun
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permit, Reactor};
+use tidegate_engine::{Admitted, CallNumber, Counter, Gauge, Handle, Leadership, Lifecycle, Permit, Reactor};
 
 use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::place::Place;
 use crate::host::shortage::Shortage;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
-use crate::host::{Deferred, Host, Sign, lock, python_thread, system_thread};
+use crate::host::{Deferred, Host, Sign, away, lock, python_thread, system_thread};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -259,6 +259,13 @@ impl ThreadsHost {
     fn count_new_thread(&self, pool: &mut Pool) {
         pool.total += 1;
         pool.alive += 1;
+        self.show_total(pool);
+    }
+
+    fn show_total(&self, pool: &Pool) {
+        if let Some(record) = self.handle.record() {
+            record.set(Gauge::Threads, pool.total as u64);
+        }
     }
 
     /// Starts a thread, which is counted already, with a role, or to be parked. When the system has no more, the role comes back. A signal
@@ -302,7 +309,9 @@ impl ThreadsHost {
     fn live(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>, first: Option<Role>) {
         let place = Arc::new(Place::default());
         let (mut next, mut permit) = (first, None);
-        while let Some(role) = next.take().or_else(|| py.detach(|| self.park(&place, permit.take()))) {
+        while let Some(role) =
+            next.take().or_else(|| away(py, &self.handle, || self.park(&place, permit.take())))
+        {
             // A panic is a mistake of ours. On a thread that serves it costs one request; on the leader it ends the server, in order.
             match role {
                 Role::Lead => match catch_unwind(AssertUnwindSafe(|| self.lead(py, mounts))) {
@@ -362,6 +371,7 @@ impl ThreadsHost {
             if surplus && let Some(at) = pool.parked.iter().position(|parked| Arc::ptr_eq(parked, place)) {
                 pool.parked.remove(at);
                 pool.total -= 1;
+                self.show_total(&pool);
                 return None;
             }
         }
@@ -391,7 +401,7 @@ impl ThreadsHost {
         loop {
             let admitted = match self.next_inline() {
                 Some(admitted) => admitted,
-                None => match py.detach(|| self.turn())? {
+                None => match away(py, &self.handle, || self.turn())? {
                     Turned::Run(admitted) => {
                         self.have_a_follower(py, mounts);
                         admitted
@@ -577,6 +587,9 @@ impl ThreadsHost {
         }
         let place = pool.parked.pop();
         drop(pool);
+        if let Some(record) = self.handle.record() {
+            record.add(Counter::LeadershipMoves, 1);
+        }
         place.into_iter().for_each(|place| place.give(Role::Lead));
         true
     }

@@ -1059,7 +1059,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 (!hosts.is_empty()).then(|| Value::List(hosts.iter().map(shown).collect()))
             },
         },
-        help: "Name under which the admin listener's page may be asked for; can be given several times.",
+        help: "Name by which the admin page may be asked for; can be given several times.",
         doc: "localhost and addresses always may. Any other name could be one that a hostile page in an operator's browser has had pointed to \
               the server (DNS rebinding). Metrics and health are told under every name.",
         ..PLAIN
