@@ -151,6 +151,11 @@ impl Reactor {
         self.listeners.iter().map(|listener| listener.address().clone()).collect()
     }
 
+    /// Its listeners, until it drains or stops.
+    pub fn listeners(&mut self) -> &mut [Listener] {
+        &mut self.listeners
+    }
+
     /// The one descriptor: readable whenever a turn would find something to do. Asked for by an outer loop that watches it.
     pub fn descriptor(&mut self) -> RawFd {
         self.watched = true;

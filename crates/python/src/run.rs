@@ -1,6 +1,7 @@
 //! Applications and settings made into a server, from the first bind to the end.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,8 +14,9 @@ use tidegate_engine::{
     Record, Records, Runs, Seat, SignalWatch, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
-use tidegate_supervisor::{Origin, RunsOn, Settings, Value};
+use tidegate_supervisor::{Bind, Origin, RunsOn, Settings, Value};
 
+use crate::admin::{Admin, Application as Counted, Scope};
 use crate::applications::{Applications, Mounted};
 use crate::event_loop::EventLoop;
 use crate::ffi;
@@ -91,11 +93,21 @@ fn run_on<'py>(
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
+    let mut admin = None;
     let (listeners, tether, seat, record) = match post {
         Post::Alone => {
-            let records = settings.observes().then(|| Records::new(1, applications.all().count()));
+            let listeners = bind(py, settings)?;
+            let counted = Counted::loaded(applications, settings);
+            let records = settings.observes().then(|| Records::new(1, counted.len()));
             let records = records.transpose().map_err(PyErr::from)?;
-            (bind(py, settings)?, None, None, records.and_then(|records| records.record(0)))
+            let record = records.as_ref().and_then(|records| records.record(0));
+            if let Some(records) = records.filter(|_| !settings.admin.is_empty()) {
+                let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
+                let scope = Scope { records, applications: counted, addresses };
+                let made = Admin::new(bind_admin(py, settings)?, scope, &settings.admin_allowed_hosts);
+                admin = Some(made.map_err(PyErr::from)?);
+            }
+            (listeners, None, None, record)
         }
         Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
     };
@@ -135,6 +147,7 @@ fn run_on<'py>(
     let mut reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
+    let admin = admin.map(|admin| admin.start(handle.clone())).transpose().map_err(PyErr::from)?;
     let question = match (&tether, &settings.ready_path) {
         (Some(_), Some(path)) => {
             let (ours, theirs) = UnixStream::pair().map_err(PyErr::from)?;
@@ -238,6 +251,7 @@ fn run_on<'py>(
         drop(watch);
         // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
         handle.finish_access_log();
+        drop(admin);
     });
     served?;
     match unready.get() {
@@ -304,15 +318,30 @@ fn check(
 }
 
 pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>, Refusal> {
-    let mut addresses = translate::bind_addresses(settings);
-    let mut passed = upgrade::handed_over();
+    let mut passed = upgrade::handed_over().main;
     if passed.is_empty() && settings.origin("bind") == Origin::Default {
         // Sockets that systemd has bound (sd_listen_fds(3)) come before the default, and what an operator names before both.
         passed = sd_notify::listen_fds().map(|numbers| numbers.collect()).unwrap_or_default();
     }
-    if !passed.is_empty() {
-        addresses = passed.iter().copied().map(BindAddress::Descriptor).collect();
-    }
+    bind_or_adopt(py, settings, ("bind", &settings.bind), passed)
+}
+
+/// What the admin listener listens on.
+pub(crate) fn bind_admin(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>, Refusal> {
+    bind_or_adopt(py, settings, ("admin", &settings.admin), upgrade::handed_over().admin)
+}
+
+/// Binds what a setting says, or takes what was passed to this process instead.
+fn bind_or_adopt(
+    py: Python<'_>,
+    settings: &Settings,
+    (setting, binds): (&str, &[Bind]),
+    passed: Vec<RawFd>,
+) -> Result<Vec<Listener>, Refusal> {
+    let addresses = match passed.is_empty() {
+        true => translate::bind_addresses(settings, binds),
+        false => passed.iter().copied().map(BindAddress::Descriptor).collect(),
+    };
     let options = BindOptions { backlog: settings.backlog, reuse_port: settings.reuse_port };
     let bound = bind_all(&addresses, options).map_err(|(address, error)| {
         let reason = match error.kind() {
@@ -326,10 +355,10 @@ pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>,
             },
         };
         let address = Value::Text(address.to_string());
-        Refusal::of_system(settings.refusal_of("bind", Some(address), &reason))
+        Refusal::of_system(settings.refusal_of(setting, Some(address), &reason))
     })?;
     if passed.is_empty() {
-        privileges::give_sockets_away(py, settings)?;
+        privileges::give_sockets_away(py, settings, binds)?;
     }
     passed.into_iter().for_each(close_inherited);
     Ok(bound)

@@ -181,11 +181,11 @@ pub(crate) fn hop_by_hop(choice: supervisor::HopByHop) -> HopByHop {
     }
 }
 
-pub(crate) fn bind_addresses(settings: &Settings) -> Vec<BindAddress> {
+pub(crate) fn bind_addresses(settings: &Settings, binds: &[Bind]) -> Vec<BindAddress> {
     let address = |bind: &Bind| match bind {
         Bind::Tcp { host, port } => BindAddress::Tcp { host: host.clone(), port: *port },
         Bind::Unix(path) => BindAddress::Unix { path: path.clone(), mode: settings.unix_socket_mode },
         Bind::Fd(number) => BindAddress::Descriptor(*number),
     };
-    settings.bind.iter().map(address).collect()
+    binds.iter().map(address).collect()
 }

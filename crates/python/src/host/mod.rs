@@ -27,6 +27,7 @@ pub(crate) use inline::InlineHost;
 pub(crate) use pause::{Awaited, Pauses, PausesIfAny};
 pub(crate) use pool::Pool;
 pub(crate) use python_thread::any_at_work;
+pub(crate) use system_thread::sleeps_in;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
