@@ -26,7 +26,7 @@ class Scrape:
     """One scrape, parsed. Any text that is no OpenMetrics fails here."""
 
     def __init__(self, text: str) -> None:
-        self.families: list[Metric] = list(text_string_to_metric_families(text))
+        self.families: list[Metric] = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
 
     @property
     def names(self) -> set[str]:
