@@ -14,6 +14,7 @@
 //! - [`tether`]: what a worker and its supervisor say to one another.
 //! - [`reload`]: files that are watched for changes.
 //! - [`supervisor`]: the loop that does it.
+//! - [`top`]: what a server is at, in a terminal.
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod settings;
 pub mod settings_page;
 pub mod supervisor;
 pub mod tether;
+pub mod top;
 pub mod worker;
 
 pub use cli::{Outcome, from_command_line};

@@ -1,7 +1,7 @@
 //! The command line: the server's own, and the subcommands beside it.
 //!
 //! - `server`: the server's options, made from the table of settings.
-//! - `config`, `ctl`, `migrate`, `completions`: subcommands.
+//! - `config`, `ctl`, `top`, `migrate`, `completions`: subcommands.
 //! - `fault`: what the parser finds wrong, in one line.
 
 mod completions;
@@ -10,6 +10,7 @@ mod ctl;
 mod fault;
 mod migrate;
 mod server;
+mod top;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,13 +34,22 @@ pub enum Outcome {
     Print(String),
     /// To ask the server that has this control socket.
     Ask(PathBuf, Question),
+    /// To show what the server that has this control socket is at.
+    Watch(PathBuf),
+    /// To show that once, as plain text.
+    WatchOnce(PathBuf),
     /// To make settings of another server's.
     Migrate(Request),
 }
 
 /// The words that may stand first, in the order of help. Another subcommand is a line here.
-pub(crate) static SUBCOMMANDS: &[&Subcommand] =
-    &[&config::SUBCOMMAND, &ctl::SUBCOMMAND, &migrate::SUBCOMMAND, &completions::SUBCOMMAND];
+pub(crate) static SUBCOMMANDS: &[&Subcommand] = &[
+    &config::SUBCOMMAND,
+    &ctl::SUBCOMMAND,
+    &top::SUBCOMMAND,
+    &migrate::SUBCOMMAND,
+    &completions::SUBCOMMAND,
+];
 
 /// What the command does instead of serving when its first argument is this word.
 pub(crate) struct Subcommand {
