@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::changes::Watch;
 use crate::clock;
 use crate::connection::{Connection, Core, DISCARD_MAX, Phase};
 use crate::departure::Departure;
+use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::shared::Lifecycle;
@@ -152,12 +154,22 @@ impl Exchange {
     /// The connection is gone or was cut before the response was out.
     pub fn is_lost(&self) -> bool {
         let core = self.connection.lock();
-        core.lost && core.served == self.number
+        (core.lost || self.is_expired()) && core.served == self.number
     }
 
     /// The head of the response is out: it can no longer be answered otherwise.
     pub fn head_sent(&self) -> bool {
         self.status != 0
+    }
+
+    /// What it is called by.
+    pub fn key(&self) -> RequestKey {
+        RequestKey { connection: self.connection.id, number: self.number }
+    }
+
+    /// Its time was over: the client was answered for the application, or cut off.
+    pub fn is_expired(&self) -> bool {
+        self.connection.expired.load(Ordering::Acquire)
     }
 
     /// A place to wait for the reactor to move this exchange's connection: make it, look, and wait if there is nothing yet.
@@ -442,8 +454,11 @@ impl Exchange {
             core.complete(&self.connection, clock::now_ms());
         }
         self.attend(&core);
+        let is_logged = core.is_answered_for;
         drop(core);
-        self.log();
+        if !is_logged {
+            self.log();
+        }
     }
 
     fn attend(&self, core: &Core) {

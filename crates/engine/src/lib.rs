@@ -13,6 +13,7 @@ mod connection;
 mod departure;
 mod drain;
 mod exchange;
+mod keeper;
 mod leadership;
 mod listener;
 mod look;
@@ -40,6 +41,7 @@ pub use changes::Watch;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+pub use keeper::{Overdue, RequestKey, Stage, Verdict};
 pub use leadership::{CallNumber, Leadership};
 pub use listener::{
     BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,

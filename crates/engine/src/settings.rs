@@ -76,6 +76,10 @@ pub struct Settings {
     pub queue_size_max: usize,
     /// How long one waits before it is turned away.
     pub queue_timeout_ms: u64,
+    /// How long a request may take from its head to its answer. `None`: as long as it does.
+    pub request_timeout_ms: Option<u64>,
+    /// How long it may take before it is told of.
+    pub slow_request_ms: Option<u64>,
     /// Requests for which other numbers hold, if there are such. They wait in a queue of their own, of the same size.
     pub aside: Option<Aside>,
     /// Connections open at once; at the limit the backlog holds the others.
@@ -136,6 +140,8 @@ impl Default for Settings {
             concurrency_max: 10_000,
             queue_size_max: 2048,
             queue_timeout_ms: 10_000,
+            request_timeout_ms: None,
+            slow_request_ms: None,
             aside: None,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
@@ -145,6 +151,16 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How long a request with this head may take.
+    pub(crate) fn request_timeout_ms(&self, _head: &RequestHead) -> Option<u64> {
+        self.request_timeout_ms
+    }
+
+    /// The least time after which a request may have taken too long.
+    pub(crate) fn shortest_time_ms(&self) -> Option<u64> {
+        self.request_timeout_ms.into_iter().chain(self.slow_request_ms).min()
+    }
+
     /// How bodies of requests are gathered.
     pub(crate) fn gathering_of(&self, aside: bool) -> Gathering {
         self.aside.as_ref().filter(|_| aside).map_or(self.gathering, |aside| aside.gathering)

@@ -37,8 +37,9 @@ struct Waiting<T> {
 #[derive(Debug)]
 struct State<T> {
     running: usize,
-    /// Most that may run, and most that may wait for it.
+    /// Most that may run by themselves, how many more may beside those that do not end, and most that may wait.
     running_max: usize,
+    lent: usize,
     waiting_max: usize,
     last: Ticket,
     /// In order of their coming. All wait equally long, so it is the order of their deadlines too.
@@ -47,7 +48,11 @@ struct State<T> {
 
 impl<T> State<T> {
     fn has_admissible(&self) -> bool {
-        self.running < self.running_max && !self.waiting.is_empty()
+        self.has_place() && !self.waiting.is_empty()
+    }
+
+    fn has_place(&self) -> bool {
+        self.running < self.running_max + self.lent
     }
 }
 
@@ -63,7 +68,8 @@ impl<T> Turnstile<T> {
     /// Tickets begin after `before`, so that those of two turnstiles can be told apart.
     pub(crate) fn new(running_max: usize, waiting_max: usize, before: Ticket) -> Self {
         let running_max = running_max.max(1);
-        let state = State { running: 0, running_max, waiting_max, last: before, waiting: BTreeMap::new() };
+        let state =
+            State { running: 0, running_max, lent: 0, waiting_max, last: before, waiting: BTreeMap::new() };
         Self { state: Mutex::new(state), waiting_count: AtomicUsize::new(0) }
     }
 
@@ -79,7 +85,7 @@ impl<T> Turnstile<T> {
     /// One more is ready to run. It is made only to wait.
     pub(crate) fn come(&self, until_ms: Millis, what: impl FnOnce() -> T) -> Entry {
         let mut state = self.lock();
-        if state.running < state.running_max && state.waiting.is_empty() {
+        if state.has_place() && state.waiting.is_empty() {
             state.running += 1;
             return Entry::Run;
         }
@@ -138,7 +144,7 @@ impl<T> Turnstile<T> {
     /// None if fewer may run than when the place was given out.
     fn pop_waiting(&self, now_ms: Millis) -> Option<(Ticket, T)> {
         let mut state = self.lock();
-        if state.running > state.running_max {
+        if state.running > state.running_max + state.lent {
             return None;
         }
         // Those whose time is up are the reactor's to turn away.
@@ -178,10 +184,17 @@ impl<T> Turnstile<T> {
         state.has_admissible()
     }
 
+    /// So many of those that run do not end, and others may in their stead. True as of [`Turnstile::give_back`].
+    pub(crate) fn lend(&self, count: usize) -> bool {
+        let mut state = self.lock();
+        state.lent = count;
+        state.has_admissible()
+    }
+
     /// Whether what comes now would be turned away.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.lock();
-        state.running >= state.running_max && state.waiting.len() >= state.waiting_max
+        !state.has_place() && state.waiting.len() >= state.waiting_max
     }
 
     /// Whether any wait.

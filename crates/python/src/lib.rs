@@ -12,6 +12,7 @@ mod gateway;
 mod host;
 mod loader;
 mod log_to_stderr;
+mod overdue;
 mod privileges;
 mod readiness;
 mod refusal;
@@ -30,6 +31,8 @@ mod _tidegate {
     use crate::gateway::{Cancelled, ClientDisconnected, ClientLeft, FileWrapper};
     #[pymodule_export]
     use crate::host::await_;
+    #[pymodule_export]
+    use crate::overdue::RequestTimeout;
     #[pymodule_export]
     use crate::serve::{main, serve, threads_are_at_work};
 

@@ -127,6 +127,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
+        request_timeout_ms: settings.request_timeout_ms,
+        slow_request_ms: settings.slow_request_ms,
         aside: None,
         connections_max: settings.connections_max,
         websocket: WebSocketSettings {
@@ -170,6 +172,8 @@ pub(crate) fn threads(settings: &Settings) -> ThreadsOptions {
         threads_max: settings.threads,
         stack_size: settings.thread_stack_size,
         idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+        tells_runs: settings.limits_time(),
+        lost_max: settings.lost_threads_max as usize,
     }
 }
 

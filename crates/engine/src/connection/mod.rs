@@ -17,6 +17,7 @@
 //! nothing is left to do, which is the common path. `ending` has what comes after a response. What waits its turn (Queued) is moved on by the gate in admission.rs. Both hold the core's lock, for short and never while application code runs.
 
 mod ending;
+mod overdue;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,7 @@ use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
 use crate::exchange::Exchange;
+use crate::keeper::Alarm;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
@@ -43,6 +45,7 @@ use crate::shared::Shared;
 use crate::socket::{Moved, Peer, Socket};
 use crate::timer::Timers;
 use crate::websocket::Session;
+use overdue::Timed;
 
 /// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
 pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
@@ -99,6 +102,8 @@ pub(crate) struct Connection {
     pub(crate) local: Arc<LocalAddress>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) left: Left,
+    /// The time of a request was over while the application had it: nothing that comes from there counts any more. There is none after it.
+    pub(crate) expired: AtomicBool,
     /// See [`Exchange::note`].
     pub(crate) note: OnceLock<Box<dyn Any + Send + Sync>>,
     core: Mutex<Core>,
@@ -119,6 +124,11 @@ pub(crate) struct Core {
     pub(crate) close_after: bool,
     /// The request that is being gathered, or that waits its turn, is one of [`Settings::aside`].
     aside: bool,
+    /// What limits the time of the request at hand, and where that is looked at.
+    timed: Option<Timed>,
+    alarm: Option<Alarm>,
+    /// It was answered for the application, and logged.
+    pub(crate) is_answered_for: bool,
     /// The head of the request that is being gathered, and, where it will be logged, when it was in.
     head: Option<(RequestHead, Option<Instant>)>,
     /// The socket may hold bytes: edge-triggered wakes come once.
@@ -165,6 +175,9 @@ impl Connection {
             websocket: None,
             close_after: false,
             aside: false,
+            timed: None,
+            alarm: None,
+            is_answered_for: false,
             head: None,
             readable: false,
             ended: false,
@@ -188,6 +201,7 @@ impl Connection {
             local,
             shared,
             left: Left::default(),
+            expired: AtomicBool::new(false),
             note: OnceLock::new(),
             core: Mutex::new(core),
             changes: Changes::default(),
@@ -441,6 +455,7 @@ impl Core {
                     let started = connection.shared.access_log.is_some().then(clock::instant);
                     self.aside =
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
+                    self.limit_time(connection, &head, started, turn.now_ms);
                     self.head = Some((head, started));
                     self.phase = Phase::Gathering;
                     let time_us =
@@ -641,6 +656,7 @@ impl Core {
     fn refuse(&mut self, connection: &Arc<Connection>, fault: &RequestFault) {
         log::debug!("{}: {} {fault}", connection.peer, fault.status());
         let head = self.head.take();
+        self.forget_time();
         self.refused = true;
         let now_ms = clock::now_ms();
         let date = clock::date(now_ms);

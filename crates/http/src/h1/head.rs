@@ -6,6 +6,7 @@
 //! end in CRLF only, where httparse takes LF too.
 
 use std::fmt;
+use std::sync::Arc;
 
 use httparse::Header;
 use memchr::memchr;
@@ -61,12 +62,11 @@ enum Method {
     Other(Span),
 }
 
-/// The head of one request. It owns its bytes.
+/// The head of one request. It owns its bytes; a clone costs nothing.
 #[derive(Clone)]
-pub struct RequestHead(Box<Parts>);
+pub struct RequestHead(Arc<Parts>);
 
 /// In one piece, as a head goes through many hands.
-#[derive(Clone)]
 struct Parts {
     list: FieldList,
     line: RequestLine,
@@ -190,7 +190,7 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        Ok(Self(Box::new(Parts { list, line, facts, size })))
+        Ok(Self(Arc::new(Parts { list, line, facts, size })))
     }
 }
 

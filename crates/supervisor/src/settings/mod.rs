@@ -97,6 +97,10 @@ pub struct Settings {
     pub max_concurrency: Option<u64>,
     pub queue_size: usize,
     pub queue_timeout_ms: u64,
+    /// `None`: a request may take as long as it does.
+    pub request_timeout_ms: Option<u64>,
+    pub slow_request_ms: Option<u64>,
+    pub lost_threads_max: u32,
     pub request_buffering: RequestBuffering,
     pub cancel_on_disconnect: bool,
     /// 0: as Python has it.
@@ -188,6 +192,11 @@ impl Settings {
             RunsOn::Greenlets | RunsOn::Asyncio | RunsOn::Bridge => most.unwrap_or(Self::TASKS),
             RunsOn::MainThread | RunsOn::Threads => most.unwrap_or(self.threads).min(self.threads),
         }
+    }
+
+    /// Whether requests are looked at that take long.
+    pub fn limits_time(&self) -> bool {
+        self.request_timeout_ms.is_some() || self.slow_request_ms.is_some()
     }
 
     /// Workers to start.
@@ -327,6 +336,9 @@ impl Settings {
             max_concurrency: None,
             queue_size: 0,
             queue_timeout_ms: 0,
+            request_timeout_ms: None,
+            slow_request_ms: None,
+            lost_threads_max: 0,
             request_buffering: RequestBuffering::Auto,
             cancel_on_disconnect: false,
             gc_threshold: 0,

@@ -402,6 +402,46 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "request-timeout",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(request_timeout_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take, from its head to the end of its response.",
+        doc: "Then its client is answered at once: with 504 for an application that has it, or by a cut where a response has begun; with 503 \
+              while it waits for its turn, and with 408 while its body is on its way. What the application is at is logged, \
+              environ['tidegate.cancelled'] is set, and tidegate.RequestTimeout is raised in its thread, greenlet or task. WebSockets \
+              have no such time, nor has what follows the response. See limits.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "slow-request",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(slow_request_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take before what it is at is logged.",
+        doc: "With the stack of its thread, greenlet or task, to the logger tidegate.error. Nothing else is done about it.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-lost-threads",
+        category: Category::Running,
+        kind: Kind::Count { range: Range(0, 10_000), note: "", field: number!(lost_threads_max) },
+        default: Some("10"),
+        help: "Most threads that are replaced because they do not come back.",
+        doc: "A thread in code that is not Python's hears of --request-timeout when that returns. Until then it is counted as lost, and another one \
+              may take its place. A worker that has lost more is replaced, as after --max-requests; a server without workers \
+              goes on with fewer threads.",
+        ..PLAIN
+    },
+    Setting {
         name: "request-buffering",
         category: Category::Running,
         kind: Kind::Choice(|s| &mut s.request_buffering),
