@@ -14,6 +14,7 @@ mod departure;
 mod drain;
 mod exchange;
 mod leadership;
+mod limit;
 mod listener;
 mod look;
 mod output;
@@ -41,6 +42,7 @@ pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};
+pub use limit::{Limit, PathPattern, Priority};
 pub use listener::{
     BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_http::{Limits, RequestHead, ws};
 
+use crate::limit::Limit;
 use crate::scoreboard::Seat;
 
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
@@ -76,6 +77,8 @@ pub struct Settings {
     pub queue_size_max: usize,
     /// How long one waits before it is turned away.
     pub queue_timeout_ms: u64,
+    /// What holds for the requests of some paths; the first that matches has a request.
+    pub limits: Vec<Limit>,
     /// Requests for which other numbers hold, if there are such. They wait in a queue of their own, of the same size.
     pub aside: Option<Aside>,
     /// Connections open at once; at the limit the backlog holds the others.
@@ -136,6 +139,7 @@ impl Default for Settings {
             concurrency_max: 10_000,
             queue_size_max: 2048,
             queue_timeout_ms: 10_000,
+            limits: Vec::new(),
             aside: None,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
@@ -145,6 +149,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Which of the limits has this request.
+    pub(crate) fn limit_of(&self, head: &RequestHead) -> Option<usize> {
+        if self.limits.is_empty() { None } else { Limit::find(&self.limits, head.path()) }
+    }
+
     /// How bodies of requests are gathered.
     pub(crate) fn gathering_of(&self, aside: bool) -> Gathering {
         self.aside.as_ref().filter(|_| aside).map_or(self.gathering, |aside| aside.gathering)

@@ -7,7 +7,8 @@ use log::LevelFilter;
 use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
-    BindAddress, CollectorAddress, Gathering, Piece, Protocol, Shape, WebSocketSettings,
+    BindAddress, CollectorAddress, Gathering, Limit, PathPattern, Piece, Priority, Protocol, Shape,
+    WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings};
@@ -127,6 +128,7 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
+        limits: settings.limits.iter().map(|limit| to_limit(limit, settings)).collect(),
         aside: None,
         connections_max: settings.connections_max,
         websocket: WebSocketSettings {
@@ -141,6 +143,21 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
             compression: settings.websocket_compression,
         },
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
+    }
+}
+
+fn to_limit(limit: &supervisor::Limit, settings: &Settings) -> Limit {
+    Limit {
+        path: PathPattern::new(&limit.path),
+        timeout_ms: limit.timeout_ms.or(None),
+        concurrency_max: limit.max_concurrency,
+        queue_size_max: limit.queue_size.unwrap_or(settings.queue_size),
+        queue_timeout_ms: limit.queue_timeout_ms.unwrap_or(settings.queue_timeout_ms),
+        body_size_max: limit.body_size_max.or(settings.body_size_max),
+        priority: match limit.priority {
+            supervisor::Priority::Normal => Priority::Normal,
+            supervisor::Priority::Health => Priority::Health,
+        },
     }
 }
 

@@ -119,6 +119,8 @@ pub(crate) struct Core {
     pub(crate) close_after: bool,
     /// The request that is being gathered, or that waits its turn, is one of [`Settings::aside`].
     aside: bool,
+    /// Which of [`Settings::limits`] has the request that is at hand.
+    pub(crate) limit: Option<usize>,
     /// The head of the request that is being gathered, and, where it will be logged, when it was in.
     head: Option<(RequestHead, Option<Instant>)>,
     /// The socket may hold bytes: edge-triggered wakes come once.
@@ -165,6 +167,7 @@ impl Connection {
             websocket: None,
             close_after: false,
             aside: false,
+            limit: None,
             head: None,
             readable: false,
             ended: false,
@@ -441,6 +444,7 @@ impl Core {
                     let started = connection.shared.access_log.is_some().then(clock::instant);
                     self.aside =
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
+                    self.limit = connection.settings().limit_of(&head);
                     self.head = Some((head, started));
                     self.phase = Phase::Gathering;
                     let time_us =

@@ -87,6 +87,14 @@ choices! {
         Off = "off",
     }
 
+    /// Which requests go before others.
+    Priority {
+        /// None.
+        Normal = "normal",
+        /// Those that ask whether the server is well.
+        Health = "health",
+    }
+
     /// What becomes of request fields with `_` in their names.
     UnderscoreNames {
         /// The field is left out.

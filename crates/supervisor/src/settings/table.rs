@@ -4,7 +4,7 @@
 use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
-use super::{AppSpec, Bind, Mount, Settings, access_log, address, mount};
+use super::{AppSpec, Bind, Limit, Mount, Settings, access_log, address, limit, mount};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -15,6 +15,8 @@ pub(crate) struct Setting {
     pub(crate) reach: Reach,
     /// Whether it can be given several times, or as a list.
     pub(crate) repeats: bool,
+    /// Whether files have it as `[[tables]]`.
+    pub(crate) tables: bool,
     pub(crate) kind: Kind,
     /// As it would be typed.
     pub(crate) default: Option<&'static str>,
@@ -103,6 +105,7 @@ const PLAIN: Setting = Setting {
     category: Category::Application,
     reach: Reach::Everywhere,
     repeats: false,
+    tables: false,
     kind: Kind::Switch(|s| &mut s.factory),
     default: None,
     help: "",
@@ -399,6 +402,23 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("10s"),
         help: "How long a request may wait for its turn.",
         doc: "Then it is answered with 503. An answer that comes later than its client waits for is work for nobody.",
+        ..PLAIN
+    },
+    Setting {
+        name: "limits",
+        category: Category::Running,
+        repeats: true,
+        tables: true,
+        kind: Kind::Special {
+            placeholder: "\"/PATH KEY=VALUE ...\"",
+            accepted: limit::ACCEPTED,
+            put: |s, value| put(&mut s.limits, limit::limits(value)),
+            get: |s| (!s.limits.is_empty()).then(|| Value::List(s.limits.iter().map(Limit::shown).collect())),
+        },
+        help: "Limits for the requests of some paths; can be given several times.",
+        doc: "The first whose path matches the percent-decoded path has the request: exactly, or with each * standing for any characters, slashes \
+              too. It has its own timeout, runs so many at once (max-concurrency) and lets so many wait (queue-size, queue-timeout), takes bodies up to \
+              its own max-body-size, or goes before others (priority = \"health\"): docs/limits.md.",
         ..PLAIN
     },
     Setting {
