@@ -13,6 +13,7 @@ mod connection;
 mod departure;
 mod drain;
 mod exchange;
+mod lane;
 mod leadership;
 mod limit;
 mod listener;
@@ -35,12 +36,13 @@ pub use access_log::{
     AccessLog, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Atom, Collector,
     CollectorAddress, Piece, Protocol, Shape,
 };
-pub use admission::{Admitted, Permit};
+pub use admission::{Admitted, HEALTH_CONCURRENCY_MAX, Permit, Shed};
 pub use body::BodyFault;
 pub use changes::Watch;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+pub use lane::Codel;
 pub use leadership::{CallNumber, Leadership};
 pub use limit::{Limit, PathPattern, Priority};
 pub use listener::{

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_http::{Limits, RequestHead, ws};
 
+use crate::lane::Codel;
 use crate::limit::Limit;
 use crate::scoreboard::Seat;
 
@@ -77,6 +78,8 @@ pub struct Settings {
     pub queue_size_max: usize,
     /// How long one waits before it is turned away.
     pub queue_timeout_ms: u64,
+    /// When a queue is too long though it is not full; `None`: never.
+    pub codel: Option<Codel>,
     /// What holds for the requests of some paths; the first that matches has a request.
     pub limits: Vec<Limit>,
     /// Requests for which other numbers hold, if there are such. They wait in a queue of their own, of the same size.
@@ -139,6 +142,7 @@ impl Default for Settings {
             concurrency_max: 10_000,
             queue_size_max: 2048,
             queue_timeout_ms: 10_000,
+            codel: None,
             limits: Vec::new(),
             aside: None,
             connections_max: 16_384,
@@ -149,6 +153,23 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Most bytes of a body of any request.
+    pub(crate) fn body_size_ceiling(&self) -> Option<u64> {
+        let own = self.limits.iter().map(|limit| limit.body_size_max);
+        // None is no limit, and so the highest.
+        own.fold(self.http.body_size_max, |most, own| Some(most?.max(own?)))
+    }
+
+    /// Most bytes of the body of a request that has this limit, where it is less.
+    pub(crate) fn body_size_max_of(&self, limit: Option<usize>) -> Option<u64> {
+        if self.limits.is_empty() {
+            return None;
+        }
+        limit
+            .and_then(|limit| self.limits.get(limit))
+            .map_or(self.http.body_size_max, |limit| limit.body_size_max)
+    }
+
     /// Which of the limits has this request.
     pub(crate) fn limit_of(&self, head: &RequestHead) -> Option<usize> {
         if self.limits.is_empty() { None } else { Limit::find(&self.limits, head.path()) }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate_http::RequestHead;
+use tidegate_http::{Limits, RequestHead};
 
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
@@ -38,6 +38,8 @@ impl Lifecycle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    /// Of the parser, which knows no paths: the settings' own, but for bodies, of which the most is taken that any request may have.
+    pub(crate) http: Arc<Limits>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) gates: Gates,
     /// Bytes of request bodies in memory, of all connections.
@@ -53,6 +55,7 @@ impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
             gates: Gates::new(&settings),
+            http: parser_limits(&settings),
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,
@@ -142,6 +145,14 @@ impl Shared {
             log::error!("the reactor cannot be woken: {error}");
         }
     }
+}
+
+fn parser_limits(settings: &Settings) -> Arc<Limits> {
+    let body_size_max = settings.body_size_ceiling();
+    if body_size_max == settings.http.body_size_max {
+        return settings.http.clone();
+    }
+    Arc::new(Limits { body_size_max, ..(*settings.http).clone() })
 }
 
 /// A way to reach a reactor from any thread.

@@ -28,13 +28,14 @@ use tidegate_http as http;
 use tidegate_http::{Event, RequestFault, RequestHead};
 
 use crate::access_log::Noted;
-use crate::admission::{Admission, Admitted, Ticket};
+use crate::admission::{Admission, Admitted, Ticket, Way};
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
 use crate::exchange::Exchange;
+use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
@@ -160,7 +161,7 @@ impl Connection {
         now_ms: Millis,
     ) -> Self {
         let core = Core {
-            http: http::Connection::new(shared.settings.http.clone()),
+            http: http::Connection::new(shared.http.clone()),
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
@@ -243,9 +244,14 @@ impl Connection {
     }
 
     /// The request has waited for its turn as long as it may.
-    pub(crate) fn on_queue_timeout(self: &Arc<Self>, ticket: Ticket, turn: &mut Turn<'_>) -> Looked {
+    pub(crate) fn on_queue_timeout(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        turned_away: TurnedAway,
+        turn: &mut Turn<'_>,
+    ) -> Looked {
         let mut core = self.lock();
-        turn.turned_away = core.end_wait(self, ticket);
+        turn.turned_away = core.end_wait(self, ticket).map(|exchange| (exchange, turned_away));
         core.looked(self.settings(), false)
     }
 
@@ -426,7 +432,7 @@ impl Core {
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
                             // What would be turned away is not asked for.
                             let whole = self.must_be_whole(connection.settings());
-                            if whole && !connection.shared.gates.of(self.aside).is_full() {
+                            if whole && !connection.shared.gates.is_full(self.way()) {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
                                 return self.dispatch(connection, turn);
@@ -451,6 +457,12 @@ impl Core {
                         connection.settings().body_timeout_ms.map_or(NEVER, |time_ms| time_ms * 1000);
                     self.body_clock = BodyClock::Stopped { left_us: time_us };
                     self.body_clock.start(turn.now_ms);
+                    if let Some(size_max) = connection.settings().body_size_max_of(self.limit)
+                        && let Err(fault) = self.http.limit_body(size_max)
+                    {
+                        self.refuse(connection, &fault);
+                        return Step::Again;
+                    }
                 }
                 Ok(Event::Data(data)) => {
                     self.body.push(data);
@@ -472,6 +484,11 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Where the request at hand is counted, and waits.
+    fn way(&self) -> Way {
+        Way { aside: self.aside, limit: self.limit }
     }
 
     /// Whether the body is to be gathered to its end before the application starts.
@@ -609,12 +626,16 @@ impl Core {
             turn.unready = Some(Exchange::new(connection.clone(), head, self.served, started));
             return Step::Rest;
         }
-        let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
-        match connection.shared.gates.enter(connection, self.aside, until_ms) {
+        match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {
             Admission::Run(permit) => {
                 self.phase = Phase::Serving;
                 let exchange = Exchange::new(connection.clone(), head, self.served, started);
-                turn.ready.push_back(Admitted { exchange, permit });
+                let admitted = Admitted { exchange, permit };
+                if admitted.permit.goes_first() {
+                    turn.ready.push_front(admitted);
+                } else {
+                    turn.ready.push_back(admitted);
+                }
             }
             Admission::Wait(ticket) => {
                 self.phase = Phase::Queued(ticket);
@@ -623,9 +644,10 @@ impl Core {
                     return Step::Again;
                 }
             }
-            Admission::TurnAway => {
+            Admission::TurnAway(turned_away) => {
                 self.phase = Phase::Serving;
-                turn.turned_away = Some(Exchange::new(connection.clone(), head, self.served, started));
+                let exchange = Exchange::new(connection.clone(), head, self.served, started);
+                turn.turned_away = Some((exchange, turned_away));
             }
         }
         Step::Rest

@@ -95,6 +95,14 @@ choices! {
         Health = "health",
     }
 
+    /// Which waiting requests are turned away though there is room for them.
+    Shedding {
+        /// None.
+        Off = "off",
+        /// Those of a queue that has been too long for too long.
+        Codel = "codel",
+    }
+
     /// What becomes of request fields with `_` in their names.
     UnderscoreNames {
         /// The field is left out.

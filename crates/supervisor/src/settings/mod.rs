@@ -30,7 +30,7 @@ pub use access_log::{
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Priority, RequestBuffering,
+    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Priority, RequestBuffering, Shedding,
     UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
@@ -100,6 +100,8 @@ pub struct Settings {
     pub max_concurrency: Option<u64>,
     pub queue_size: usize,
     pub queue_timeout_ms: u64,
+    pub shed: Shedding,
+    pub queue_target_ms: u64,
     pub limits: Vec<Limit>,
     pub request_buffering: RequestBuffering,
     pub cancel_on_disconnect: bool,
@@ -331,6 +333,8 @@ impl Settings {
             max_concurrency: None,
             queue_size: 0,
             queue_timeout_ms: 0,
+            shed: Shedding::Off,
+            queue_target_ms: 0,
             limits: Vec::new(),
             request_buffering: RequestBuffering::Auto,
             cancel_on_disconnect: false,

@@ -405,6 +405,26 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "shed",
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.shed),
+        default: Some("off"),
+        help: "Whether a queue that stays long is cut before it is full.",
+        doc: "codel: when all requests have waited for longer than --queue-target for ten times as long, those that have waited for twice the \
+              target are answered with 503, until one is in time again (RFC 8289). A burst is let be; under lasting overload the requests that are \
+              served are served in time. off: requests wait until --queue-timeout. See docs/limits.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "queue-target",
+        category: Category::Running,
+        kind: Kind::Duration { range: Range(10, HOUR), can_be_off: false, field: number!(queue_target_ms) },
+        default: Some("50ms"),
+        help: "How long requests should wait for their turn at most.",
+        doc: "For --shed codel. Some wait longer when many come at once; it is when all do that there are too many.",
+        ..PLAIN
+    },
+    Setting {
         name: "limits",
         category: Category::Running,
         repeats: true,
