@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate_http::RequestHead;
+use tidegate_http::{Limits, RequestHead};
 
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
@@ -39,6 +39,8 @@ impl Lifecycle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    /// Of the parser, which knows no paths: the settings' own, but for bodies, of which the most is taken that any request may have.
+    pub(crate) http: Arc<Limits>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) gates: Gates,
     /// Where the time of requests is limited.
@@ -57,6 +59,7 @@ impl Shared {
         Self {
             gates: Gates::new(&settings),
             keeper: settings.shortest_time_ms().map(Keeper::new),
+            http: parser_limits(&settings),
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,
@@ -147,6 +150,14 @@ impl Shared {
             log::error!("the reactor cannot be woken: {error}");
         }
     }
+}
+
+fn parser_limits(settings: &Settings) -> Arc<Limits> {
+    let body_size_max = settings.body_size_ceiling();
+    if body_size_max == settings.http.body_size_max {
+        return settings.http.clone();
+    }
+    Arc::new(Limits { body_size_max, ..(*settings.http).clone() })
 }
 
 /// A way to reach a reactor from any thread.

@@ -271,7 +271,7 @@ pub(crate) fn serve(
     })
 }
 
-/// What `socket.getsockname` and people's scripts give: text, numbers, paths, and lists of them.
+/// What `socket.getsockname` and people's scripts give: text, numbers, paths, and lists and dicts of them.
 fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
     if let Ok(value) = value.extract::<bool>() {
         return Some(Value::Bool(value));
@@ -288,6 +288,12 @@ fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
     if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
         let items = value.try_iter().ok()?.map(|item| value_of(&item.ok()?));
         return Some(Value::List(items.collect::<Option<Vec<_>>>()?));
+    }
+    if let Ok(table) = value.cast::<PyDict>() {
+        let pair = |(key, value): (Bound<'_, PyAny>, _)| {
+            Some((key.extract::<String>().ok()?.replace('_', "-"), value_of(&value)?))
+        };
+        return Some(Value::Table(table.iter().map(pair).collect::<Option<_>>()?));
     }
     let path: std::path::PathBuf = value.extract().ok()?;
     Some(Value::Text(path.to_str()?.to_owned()))

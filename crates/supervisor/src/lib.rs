@@ -30,6 +30,7 @@ pub mod worker;
 pub use cli::{Outcome, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
-    EventLoop, HopByHop, Interface, Lifespan, LogAtom, LogLevel, LogPiece, LogShape, Mount, Origin, Owner,
-    RequestBuffering, RunsOn, Settings, SettingsError, UnderscoreNames, Value, from_python,
+    EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Origin,
+    Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, UnderscoreNames,
+    Value, from_python,
 };

@@ -165,7 +165,7 @@ impl Core {
 
     pub(crate) fn close(&mut self, connection: &Connection) {
         if let Phase::Queued(ticket) = self.phase {
-            connection.shared.gates.of(self.aside).leave(ticket);
+            connection.shared.gates.leave(self.way(), ticket);
         }
         connection.mark_left();
         connection.socket.shut();

@@ -29,7 +29,7 @@ use tidegate_http as http;
 use tidegate_http::{Event, RequestFault, RequestHead};
 
 use crate::access_log::Noted;
-use crate::admission::{Admission, Admitted, Ticket};
+use crate::admission::{Admission, Admitted, Ticket, Way};
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::changes::Changes;
@@ -37,6 +37,7 @@ use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
 use crate::exchange::Exchange;
 use crate::keeper::Alarm;
+use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
@@ -129,6 +130,8 @@ pub(crate) struct Core {
     alarm: Option<Alarm>,
     /// It was answered for the application, and logged.
     pub(crate) is_answered_for: bool,
+    /// Which of [`Settings::limits`] has the request that is at hand.
+    pub(crate) limit: Option<usize>,
     /// The head of the request that is being gathered, and, where it will be logged, when it was in.
     head: Option<(RequestHead, Option<Instant>)>,
     /// The socket may hold bytes: edge-triggered wakes come once.
@@ -168,7 +171,7 @@ impl Connection {
         now_ms: Millis,
     ) -> Self {
         let core = Core {
-            http: http::Connection::new(shared.settings.http.clone()),
+            http: http::Connection::new(shared.http.clone()),
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
@@ -178,6 +181,7 @@ impl Connection {
             timed: None,
             alarm: None,
             is_answered_for: false,
+            limit: None,
             head: None,
             readable: false,
             ended: false,
@@ -254,9 +258,14 @@ impl Connection {
     }
 
     /// The request has waited for its turn as long as it may.
-    pub(crate) fn on_queue_timeout(self: &Arc<Self>, ticket: Ticket, turn: &mut Turn<'_>) -> Looked {
+    pub(crate) fn on_queue_timeout(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        turned_away: TurnedAway,
+        turn: &mut Turn<'_>,
+    ) -> Looked {
         let mut core = self.lock();
-        turn.turned_away = core.end_wait(self, ticket);
+        turn.turned_away = core.end_wait(self, ticket).map(|exchange| (exchange, turned_away));
         core.looked(self.settings(), false)
     }
 
@@ -437,7 +446,7 @@ impl Core {
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
                             // What would be turned away is not asked for.
                             let whole = self.must_be_whole(connection.settings());
-                            if whole && !connection.shared.gates.of(self.aside).is_full() {
+                            if whole && !connection.shared.gates.is_full(self.way()) {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
                                 return self.dispatch(connection, turn);
@@ -455,6 +464,7 @@ impl Core {
                     let started = connection.shared.access_log.is_some().then(clock::instant);
                     self.aside =
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
+                    self.limit = connection.settings().limit_of(&head);
                     self.limit_time(connection, &head, started, turn.now_ms);
                     self.head = Some((head, started));
                     self.phase = Phase::Gathering;
@@ -462,6 +472,12 @@ impl Core {
                         connection.settings().body_timeout_ms.map_or(NEVER, |time_ms| time_ms * 1000);
                     self.body_clock = BodyClock::Stopped { left_us: time_us };
                     self.body_clock.start(turn.now_ms);
+                    if let Some(size_max) = connection.settings().body_size_max_of(self.limit)
+                        && let Err(fault) = self.http.limit_body(size_max)
+                    {
+                        self.refuse(connection, &fault);
+                        return Step::Again;
+                    }
                 }
                 Ok(Event::Data(data)) => {
                     self.body.push(data);
@@ -483,6 +499,11 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Where the request at hand is counted, and waits.
+    fn way(&self) -> Way {
+        Way { aside: self.aside, limit: self.limit }
     }
 
     /// Whether the body is to be gathered to its end before the application starts.
@@ -620,12 +641,16 @@ impl Core {
             turn.unready = Some(Exchange::new(connection.clone(), head, self.served, started));
             return Step::Rest;
         }
-        let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
-        match connection.shared.gates.enter(connection, self.aside, until_ms) {
+        match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {
             Admission::Run(permit) => {
                 self.phase = Phase::Serving;
                 let exchange = Exchange::new(connection.clone(), head, self.served, started);
-                turn.ready.push_back(Admitted { exchange, permit });
+                let admitted = Admitted { exchange, permit };
+                if admitted.permit.goes_first() {
+                    turn.ready.push_front(admitted);
+                } else {
+                    turn.ready.push_back(admitted);
+                }
             }
             Admission::Wait(ticket) => {
                 self.phase = Phase::Queued(ticket);
@@ -634,9 +659,10 @@ impl Core {
                     return Step::Again;
                 }
             }
-            Admission::TurnAway => {
+            Admission::TurnAway(turned_away) => {
                 self.phase = Phase::Serving;
-                turn.turned_away = Some(Exchange::new(connection.clone(), head, self.served, started));
+                let exchange = Exchange::new(connection.clone(), head, self.served, started);
+                turn.turned_away = Some((exchange, turned_away));
             }
         }
         Step::Rest

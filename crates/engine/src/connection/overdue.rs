@@ -11,8 +11,8 @@ use super::{Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
-use crate::exchange::Exchange;
 use crate::keeper::{Overdue, RequestKey, Stage, Verdict};
+use crate::lane::Shed;
 use crate::output::with_scratch;
 
 const EXPIRED: &[u8] = b"The request took too long.\n";
@@ -43,7 +43,7 @@ impl Core {
         let settings = connection.settings();
         let after = |time_ms: Option<u64>| time_ms.map_or(NEVER, |time_ms| now_ms.saturating_add(time_ms));
         let (slow_ms, expires_ms) =
-            (after(settings.slow_request_ms), after(settings.request_timeout_ms(head)));
+            (after(settings.slow_request_ms), after(settings.request_timeout_ms_of(self.limit)));
         let due_ms = slow_ms.min(expires_ms);
         if due_ms == NEVER {
             return;
@@ -156,11 +156,13 @@ impl Connection {
             // It is the client that has kept us waiting.
             Phase::Gathering => core.refuse(self, &RequestFault::BodyTimeout),
             Phase::Queued(ticket) => {
-                self.shared.gates.of(core.aside).leave(ticket);
+                self.shared.gates.leave(core.way(), ticket);
                 let exchange = core.end_wait(self, ticket);
                 drop(core);
                 // It has not begun, and may be sent again.
-                exchange.into_iter().for_each(Exchange::turn_away);
+                exchange
+                    .into_iter()
+                    .for_each(|exchange| exchange.turn_away(Shed::QueueTimeout, expired.took));
                 return Some((expired, Parting::None));
             }
             Phase::Serving => core.expire(self, &timed, now_ms),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use tidegate_engine::{Admitted, Handle, Lifecycle, Permit, RequestKey};
+use tidegate_engine::{Admitted, Handle, Lifecycle, Permit, RequestKey, Shed};
 
 use crate::error_log::ErrorLog;
 use crate::gateway::Mounts;
@@ -116,7 +116,7 @@ impl Pool {
             // Others come for what waits, if there are any.
             if threads.total == 0 { std::mem::take(&mut threads.waiting) } else { VecDeque::new() }
         };
-        left.into_iter().for_each(|admitted| admitted.exchange.turn_away());
+        left.into_iter().for_each(|admitted| admitted.exchange.turn_away(Shed::QueueFull, Duration::ZERO));
         outcome
     }
 

@@ -116,6 +116,8 @@ struct Pool {
 pub(crate) struct ThreadsOptions {
     /// Most calls at once.
     pub(crate) threads_max: usize,
+    /// Threads beyond them, for requests that ask after the server's health.
+    pub(crate) reserve: usize,
     /// Bytes; none for what `threading` has.
     pub(crate) stack_size: Option<u64>,
     /// How long a thread stays without work, unless it is the last.
@@ -465,7 +467,8 @@ impl ThreadsHost {
 
     /// Threads that there may be: one to lead, one for what is deferred while it is called, and those in the place of lost ones.
     fn total_max(&self) -> usize {
-        self.options.threads_max + 1 + usize::from(self.calls_deferred.load(Ordering::SeqCst)) + self.lent()
+        let most = self.options.threads_max + self.options.reserve + self.lent();
+        most + 1 + usize::from(self.calls_deferred.load(Ordering::SeqCst))
     }
 
     /// From here on the leader may be deposed.

@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `mount`, `texts`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `texts`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -12,6 +12,7 @@ mod app_spec;
 mod choice;
 mod error;
 mod kind;
+mod limit;
 mod load;
 mod mount;
 mod table;
@@ -29,9 +30,11 @@ pub use access_log::{
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, RequestBuffering, UnderscoreNames,
+    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Priority, RequestBuffering, Shedding,
+    UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
+pub use limit::{Limit, Own};
 pub use load::from_python;
 pub use mount::Mount;
 pub use texts::{Config, Owner};
@@ -101,6 +104,9 @@ pub struct Settings {
     pub request_timeout_ms: Option<u64>,
     pub slow_request_ms: Option<u64>,
     pub lost_threads_max: u32,
+    pub shed: Shedding,
+    pub queue_target_ms: u64,
+    pub limits: Vec<Limit>,
     pub request_buffering: RequestBuffering,
     pub cancel_on_disconnect: bool,
     /// 0: as Python has it.
@@ -196,7 +202,8 @@ impl Settings {
 
     /// Whether requests are looked at that take long.
     pub fn limits_time(&self) -> bool {
-        self.request_timeout_ms.is_some() || self.slow_request_ms.is_some()
+        let own = self.limits.iter().any(|limit| limit.timeout_ms.or(None).is_some());
+        own || self.request_timeout_ms.is_some() || self.slow_request_ms.is_some()
     }
 
     /// Workers to start.
@@ -339,6 +346,9 @@ impl Settings {
             request_timeout_ms: None,
             slow_request_ms: None,
             lost_threads_max: 0,
+            shed: Shedding::Off,
+            queue_target_ms: 0,
+            limits: Vec::new(),
             request_buffering: RequestBuffering::Auto,
             cancel_on_disconnect: false,
             gc_threshold: 0,
