@@ -10,6 +10,7 @@ use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
 use crate::reactor::Work;
+use crate::request_id::RequestIds;
 use crate::settings::Settings;
 use crate::sleep::Sleep;
 
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) gates: Gates,
+    pub(crate) request_ids: RequestIds,
     /// Bytes of request bodies in memory, of all connections.
     pub(crate) bodies_held: AtomicUsize,
     lifecycle: AtomicU8,
@@ -53,6 +55,7 @@ impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
             gates: Gates::new(&settings),
+            request_ids: RequestIds::default(),
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,

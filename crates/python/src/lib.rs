@@ -15,6 +15,7 @@ mod log_to_stderr;
 mod privileges;
 mod readiness;
 mod refusal;
+mod request_id;
 mod run;
 mod serve;
 mod stacks;
