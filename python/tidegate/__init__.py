@@ -3,6 +3,7 @@
 From a shell, ``tidegate MODULE:ATTR``. From Python, :func:`serve`.
 """
 
+from tidegate._request_id import RequestIdFilter, request_id
 from tidegate._tidegate import (
     Cancelled,
     ClientDisconnected,
@@ -19,8 +20,10 @@ __all__ = [
     "ClientDisconnected",
     "ClientLeft",
     "FileWrapper",
+    "RequestIdFilter",
     "RequestTimeout",
     "__version__",
     "await_",
+    "request_id",
     "serve",
 ]

@@ -153,6 +153,10 @@ def test_a_line_of_json_says_what_there_is_to_say(tmp_path: Path) -> None:
         "referer": None,
         "user_agent": "me",
         "pid": pid,
+        "request_id": None,
+        "trace_id": None,
+        "span_id": None,
+        "front_queue_us": None,
     }
     assert (second["status"], second["referer"], second["query"]) == (404, "http://a/", "")
 

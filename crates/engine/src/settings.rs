@@ -8,6 +8,7 @@ use tidegate_http::{Limits, RequestHead, ws};
 use crate::lane::Codel;
 use crate::limit::Limit;
 use crate::scoreboard::Seat;
+use crate::trust::TrustedProxies;
 
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,10 @@ pub struct Settings {
     pub write_timeout_ms: u64,
     /// Where this worker sits among those who accept from the same sockets; none for one that is alone.
     pub seat: Option<Seat>,
+    /// Whose word about a request's id, and about when it began, is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// The field that has each request's id, in the request and in the response; a request without a good one is given one.
+    pub request_id_header: Option<String>,
     /// Asks whether this server is to be sent requests: answered with 503 by itself when it is not any more.
     pub ready_path: Option<String>,
     /// How long a drain may last before what is left is cut.
@@ -138,6 +143,8 @@ impl Default for Settings {
             body_rate_min: 500,
             write_timeout_ms: 30_000,
             seat: None,
+            trusted_proxies: TrustedProxies::default(),
+            request_id_header: None,
             ready_path: None,
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,

@@ -11,6 +11,7 @@ use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
 use crate::keeper::Keeper;
 use crate::reactor::Work;
+use crate::request_id::RequestIds;
 use crate::settings::Settings;
 use crate::sleep::Sleep;
 
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     /// Where the time of requests is limited.
     pub(crate) keeper: Option<Arc<Keeper>>,
+    pub(crate) request_ids: RequestIds,
     /// Bytes of request bodies in memory, of all connections.
     pub(crate) bodies_held: AtomicUsize,
     lifecycle: AtomicU8,
@@ -60,6 +62,7 @@ impl Shared {
             gates: Gates::new(&settings),
             keeper: settings.shortest_time_ms().map(Keeper::new),
             http: parser_limits(&settings),
+            request_ids: RequestIds::default(),
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,

@@ -16,6 +16,7 @@ mod overdue;
 mod privileges;
 mod readiness;
 mod refusal;
+mod request_id;
 mod run;
 mod serve;
 mod stacks;

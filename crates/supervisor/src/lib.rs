@@ -31,6 +31,6 @@ pub use cli::{Outcome, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
     EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Origin,
-    Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, UnderscoreNames,
-    Value, from_python,
+    Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, TrustedProxy,
+    UnderscoreNames, Value, from_python,
 };

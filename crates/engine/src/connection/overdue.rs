@@ -3,14 +3,15 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate_http::{self as http, BodyLength, RequestFault, RequestHead, ResponseHead, ResponseTrailers};
 
-use super::{Connection, Core, Phase};
+use super::{Arrival, Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
+use crate::exchange::extra_field;
 use crate::keeper::{Overdue, RequestKey, Stage, Verdict};
 use crate::lane::Shed;
 use crate::output::with_scratch;
@@ -21,8 +22,7 @@ const EXPIRED: &[u8] = b"The request took too long.\n";
 #[derive(Debug)]
 pub(super) struct Timed {
     head: RequestHead,
-    /// For the access log.
-    started: Option<Instant>,
+    arrival: Arrival,
     began_ms: Millis,
     /// When it is called slow; [`NEVER`] when it was, or is not to be.
     slow_ms: Millis,
@@ -36,7 +36,7 @@ impl Core {
         &mut self,
         connection: &Arc<Connection>,
         head: &RequestHead,
-        started: Option<Instant>,
+        arrival: Arrival,
         now_ms: Millis,
     ) {
         let Some(keeper) = &connection.shared.keeper else { return };
@@ -48,7 +48,7 @@ impl Core {
         if due_ms == NEVER {
             return;
         }
-        self.timed = Some(Timed { head: head.clone(), started, began_ms: now_ms, slow_ms, expires_ms });
+        self.timed = Some(Timed { head: head.clone(), arrival, began_ms: now_ms, slow_ms, expires_ms });
         self.alarm.get_or_insert_with(|| keeper.alarm(connection)).set(due_ms);
     }
 
@@ -65,7 +65,7 @@ impl Core {
             self.body.fault = Some(BodyFault::Expired);
         }
         connection.expired.store(true, Ordering::Release);
-        let answered = !self.http.head_sent() && self.answer_expired(connection, now_ms);
+        let answered = !self.http.head_sent() && self.answer_expired(connection, &timed.head, now_ms);
         if !answered {
             // What was sent is all there will be, and must not look whole.
             self.lose(connection, io::ErrorKind::TimedOut);
@@ -74,7 +74,7 @@ impl Core {
         self.is_answered_for = true;
         if let Some(access_log) = &connection.shared.access_log {
             let answer = (504, &Noted::default());
-            access_log.write(connection.peer, Some(&timed.head), answer, EXPIRED.len() as u64, timed.started);
+            access_log.write(connection.peer, Some(&timed.head), answer, EXPIRED.len() as u64, timed.arrival);
         }
         if self.phase != Phase::Closed {
             self.close_after = true;
@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// Sends the answer (RFC 9110 section 15.6.5). False when there can be none.
-    fn answer_expired(&mut self, connection: &Connection, now_ms: Millis) -> bool {
+    fn answer_expired(&mut self, connection: &Connection, request: &RequestHead, now_ms: Millis) -> bool {
         let head = ResponseHead::new(504, b"Gateway Timeout").and_then(|mut head| {
             head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
             Ok(head)
@@ -93,7 +93,8 @@ impl Core {
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
         // Closed, as what the application still does with this exchange must never come to be another one's.
-        let context = http::SendContext { date: &date, server, close: true };
+        let extra = extra_field(connection.settings(), request);
+        let context = http::SendContext { date: &date, server, close: true, extra };
         self.begin_output(now_ms);
         with_scratch(|out| {
             let length = BodyLength::Known(EXPIRED.len() as u64);

@@ -87,6 +87,15 @@ pub(crate) fn in_context<T>(context: &Bound<'_, PyAny>, work: impl FnOnce() -> T
     Ok(work())
 }
 
+/// Sets a `contextvars.ContextVar` in the present context.
+pub(crate) fn set_in_context(variable: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: attached, as the Bound shows; anything but a ContextVar is refused with an exception. The result is a new reference or null
+    // with an exception set.
+    let token = unsafe { ffi::PyContextVar_Set(variable.as_ptr(), value.as_ptr()) };
+    // SAFETY: as above.
+    unsafe { Bound::from_owned_ptr_or_err(variable.py(), token) }.map(drop)
+}
+
 /// Makes the main thread raise KeyboardInterrupt where Python code next looks for signals.
 pub(crate) fn interrupt_main_thread() {
     // SAFETY: documented as callable from any thread, attached or not, and from signal handlers; 2 is SIGINT.

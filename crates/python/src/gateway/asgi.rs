@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::{Admitted, Exchange, Permit, Registration, RequestKey};
 
@@ -19,6 +19,7 @@ use crate::gateway::asgi_socket::{Left, SocketCall, SocketCalls};
 use crate::gateway::error_response::{answer_error, status_of};
 use crate::host::{AsyncioHost, lock};
 use crate::overdue::{RequestTimeout, timeout_error};
+use crate::request_id;
 
 /// An application, and all that its calls share.
 pub(crate) struct Asgi {
@@ -59,14 +60,15 @@ impl Asgi {
         admitted: Admitted,
     ) -> PyResult<Option<Object<Run>>> {
         let Admitted { exchange, permit } = admitted;
+        let id = request_id::of(py, &exchange);
         let (scope, call, permit) = match upgrade(exchange.head()) {
             Upgrade::NotAsked => {
-                let scope = self.scopes.build(py, &exchange)?;
+                let scope = self.scopes.build(py, &exchange, id.as_ref())?;
                 let call = self.calls.begin(py, exchange, host.clone())?;
                 (scope, Call::Http(call), Some(permit))
             }
             Upgrade::Asked(handshake) => {
-                let scope = self.scopes.build_socket(py, &exchange, &handshake)?;
+                let scope = self.scopes.build_socket(py, &exchange, &handshake, id.as_ref())?;
                 let call = self.socket_calls.begin(py, exchange, handshake, permit, host.pauses(py))?;
                 (scope, Call::Socket(call), None)
             }
@@ -82,7 +84,7 @@ impl Asgi {
             key,
             call,
             is_expired: AtomicBool::new(false),
-            stage: Mutex::new(Stage::New(scope.unbind())),
+            stage: Mutex::new(Stage::New(scope.unbind(), id.map(Bound::unbind))),
             over: AtomicBool::new(false),
             permit: Mutex::new(permit),
         };
@@ -185,8 +187,8 @@ enum Call {
 }
 
 enum Stage {
-    /// With its scope.
-    New(Py<PyDict>),
+    /// With its scope, and the request's id if it has one.
+    New(Py<PyDict>, Option<Py<PyString>>),
     /// The application's coroutine.
     Running(Py<PyAny>),
     Over,
@@ -210,7 +212,7 @@ impl Run {
     pub(crate) fn awaited(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match &*lock(&self.stage) {
             Stage::Running(coroutine) => Some(coroutine.clone_ref(py)),
-            Stage::New(_) | Stage::Over => None,
+            Stage::New(..) | Stage::Over => None,
         }
     }
 
@@ -233,7 +235,11 @@ impl Run {
         let coroutine = match stage {
             Stage::Over => return Ok(None),
             Stage::Running(coroutine) => coroutine.into_bound(py),
-            Stage::New(scope) => {
+            Stage::New(scope, id) => {
+                if let Some(id) = id {
+                    // The context is the task's own.
+                    request_id::set(id.bind(py))?;
+                }
                 let (receive, send) = match &self.call {
                     Call::Http(call) => (self.gateway.calls.receive(py, call)?, call.as_any(py)),
                     Call::Socket(call) => (self.gateway.socket_calls.receive(py, call)?, call.as_any(py)),
@@ -319,7 +325,7 @@ impl Coroutine for Run {
     }
 
     fn throw<'py>(this: &Object<Self>, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
-        let new = matches!(*lock(&this.stage), Stage::New(_));
+        let new = matches!(*lock(&this.stage), Stage::New(..));
         if new {
             // Cancelled before it has begun: the application is not called.
             this.end(py, Some(&error));
@@ -351,7 +357,7 @@ impl Coroutine for Run {
                 Some(close) => close.call0().map(drop),
                 None => Ok(()),
             },
-            Stage::New(_) | Stage::Over => Ok(()),
+            Stage::New(..) | Stage::Over => Ok(()),
         };
         if !this.is_over() {
             this.end(py, None);

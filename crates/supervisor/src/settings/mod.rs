@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `texts`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `texts`, `trusted_proxy`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -17,6 +17,7 @@ mod load;
 mod mount;
 mod table;
 mod texts;
+mod trusted_proxy;
 mod value;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use limit::{Limit, Own};
 pub use load::from_python;
 pub use mount::Mount;
 pub use texts::{Config, Owner};
+pub use trusted_proxy::TrustedProxy;
 pub use value::Value;
 
 pub(crate) use kind::Kind;
@@ -135,6 +137,9 @@ pub struct Settings {
     pub hop_by_hop: HopByHop,
     /// `None`: the field is not sent.
     pub server_header: Option<String>,
+    pub trusted_proxies: Vec<TrustedProxy>,
+    pub request_id: bool,
+    pub request_id_header: String,
     pub websocket_message_size_max: usize,
     /// `None`: as large as a message.
     pub websocket_frame_size_max: Option<usize>,
@@ -372,6 +377,9 @@ impl Settings {
             underscore_names: UnderscoreNames::Drop,
             hop_by_hop: HopByHop::Drop,
             server_header: None,
+            trusted_proxies: Vec::new(),
+            request_id: false,
+            request_id_header: String::new(),
             websocket_message_size_max: 0,
             websocket_frame_size_max: None,
             websocket_queue_size: 0,
