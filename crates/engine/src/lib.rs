@@ -42,7 +42,8 @@ pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
 pub use leadership::{CallNumber, Leadership};
 pub use listener::{
-    BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
+    BindAddress, BindOptions, Listener, LocalAddress, OTHER_DESCRIPTORS, bind_all, close_inherited,
+    raise_descriptor_limit,
 };
 pub use reactor::Reactor;
 pub use scoreboard::{Scoreboard, Seat};
