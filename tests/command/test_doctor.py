@@ -30,7 +30,10 @@ MOUNTS = ["unshare", "--map-root-user", "--mount"]
 
 
 def is_allowed(command: Sequence[str]) -> bool:
-    return shutil.which(command[0]) is not None and subprocess.run([*command, "true"]).returncode == 0
+    return (
+        shutil.which(command[0]) is not None
+        and subprocess.run([*command, "true"], capture_output=True).returncode == 0
+    )
 
 
 wants_network = pytest.mark.skipif(not is_allowed(NETWORK), reason="unshare --net is not allowed here")
@@ -219,8 +222,16 @@ def test_threads_that_may_not_be_started_are_told(tmp_path: Path) -> None:
     module(tmp_path, HELLO)
     found = examined("site_", cwd=tmp_path, within=within)["processes"]
     assert found["verdict"] == "wrong"
-    assert found["found"] == "100 processes and threads may run, and 1 workers may come to 217"
+    assert found["found"] == "100 processes and threads may run, and 1 worker may come to 217"
     assert examined("--threads", "20", "site_", cwd=tmp_path, within=within)["processes"]["verdict"] == "ok"
+
+
+@wants_root
+def test_a_user_that_may_not_start_as_many_threads_is_told(tmp_path: Path) -> None:
+    within = ["prlimit", "--nproc=150:150"]
+    assert examined(cwd=tmp_path, within=within)["processes"]["verdict"] == "ok"
+    found = examined("--user", "nobody", cwd=tmp_path, within=within)["processes"]
+    assert (found["verdict"], found["found"].split()[0]) == ("wrong", "150")
 
 
 @wants_mounts
@@ -288,11 +299,13 @@ def test_a_port_for_root_is_wrong_for_others(tmp_path: Path) -> None:
     assert (found["verdict"], "ports below 1024 are for root" in found["found"]) == ("wrong", True)
 
 
-def test_an_address_that_is_free_is_not_taken_by_the_look_at_it(tmp_path: Path) -> None:
+def test_what_is_there_to_be_had_is_not_taken_by_the_look_at_it(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    examined("--bind", f"127.0.0.1:{port}", "--bind", "unix:socket", cwd=tmp_path)
+    files = ["--access-log", "log", "--pid-file", "pid", "--control-socket", "control"]
+    found = examined("--bind", f"127.0.0.1:{port}", "--bind", "unix:socket", *files, cwd=tmp_path)
+    assert {found[name]["verdict"] for name in ("address", "access-log", "pid-file")} == {"ok"}
     assert list(tmp_path.iterdir()) == []
     socket.create_server(("127.0.0.1", port)).close()
 
@@ -342,8 +355,18 @@ def test_files_are_looked_at_as_the_user_that_opens_them(tmp_path: Path) -> None
     assert {found[name]["verdict"] for name in ("access-log", "pid-file")} == {"ok"}
     found = examined(*options, "--user", "nobody", cwd=tmp_path)
     assert (found["access-log"]["verdict"], found["pid-file"]["verdict"]) == ("wrong", "ok")
-    # It is written by root, and could not be removed.
+    # Written by root, it could not be removed.
     assert found["directories"]["verdict"] == "advice"
+
+
+@wants_root
+@pytest.mark.skipif(
+    is_allowed(["setpriv", "--reuid", "65534", "--clear-groups", "test", "-r", os.__file__, "-a"]),
+    reason="anybody may read this Python's library",
+)
+def test_a_user_who_cannot_read_pythons_library_is_told(tmp_path: Path) -> None:
+    found = examined("--user", "65534", "--group", "65534", cwd=tmp_path)["user"]
+    assert (found["verdict"], "nothing can be imported" in found["found"]) == ("wrong", True)
 
 
 @pytest.mark.skipif(not is_allowed(["unshare", "--user"]), reason="unshare --user is not allowed here")

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
 use tidegate_engine::{OTHER_DESCRIPTORS, raise_descriptor_limit};
 use tidegate_supervisor::doctor::{self, Finding, Machine, Runs, Verdict};
-use tidegate_supervisor::{Concurrency, EventLoop, Interface, RunsOn, Settings, Show};
+use tidegate_supervisor::{AccessLogTarget, Concurrency, EventLoop, Interface, RunsOn, Settings, Show};
 
 use crate::applications::Applications;
 use crate::host::GEVENT_NEEDED;
@@ -39,14 +39,6 @@ pub(crate) fn examine(py: Python<'_>, settings: &Settings, show: Show) -> Result
     let mut findings = doctor::capacity(settings, &machine, OTHER_DESCRIPTORS);
     findings.extend(doctor::surroundings(settings, &machine));
     findings.extend(doctor::places(settings, &machine));
-    if let Some(Err(error)) = translate::access_log(settings).map(|plan| plan.target.look()) {
-        // Files are looked at as the user that opens them.
-        if !matches!(&settings.access_log, Some(tidegate_supervisor::AccessLogTarget::File(_))) {
-            let remedy = "start the program that collects lines first, or name another target";
-            let found = settings.refusal("access-log", &error.to_string());
-            findings.push(Finding::wrong("access-log", found.message(), remedy));
-        }
-    }
     findings.extend(as_a_worker(py, settings, &machine)?);
     let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     print(&doctor::report(&findings, show, coloured));
@@ -149,12 +141,41 @@ fn look(
         Ok(()) => {}
     }
     doctor::places_of_workers(settings).into_iter().for_each(&mut *tell);
-    let module = py.import("tidegate._doctor")?;
+    if matches!(&settings.access_log, Some(AccessLogTarget::Collector(_)))
+        && let Some(Err(error)) = translate::access_log(settings).map(|plan| plan.target.look())
+    {
+        let found = settings.refusal("access-log", &error.to_string());
+        let remedy = "start the program that collects lines first, or name another target";
+        tell(Finding::wrong("access-log", found.message(), remedy));
+    }
+    let runs = match py.import("tidegate._doctor") {
+        Ok(module) => look_at_applications(py, settings, machine, &module, tell)?,
+        // Python's own library is in the way of a user who may not read it.
+        Err(error) if settings.user.is_some() => {
+            let remedy = "have Python, its packages and the application where that user may read them";
+            tell(Finding::wrong("user", format!("as that user nothing can be imported: {error}"), remedy));
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let runs = runs.unwrap_or(Runs { on: settings.runs_on(false), memory: None });
+    doctor::of_the_application(settings, machine, runs).into_iter().for_each(tell);
+    Ok(())
+}
+
+/// Loads them. None if they are not to be loaded.
+fn look_at_applications(
+    py: Python<'_>,
+    settings: &Settings,
+    machine: &Machine,
+    module: &Bound<'_, PyModule>,
+    tell: &mut dyn FnMut(Finding),
+) -> PyResult<Option<Runs>> {
     module.call_method0("watch")?;
     let greenlets = settings.concurrency == Concurrency::Greenlets;
     if greenlets && py.import("gevent").is_err() {
         tell(Finding::wrong("gevent", GEVENT_NEEDED, "pip install it where the server's Python is"));
-        return Ok(());
+        return Ok(None);
     }
     show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
     let loaded = load(py, settings);
@@ -183,10 +204,9 @@ fn look(
         let verdict = verdict.parse().unwrap_or(Verdict::Wrong);
         tell(Finding { name, verdict, found, remedy });
     }
-    let memory = loaded.is_ok().then(|| doctor::memory_of_its_own(machine)).flatten();
-    let runs = Runs { on: runs_on, memory };
-    doctor::of_the_application(settings, machine, runs).into_iter().for_each(tell);
-    Ok(())
+    let is_loaded = loaded.is_ok_and(|applications| applications.all().next().is_some());
+    let memory = is_loaded.then(|| doctor::memory_of_its_own(machine)).flatten();
+    Ok(Some(Runs { on: runs_on, memory }))
 }
 
 /// What the settings say, for the part in Python.

@@ -127,11 +127,10 @@ fn processors(settings: &Settings, machine: &Machine) -> Finding {
     let quota = machine.allowance().processors.filter(|quota| *quota < mine);
     let there = quota.unwrap_or(mine);
     let workers = settings.worker_count();
-    let plural = if workers == 1 { "" } else { "s" };
     let shown = (there * 100.0).round() / 100.0;
     let found = match quota {
-        Some(_) => format!("{workers} worker{plural}, and the time of {shown} processors by a quota"),
-        None => format!("{workers} worker{plural}, and {shown} processors"),
+        Some(_) => format!("{}, and the time of {shown} processors by a quota", workers_in(workers)),
+        None => format!("{}, and {shown} processors", workers_in(workers)),
     };
     if quota.is_some_and(|quota| quota < 1.0) {
         return Finding::advice(
@@ -275,7 +274,8 @@ fn processes(settings: &Settings, machine: &Machine, on: RunsOn) -> Finding {
     let threads = if on == RunsOn::Threads { settings.threads as u64 } else { 1 };
     let of_fleet = |threads: u64| (threads + OTHER_THREADS) * workers + 1;
     let needed = of_fleet(threads);
-    let found = format!("{most} processes and threads may run, and {workers} workers may come to {needed}");
+    let of_workers = workers_in(settings.worker_count());
+    let found = format!("{most} processes and threads may run, and {of_workers} may come to {needed}");
     let raise =
         "raise it (pids.max of the control group, TasksMax= of systemd, --pids-limit of Docker, ulimit -u)";
     if most < FEWEST_THREADS * workers + 1 {
@@ -293,6 +293,10 @@ fn processes(settings: &Settings, machine: &Machine, on: RunsOn) -> Finding {
         return Finding::advice(NAME, format!("{found}; in a reload to twice as many"), remedy);
     }
     Finding::ok(NAME, found)
+}
+
+fn workers_in(number: usize) -> String {
+    if number == 1 { "1 worker".to_owned() } else { format!("{number} workers") }
 }
 
 /// Bytes for people.

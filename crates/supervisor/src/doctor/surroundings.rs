@@ -19,8 +19,10 @@ pub fn surroundings(settings: &Settings, machine: &Machine) -> Vec<Finding> {
     if is_first || is_container(machine) {
         findings.push(container(settings, is_first));
     }
-    if let Some(unit) = unit(machine) {
-        findings.extend(told_of(&unit).map(|told| systemd(settings, &unit, &told)));
+    if let Some(group) = service(machine) {
+        let unit = group.rsplit('/').next().unwrap_or_default();
+        let told = told_of(unit, group.contains("/user@"));
+        findings.extend(told.map(|told| systemd(settings, unit, &told)));
     }
     findings
 }
@@ -78,19 +80,20 @@ fn is_loopback(bind: &Bind) -> bool {
     }
 }
 
-/// The service that this process belongs to.
-fn unit(machine: &Machine) -> Option<String> {
-    let group =
-        machine.group(None).filter(|path| path != "/").or_else(|| machine.group(Some("name=systemd")))?;
+/// The group of this process, if systemd has started it as a service.
+fn service(machine: &Machine) -> Option<String> {
     let is_started = ["NOTIFY_SOCKET", "INVOCATION_ID"].iter().any(|name| env::var_os(name).is_some());
-    let unit = group.split('/').rev().find(|name| name.ends_with(".service"))?.to_owned();
-    is_started.then_some(unit)
+    let second = machine.group(None).filter(|path| path != "/");
+    let group = second.or_else(|| machine.group(Some("name=systemd")))?;
+    // Not one above it: a terminal's session is below the service of its user.
+    (is_started && group.ends_with(".service")).then_some(group)
 }
 
 /// What systemd says of a unit, if it can be asked: lines of `name=value`.
-fn told_of(unit: &str) -> Option<String> {
+fn told_of(unit: &str, is_of_user: bool) -> Option<String> {
     let mut ask = Command::new("systemctl");
-    ask.args(["show", "--property=Type,KillMode,TimeoutStopUSec,NotifyAccess", "--", unit]);
+    ask.args(is_of_user.then_some("--user"));
+    ask.args(["show", "--property=Type,KillMode,TimeoutStopUSec", "--", unit]);
     let answer = ask.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     String::from_utf8(answer.stdout).ok().filter(|told| answer.status.success() && told.contains('='))
 }
@@ -167,7 +170,7 @@ mod tests {
         let settings = from_python(&[]).unwrap();
         // As `systemctl show` has it.
         let with = |kind: &str, mode: &str, stop: &str| {
-            let told = format!("Type={kind}\nNotifyAccess=main\nTimeoutStopUSec={stop}\nKillMode={mode}\n");
+            let told = format!("Type={kind}\nTimeoutStopUSec={stop}\nKillMode={mode}\n");
             systemd(&settings, "site.service", &told)
         };
         assert_eq!(with("notify", "mixed", "1min 30s").verdict, Verdict::Ok);
