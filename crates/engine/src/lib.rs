@@ -51,7 +51,8 @@ pub use lane::Codel;
 pub use leadership::{CallNumber, Leadership};
 pub use limit::{Limit, PathPattern, Priority};
 pub use listener::{
-    BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
+    BindAddress, BindOptions, Listener, LocalAddress, OTHER_DESCRIPTORS, bind_all, close_inherited,
+    raise_descriptor_limit,
 };
 pub use reactor::Reactor;
 pub use scoreboard::{Scoreboard, Seat};

@@ -5,6 +5,7 @@
 mod applications;
 mod check;
 mod collector;
+mod doctor;
 mod error_log;
 mod event_loop;
 mod ffi;

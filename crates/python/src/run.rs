@@ -271,7 +271,7 @@ fn orders(py: Python<'_>, tether: &Tether, handle: &Handle, what: String) -> PyR
 }
 
 /// What settings ask of one another, of the applications, and of the process.
-fn check(
+pub(crate) fn check(
     py: Python<'_>,
     settings: &Settings,
     applications: &Applications<'_>,
