@@ -1,4 +1,4 @@
-"""Limits of paths: how many of them run, how many wait, how much they bring, and which go before all others."""
+"""Limits of paths: how many requests run, how many wait, how much they bring, and which go before others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_is_over_its_limit_waits_by_itself_while_others_are_served(host):
         more = [stack.enter_context(server.connect()) for _ in range(2)]
         for wire in more:
             ask(wire, "/wait")
-        # One more than may wait, whichever it is. It is told so before the gate is opened, and so are others served.
+        # One more than may wait, whichever it is, is told so before the gate opens, and others are served.
         late = first_answered(more)
         answer = late.answer()
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
@@ -190,7 +190,8 @@ def test_limits_stand_in_tables_of_a_file(tmp_path: Path):
     (tmp_path / "tidegate.toml").write_text(
         '[[limits]]\npath = "/upload"\nmax-body-size = 3\n[[limits]]\npath = "/*"\nmax-body-size = "1KiB"\n'
     )
-    with Server(WSGI, options=["--config", str(tmp_path / "tidegate.toml")]) as server, server.connect() as wire:
+    options = ["--config", str(tmp_path / "tidegate.toml")]
+    with Server(WSGI, options=options) as server, server.connect() as wire:
         assert wire.ask("POST", "/read", body=b"four").text == "4"
         assert wire.ask("POST", "/upload", body=b"four").status == 413
 

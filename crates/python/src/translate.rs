@@ -18,7 +18,7 @@ use tidegate_supervisor::{
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
 
-/// An interval in targets: RFC 8289 section 4.3 has a target of a tenth to a twentieth.
+/// An interval in targets: RFC 8289 has the target at a tenth to a twentieth.
 const CODEL_INTERVAL: u64 = 10;
 
 /// How long idle connections stay when a drain begins.
