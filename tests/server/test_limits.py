@@ -93,7 +93,7 @@ def test_who_waits_too_long_for_its_own_kind_is_told_so(host):
             assert wire.answer().status == 200
 
 
-def test_what_is_over_its_limit_has_its_turn_before_what_has_come_later(host):
+def test_what_waits_for_its_own_kind_is_not_forgotten_while_others_are_served(host):
     with serve(host, "/wait max-concurrency=1") as server, ExitStack() as stack:
         wires = waiting_at_the_gate(server, stack, 1)
         second, third = (stack.enter_context(server.connect()) for _ in range(2))
