@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,10 +16,12 @@ use crate::admission::Shed;
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
-use crate::connection::{Connection, Core, DISCARD_MAX, Phase};
+use crate::connection::{Arrival, Connection, Core, DISCARD_MAX, Phase};
 use crate::departure::Departure;
+use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
+use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::websocket::{AcceptError, WebSocket};
@@ -110,25 +113,33 @@ pub struct Exchange {
     number: u64,
     /// Where it will be logged. Behind a pointer, as an exchange is moved about, mostly without.
     logged: Option<Box<Logged>>,
+    front_queue_us: Option<u32>,
     status: u16,
     body_sent: u64,
     done: bool,
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        connection: Arc<Connection>,
-        head: RequestHead,
-        number: u64,
-        started: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, head: RequestHead, number: u64, arrival: Arrival) -> Self {
+        let Arrival { started, front_queue_us } = arrival;
         let logged = started.map(|started| Box::new(Logged { started, noted: Noted::default() }));
-        Self { connection, head, number, logged, status: 0, body_sent: 0, done: false }
+        Self { connection, head, number, logged, front_queue_us, status: 0, body_sent: 0, done: false }
     }
 
     /// The request's head.
     pub fn head(&self) -> &RequestHead {
         &self.head
+    }
+
+    /// The request's id, of letters, digits and few others; none where requests have none.
+    pub fn request_id(&self) -> Option<&str> {
+        let name = self.connection.shared.settings.request_id_header.as_ref()?;
+        std::str::from_utf8(self.head.field(name)?).ok()
+    }
+
+    /// How long the request had waited in front of this server when it came, in microseconds, by what a trusted proxy says.
+    pub fn front_queue_us(&self) -> Option<u32> {
+        self.front_queue_us
     }
 
     /// Who asks.
@@ -155,12 +166,22 @@ impl Exchange {
     /// The connection is gone or was cut before the response was out.
     pub fn is_lost(&self) -> bool {
         let core = self.connection.lock();
-        core.lost && core.served == self.number
+        (core.lost || self.is_expired()) && core.served == self.number
     }
 
     /// The head of the response is out: it can no longer be answered otherwise.
     pub fn head_sent(&self) -> bool {
         self.status != 0
+    }
+
+    /// What it is called by.
+    pub fn key(&self) -> RequestKey {
+        RequestKey { connection: self.connection.id, number: self.number }
+    }
+
+    /// Its time was over: the client was answered for the application, or cut off.
+    pub fn is_expired(&self) -> bool {
+        self.connection.expired.load(Ordering::Acquire)
     }
 
     /// A place to wait for the reactor to move this exchange's connection: make it, look, and wait if there is nothing yet.
@@ -286,9 +307,11 @@ impl Exchange {
         let flushed = with_scratch(|out| {
             if let Some((head, length)) = head {
                 let date = clock::date(now_ms);
+                let settings = &connection.shared.settings;
                 let context = http::SendContext {
                     date: &date,
-                    server: connection.shared.settings.server.as_deref(),
+                    server: settings.server.as_deref(),
+                    extra: extra_field(settings, &self.head),
                     close: connection.shared.lifecycle() > Lifecycle::Serving || leaves_much_unread(&core),
                 };
                 core.http.send_head(head, length, &context, out)?;
@@ -401,8 +424,10 @@ impl Exchange {
         core.begin_output(now_ms);
         let flushed = with_scratch(|out| {
             let date = clock::date(now_ms);
-            let server = self.connection.shared.settings.server.as_deref();
-            let context = http::SendContext { date: &date, server, close: false };
+            let settings = &self.connection.shared.settings;
+            let extra = extra_field(settings, &self.head);
+            let server = settings.server.as_deref();
+            let context = http::SendContext { date: &date, server, extra, close: false };
             let accepted = handshake
                 .accept(subprotocol, fields, compression, &context, out)
                 .map_err(AcceptError::Refused)?;
@@ -416,7 +441,8 @@ impl Exchange {
         self.attend(&core);
         drop(core);
         self.done = true;
-        let logged = self.logged.as_ref().map(|logged| (self.head.clone(), logged.started));
+        let arrival = self.arrival();
+        let logged = self.logged.as_ref().map(|_| (self.head.clone(), arrival));
         Ok(WebSocket::new(self.connection.clone(), logged))
     }
 
@@ -427,8 +453,10 @@ impl Exchange {
             let now_ms = clock::now_ms();
             with_scratch(|out| {
                 let date = clock::date(now_ms);
-                let server = self.connection.shared.settings.server.as_deref();
-                let context = http::SendContext { date: &date, server, close: true };
+                let settings = &self.connection.shared.settings;
+                let extra = extra_field(settings, &self.head);
+                let server = settings.server.as_deref();
+                let context = http::SendContext { date: &date, server, extra, close: true };
                 fault.write_response(&context, out);
                 let flushed = core.send_bytes(&self.connection, out, now_ms);
                 core.note_flushed(&self.connection, &flushed, now_ms);
@@ -453,8 +481,11 @@ impl Exchange {
             core.complete(&self.connection, clock::now_ms());
         }
         self.attend(&core);
+        let is_logged = core.is_answered_for;
         drop(core);
-        self.log();
+        if !is_logged {
+            self.log();
+        }
     }
 
     fn attend(&self, core: &Core) {
@@ -463,10 +494,15 @@ impl Exchange {
         }
     }
 
+    fn arrival(&self) -> Arrival {
+        let started = self.logged.as_ref().map(|logged| logged.started);
+        Arrival { started, front_queue_us: self.front_queue_us }
+    }
+
     fn log(&self) {
         if let (Some(access_log), Some(logged)) = (&self.connection.shared.access_log, &self.logged) {
             let (peer, answer) = (self.connection.peer, (self.status, &logged.noted));
-            access_log.write(peer, Some(&self.head), answer, self.body_sent, Some(logged.started));
+            access_log.write(peer, Some(&self.head), answer, self.body_sent, self.arrival());
         }
     }
 }
@@ -477,6 +513,12 @@ impl Drop for Exchange {
             self.cut();
         }
     }
+}
+
+/// The field by which a response tells the id of its request.
+pub(crate) fn extra_field<'a>(settings: &'a Settings, head: &'a RequestHead) -> Option<(&'a [u8], &'a [u8])> {
+    let name = settings.request_id_header.as_ref()?;
+    Some((name.as_bytes(), head.field(name)?))
 }
 
 fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {

@@ -13,6 +13,8 @@ mod connection;
 mod departure;
 mod drain;
 mod exchange;
+mod front_queue;
+mod keeper;
 mod lane;
 mod leadership;
 mod limit;
@@ -20,6 +22,7 @@ mod listener;
 mod look;
 mod output;
 mod reactor;
+mod request_id;
 mod scoreboard;
 mod settings;
 mod shared;
@@ -27,6 +30,7 @@ mod sleep;
 mod socket;
 mod sys;
 mod timer;
+mod trust;
 mod turnstile;
 mod websocket;
 
@@ -42,11 +46,13 @@ pub use changes::Watch;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+pub use keeper::{Overdue, RequestKey, Stage, Verdict};
 pub use lane::Codel;
 pub use leadership::{CallNumber, Leadership};
 pub use limit::{Limit, PathPattern, Priority};
 pub use listener::{
-    BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
+    BindAddress, BindOptions, Listener, LocalAddress, OTHER_DESCRIPTORS, bind_all, close_inherited,
+    raise_descriptor_limit,
 };
 pub use reactor::Reactor;
 pub use scoreboard::{Scoreboard, Seat};
@@ -54,4 +60,5 @@ pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use sys::{SignalHandlers, peer_user};
+pub use trust::TrustedProxies;
 pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

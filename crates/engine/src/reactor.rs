@@ -21,6 +21,7 @@ use crate::admission::{Admitted, Gates, Shed};
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
 use crate::exchange::RETRY_AFTER_MIN_S;
+use crate::keeper::Overdue;
 use crate::lane::TurnedAway;
 use crate::listener::{Accepted, Listener, LocalAddress};
 use crate::look::{Looked, Next, Turn, Wake};
@@ -168,6 +169,14 @@ impl Reactor {
         let local = local.unwrap_or_else(|| Arc::new(LocalAddress::Unix(PathBuf::new())));
         self.welcome(Socket::new(socket), crate::Peer::Unix, local, clock::now_ms());
         Ok(())
+    }
+
+    /// Has a thread of its own tell of requests that take too long, from here on and where the settings limit their time. It holds no lock then.
+    ///
+    /// # Errors
+    /// What the system says of the thread.
+    pub fn tell_overdue(&self, tell: impl Fn(Overdue) + Send + 'static) -> io::Result<()> {
+        self.shared.keeper.as_ref().map_or(Ok(()), |keeper| keeper.start(tell))
     }
 
     /// Has a poll return when `pipe` becomes readable; what can be read from it is dropped.

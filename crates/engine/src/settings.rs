@@ -8,6 +8,7 @@ use tidegate_http::{Limits, RequestHead, ws};
 use crate::lane::Codel;
 use crate::limit::Limit;
 use crate::scoreboard::Seat;
+use crate::trust::TrustedProxies;
 
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,10 @@ pub struct Settings {
     pub write_timeout_ms: u64,
     /// Where this worker sits among those who accept from the same sockets; none for one that is alone.
     pub seat: Option<Seat>,
+    /// Whose word about a request's id, and about when it began, is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// The field that has each request's id, in the request and in the response; a request without a good one is given one.
+    pub request_id_header: Option<String>,
     /// Asks whether this server is to be sent requests: answered with 503 by itself when it is not any more.
     pub ready_path: Option<String>,
     /// How long a drain may last before what is left is cut.
@@ -78,6 +83,10 @@ pub struct Settings {
     pub queue_size_max: usize,
     /// How long one waits before it is turned away.
     pub queue_timeout_ms: u64,
+    /// How long a request may take from its head to its answer. `None`: as long as it does.
+    pub request_timeout_ms: Option<u64>,
+    /// How long it may take before it is told of.
+    pub slow_request_ms: Option<u64>,
     /// When a queue is too long though it is not full; `None`: never.
     pub codel: Option<Codel>,
     /// What holds for the requests of some paths; the first that matches has a request.
@@ -134,6 +143,8 @@ impl Default for Settings {
             body_rate_min: 500,
             write_timeout_ms: 30_000,
             seat: None,
+            trusted_proxies: TrustedProxies::default(),
+            request_id_header: None,
             ready_path: None,
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,
@@ -142,6 +153,8 @@ impl Default for Settings {
             concurrency_max: 10_000,
             queue_size_max: 2048,
             queue_timeout_ms: 10_000,
+            request_timeout_ms: None,
+            slow_request_ms: None,
             codel: None,
             limits: Vec::new(),
             aside: None,
@@ -153,6 +166,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How long a request that has this limit may take.
+    pub(crate) fn request_timeout_ms_of(&self, limit: Option<usize>) -> Option<u64> {
+        limit
+            .and_then(|limit| self.limits.get(limit))
+            .map_or(self.request_timeout_ms, |limit| limit.timeout_ms)
+    }
+
+    /// The least time after which a request may have taken too long.
+    pub(crate) fn shortest_time_ms(&self) -> Option<u64> {
+        let own = self.limits.iter().filter_map(|limit| limit.timeout_ms);
+        own.chain(self.request_timeout_ms).chain(self.slow_request_ms).min()
+    }
+
     /// Most bytes of a body of any request.
     pub(crate) fn body_size_ceiling(&self) -> Option<u64> {
         let own = self.limits.iter().map(|limit| limit.body_size_max);

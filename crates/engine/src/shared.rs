@@ -9,7 +9,9 @@ use tidegate_http::{Limits, RequestHead};
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
+use crate::keeper::Keeper;
 use crate::reactor::Work;
+use crate::request_id::RequestIds;
 use crate::settings::Settings;
 use crate::sleep::Sleep;
 
@@ -42,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) http: Arc<Limits>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) gates: Gates,
+    /// Where the time of requests is limited.
+    pub(crate) keeper: Option<Arc<Keeper>>,
+    pub(crate) request_ids: RequestIds,
     /// Bytes of request bodies in memory, of all connections.
     pub(crate) bodies_held: AtomicUsize,
     lifecycle: AtomicU8,
@@ -55,7 +60,9 @@ impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
             gates: Gates::new(&settings),
+            keeper: settings.shortest_time_ms().map(Keeper::new),
             http: parser_limits(&settings),
+            request_ids: RequestIds::default(),
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,
@@ -114,6 +121,7 @@ impl Shared {
     pub(crate) fn abandon(&self) {
         let attention = self.attention().take();
         drop(attention);
+        self.keeper.iter().for_each(|keeper| keeper.end());
         self.gates.both().iter().for_each(|gate| gate.clear());
     }
 
@@ -197,6 +205,29 @@ impl Handle {
         self.limit(true, settings_max, most);
     }
 
+    /// Lets the supervisor see how many threads do not come back.
+    pub fn show_lost_threads(&self, count: usize) {
+        if let Some(seat) = &self.0.settings.seat {
+            seat.set_lost_threads(count);
+        }
+    }
+
+    /// So many requests (none of those that stand aside) do not end, and as many others may run in their stead.
+    pub fn lend(&self, count: usize) {
+        self.lend_to(false, count);
+    }
+
+    /// The same for those that stand aside.
+    pub fn lend_aside(&self, count: usize) {
+        self.lend_to(true, count);
+    }
+
+    fn lend_to(&self, aside: bool, count: usize) {
+        if self.0.gates.of(aside).lend(count) {
+            self.0.wake_if_asleep();
+        }
+    }
+
     fn limit(&self, aside: bool, settings_max: usize, most: Option<usize>) {
         if self.0.gates.of(aside).limit(most.map_or(settings_max, |most| most.min(settings_max))) {
             self.0.wake_if_asleep();
@@ -206,6 +237,11 @@ impl Handle {
     /// Has the reactor turned once more, by whoever waits for its descriptor.
     pub fn wake(&self) {
         self.0.wake();
+    }
+
+    /// Keeps no request's time any more.
+    pub fn end_timeouts(&self) {
+        self.0.keeper.iter().for_each(|keeper| keeper.end());
     }
 
     /// Writes what waits for the access log. For the end: what is logged after it is lost.

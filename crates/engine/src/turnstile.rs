@@ -35,14 +35,16 @@ pub(crate) enum Entry {
 struct State<T> {
     /// What runs in all lanes but those beside.
     running: usize,
+    /// Most of it that may, and how many more may in the stead of those that do not end.
     running_max: usize,
+    lent: usize,
     last: Ticket,
     lanes: Box<[Lane<T>]>,
 }
 
 impl<T> State<T> {
     fn has_room(&self, lane: &Lane<T>) -> bool {
-        lane.has_room() && (lane.plan.beside || self.running < self.running_max)
+        lane.has_room() && (lane.plan.beside || self.running < self.running_max + self.lent)
     }
 
     /// The lane of the one that is next, if one may run: the one that has waited longest.
@@ -84,7 +86,7 @@ impl<T> Turnstile<T> {
     /// Tickets begin after `before`, so that those of two turnstiles can be told apart.
     pub(crate) fn new(running_max: usize, lanes: &[LanePlan], before: Ticket) -> Self {
         let lanes = lanes.iter().map(|plan| Lane::new(*plan)).collect();
-        let state = State { running: 0, running_max: running_max.max(1), last: before, lanes };
+        let state = State { running: 0, running_max: running_max.max(1), lent: 0, last: before, lanes };
         Self { state: Mutex::new(state), waiting_count: AtomicUsize::new(0) }
     }
 
@@ -207,6 +209,13 @@ impl<T> Turnstile<T> {
     pub(crate) fn limit(&self, running_max: usize) -> bool {
         let mut state = self.lock();
         state.running_max = running_max.max(1);
+        state.first_admissible().is_some()
+    }
+
+    /// So many of those that run do not end, and others may in their stead. True as of [`Turnstile::give_back`].
+    pub(crate) fn lend(&self, count: usize) -> bool {
+        let mut state = self.lock();
+        state.lent = count;
         state.first_admissible().is_some()
     }
 

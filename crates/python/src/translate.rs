@@ -8,11 +8,11 @@ use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
     BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Shape, WebSocketSettings,
+    Priority, Protocol, Shape, TrustedProxies, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
-    Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings, Shedding,
+    Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings, Shedding, TrustedProxy,
 };
 
 use crate::gateway::HopByHop;
@@ -43,9 +43,9 @@ pub(crate) fn access_log(settings: &Settings) -> Option<AccessLogPlan> {
     let format = match &settings.access_log_format {
         supervisor::AccessLogFormat::Common => AccessLogFormat::common(),
         supervisor::AccessLogFormat::Combined => AccessLogFormat::combined(),
-        supervisor::AccessLogFormat::Json => AccessLogFormat::json(),
+        supervisor::AccessLogFormat::Json => AccessLogFormat::json(request_id_header(settings)),
         supervisor::AccessLogFormat::Custom(pieces, _) => {
-            AccessLogFormat::custom(pieces.iter().map(piece).collect())
+            AccessLogFormat::custom(pieces.iter().map(|piece| to_piece(piece, settings)).collect())
         }
     };
     let filter = AccessLogFilter {
@@ -71,7 +71,12 @@ fn to(collector: &supervisor::Collector) -> engine::Collector {
     engine::Collector { protocol, address, facility: collector.facility, tag: collector.tag.clone() }
 }
 
-fn piece(piece: &LogPiece) -> Piece {
+/// The field that has a request's id, where requests have one.
+pub(crate) fn request_id_header(settings: &Settings) -> Option<&str> {
+    settings.request_id.then_some(&settings.request_id_header)
+}
+
+fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
     let (atom, shape) = match piece {
         LogPiece::Text(text) => return Piece::Text(text.clone()),
         LogPiece::Atom(atom, shape) => (atom, shape),
@@ -96,6 +101,12 @@ fn piece(piece: &LogPiece) -> Piece {
         LogAtom::Microseconds => Atom::Microseconds,
         LogAtom::DecimalSeconds => Atom::DecimalSeconds,
         LogAtom::Process => Atom::Process,
+        LogAtom::RequestId => {
+            request_id_header(settings).map_or(Atom::Nothing, |name| Atom::RequestField(name.to_owned()))
+        }
+        LogAtom::FrontQueue => Atom::FrontQueue,
+        LogAtom::TraceId => Atom::TraceId,
+        LogAtom::SpanId => Atom::SpanId,
     };
     let LogShape { width, precision, left, zeros } = *shape;
     Piece::Atom(atom, Shape { width, precision, left, zeros })
@@ -125,6 +136,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         body_rate_min: settings.body_rate_min,
         write_timeout_ms: settings.write_timeout_ms,
         seat: None,
+        trusted_proxies: trusted_proxies(settings),
+        request_id_header: request_id_header(settings).map(str::to_owned),
         ready_path: settings.ready_path.clone(),
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
@@ -133,6 +146,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
+        request_timeout_ms: settings.request_timeout_ms,
+        slow_request_ms: settings.slow_request_ms,
         codel: match settings.shed {
             Shedding::Off => None,
             Shedding::Codel => Some(Codel {
@@ -161,7 +176,7 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
 fn to_limit(limit: &supervisor::Limit, settings: &Settings) -> Limit {
     Limit {
         path: PathPattern::new(&limit.path),
-        timeout_ms: limit.timeout_ms.or(None),
+        timeout_ms: limit.timeout_ms.or(settings.request_timeout_ms),
         concurrency_max: limit.max_concurrency,
         queue_size_max: limit.queue_size.unwrap_or(settings.queue_size),
         queue_timeout_ms: limit.queue_timeout_ms.unwrap_or(settings.queue_timeout_ms),
@@ -171,6 +186,15 @@ fn to_limit(limit: &supervisor::Limit, settings: &Settings) -> Limit {
             supervisor::Priority::Health => Priority::Health,
         },
     }
+}
+
+fn trusted_proxies(settings: &Settings) -> TrustedProxies {
+    let proxies = &settings.trusted_proxies;
+    let networks = proxies.iter().filter_map(|proxy| match proxy {
+        TrustedProxy::Network(network) => Some(*network),
+        TrustedProxy::Unix => None,
+    });
+    TrustedProxies { networks: networks.collect(), unix: proxies.contains(&TrustedProxy::Unix) }
 }
 
 fn gathering(settings: &Settings, runs_on: RunsOn) -> Gathering {
@@ -201,6 +225,8 @@ pub(crate) fn threads(settings: &Settings) -> ThreadsOptions {
         reserve: if has_health { HEALTH_CONCURRENCY_MAX } else { 0 },
         stack_size: settings.thread_stack_size,
         idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+        tells_runs: settings.limits_time(),
+        lost_max: settings.lost_threads_max as usize,
     }
 }
 

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{Timestamp, tz::TimeZone};
 use percent_encoding::percent_decode;
-use tidegate_http::{RequestHead, ResponseHead, Version};
+use tidegate_http::{RequestHead, ResponseHead, TraceParent, Version};
 
 use crate::socket::Peer;
 
@@ -58,6 +58,12 @@ pub enum Atom {
     Microseconds,
     /// In seconds with six decimals.
     DecimalSeconds,
+    /// How long it had waited in front of this server, in whole microseconds.
+    FrontQueue,
+    /// The trace that the client says it belongs to (W3C Trace Context).
+    TraceId,
+    /// The client's span of it.
+    SpanId,
     /// The number of the process, between angle brackets but in JSON, as gunicorn has it.
     Process,
 }
@@ -113,6 +119,7 @@ pub(crate) struct Outcome<'a> {
     pub(crate) body_sent: u64,
     pub(crate) ended: SystemTime,
     pub(crate) took: Duration,
+    pub(crate) front_queue_us: Option<u32>,
     /// What [`AccessLogFormat::note`] gave.
     pub(crate) noted: &'a Noted,
 }
@@ -141,8 +148,8 @@ impl AccessLogFormat {
         Self::custom(pieces)
     }
 
-    /// An object of JSON.
-    pub fn json() -> Self {
+    /// An object of JSON. `request_id` is the field that has a request's id.
+    pub fn json(request_id: Option<&str>) -> Self {
         let members = [
             ("time", Atom::Rfc3339),
             ("client", Atom::Client),
@@ -157,6 +164,10 @@ impl AccessLogFormat {
             ("referer", Atom::RequestField("referer".into())),
             ("user_agent", Atom::RequestField("user-agent".into())),
             ("pid", Atom::Process),
+            ("request_id", request_id.map_or(Atom::Nothing, |name| Atom::RequestField(name.into()))),
+            ("trace_id", Atom::TraceId),
+            ("span_id", Atom::SpanId),
+            ("front_queue_us", Atom::FrontQueue),
         ];
         let mut pieces = Vec::new();
         let mut before = "{";
@@ -262,6 +273,14 @@ impl AccessLogFormat {
             Atom::DecimalSeconds => {
                 push(line, format_args!("{}.{:06}", took.as_secs(), took.subsec_micros()));
             }
+            Atom::FrontQueue => match outcome.front_queue_us {
+                Some(waited) => push(line, format_args!("{waited}")),
+                None => self.text(None, line),
+            },
+            Atom::TraceId => {
+                self.text(head.and_then(TraceParent::of).map(|parent| parent.trace_id), line);
+            }
+            Atom::SpanId => self.text(head.and_then(TraceParent::of).map(|parent| parent.span_id), line),
             Atom::Process if self.notation == Notation::Json => push(line, format_args!("{}", self.process)),
             Atom::Process => push(line, format_args!("<{}>", self.process)),
         }

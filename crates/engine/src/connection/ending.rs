@@ -19,6 +19,7 @@ impl Core {
     /// The response is complete: what remains is to send what waits, to read what the application has not, and to go on.
     pub(crate) fn complete(&mut self, connection: &Connection, now_ms: Millis) {
         self.phase = Phase::Flushing;
+        self.forget_time();
         self.since_ms = now_ms;
         if self.output.is_empty() {
             self.start_next(connection, now_ms);
@@ -170,6 +171,7 @@ impl Core {
         connection.socket.shut();
         self.output.clear();
         self.lose_websocket();
+        self.forget_time();
         self.head = None;
         self.phase = Phase::Closed;
     }

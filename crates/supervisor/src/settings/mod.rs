@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `texts`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `texts`, `trusted_proxy`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -17,6 +17,7 @@ mod load;
 mod mount;
 mod table;
 mod texts;
+mod trusted_proxy;
 mod value;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use limit::{Limit, Own};
 pub use load::from_python;
 pub use mount::Mount;
 pub use texts::{Config, Owner};
+pub use trusted_proxy::TrustedProxy;
 pub use value::Value;
 
 pub(crate) use kind::Kind;
@@ -100,6 +102,10 @@ pub struct Settings {
     pub max_concurrency: Option<u64>,
     pub queue_size: usize,
     pub queue_timeout_ms: u64,
+    /// `None`: a request may take as long as it does.
+    pub request_timeout_ms: Option<u64>,
+    pub slow_request_ms: Option<u64>,
+    pub lost_threads_max: u32,
     pub shed: Shedding,
     pub queue_target_ms: u64,
     pub limits: Vec<Limit>,
@@ -131,6 +137,9 @@ pub struct Settings {
     pub hop_by_hop: HopByHop,
     /// `None`: the field is not sent.
     pub server_header: Option<String>,
+    pub trusted_proxies: Vec<TrustedProxy>,
+    pub request_id: bool,
+    pub request_id_header: String,
     pub websocket_message_size_max: usize,
     /// `None`: as large as a message.
     pub websocket_frame_size_max: Option<usize>,
@@ -194,6 +203,12 @@ impl Settings {
             RunsOn::Greenlets | RunsOn::Asyncio | RunsOn::Bridge => most.unwrap_or(Self::TASKS),
             RunsOn::MainThread | RunsOn::Threads => most.unwrap_or(self.threads).min(self.threads),
         }
+    }
+
+    /// Whether requests are looked at that take long.
+    pub fn limits_time(&self) -> bool {
+        let own = self.limits.iter().any(|limit| limit.timeout_ms.or(None).is_some());
+        own || self.request_timeout_ms.is_some() || self.slow_request_ms.is_some()
     }
 
     /// Workers to start.
@@ -333,6 +348,9 @@ impl Settings {
             max_concurrency: None,
             queue_size: 0,
             queue_timeout_ms: 0,
+            request_timeout_ms: None,
+            slow_request_ms: None,
+            lost_threads_max: 0,
             shed: Shedding::Off,
             queue_target_ms: 0,
             limits: Vec::new(),
@@ -359,6 +377,9 @@ impl Settings {
             underscore_names: UnderscoreNames::Drop,
             hop_by_hop: HopByHop::Drop,
             server_header: None,
+            trusted_proxies: Vec::new(),
+            request_id: false,
+            request_id_header: String::new(),
             websocket_message_size_max: 0,
             websocket_frame_size_max: None,
             websocket_queue_size: 0,

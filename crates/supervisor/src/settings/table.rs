@@ -4,7 +4,9 @@
 use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
-use super::{AppSpec, Bind, Limit, Mount, Settings, access_log, address, limit, mount};
+use super::{
+    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, trusted_proxy,
+};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -402,6 +404,46 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("10s"),
         help: "How long a request may wait for its turn.",
         doc: "Then it is answered with 503. An answer that comes later than its client waits for is work for nobody.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-timeout",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(request_timeout_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take, from its head to the end of its response.",
+        doc: "Then its client is answered at once: with 504 for an application that has it, or by a cut where a response has begun; with 503 \
+              while it waits for its turn, and with 408 while its body is on its way. What the application is at is logged, \
+              environ['tidegate.cancelled'] is set, and tidegate.RequestTimeout is raised in its thread, greenlet or task. WebSockets \
+              have no such time, nor has what follows the response. See limits.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "slow-request",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(slow_request_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take before what it is at is logged.",
+        doc: "With the stack of its thread, greenlet or task, to the logger tidegate.error. Nothing else is done about it.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-lost-threads",
+        category: Category::Running,
+        kind: Kind::Count { range: Range(0, 10_000), note: "", field: number!(lost_threads_max) },
+        default: Some("10"),
+        help: "Most threads that are replaced because they do not come back.",
+        doc: "A thread in code that is not Python's hears of --request-timeout when that returns. Until then it is counted as lost, and another one \
+              may take its place. A worker that has lost more is replaced, as after --max-requests; a server without workers \
+              goes on with fewer threads.",
         ..PLAIN
     },
     Setting {
@@ -986,6 +1028,43 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "The Server field of responses.",
         doc: "on sends \"tidegate\", without a version, which would only help those who look for known faults. A Server field that the \
               application sets itself is left alone.",
+        ..PLAIN
+    },
+    Setting {
+        name: "trusted-proxies",
+        category: Category::Http,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "ADDRESS",
+            accepted: trusted_proxy::ACCEPTED,
+            put: |s, value| put(&mut s.trusted_proxies, several(value, TrustedProxy::parse)),
+            get: |s| listed(s.trusted_proxies.iter()),
+        },
+        help: "Front server whose word is taken; can be given several times.",
+        doc: "An address, a network such as 10.0.0.0/8, or unix for whoever may connect to a unix socket. What they say of a request is               believed: its id (request-id), and when it came to them (X-Request-Start): docs/request-ids.md. Nobody is by default, because a               client can say the same.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-id",
+        category: Category::Http,
+        kind: Kind::Switch(|s| &mut s.request_id),
+        default: Some("false"),
+        help: "Give each request an id, for logs, the application and the client.",
+        doc: "That of a trusted proxy, if it has sent a good one, or else a new UUID, which replaces what a client has sent: docs/request-ids.md.               Off by default, because an application or its middleware may have ids already, and every response has one field more.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-id-header",
+        category: Category::Http,
+        kind: Kind::Special {
+            placeholder: "NAME",
+            accepted: "a name of letters, digits and -, of no field that has a meaning of its own",
+            put: |s, value| put(&mut s.request_id_header, texts::request_id_header(value)),
+            get: |s| Some(shown(&s.request_id_header)),
+        },
+        default: Some("X-Request-ID"),
+        help: "The field in which a request's id comes, and goes.",
+        doc: "For front servers and clients that call it otherwise: X-Correlation-ID, X-Amzn-Trace-Id.",
         ..PLAIN
     },
     Setting {
