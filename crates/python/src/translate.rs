@@ -93,6 +93,7 @@ fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
         LogAtom::Query => Atom::Query,
         LogAtom::Protocol => Atom::Protocol,
         LogAtom::Status => Atom::Status,
+        LogAtom::Shed => Atom::Shed,
         LogAtom::BodySent => Atom::BodySent,
         LogAtom::RequestField(name) => Atom::RequestField(name.clone()),
         LogAtom::ResponseField(name) => Atom::ResponseField(name.clone()),
