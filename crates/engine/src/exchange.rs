@@ -329,7 +329,7 @@ impl Exchange {
                     flight.answer(observer, head.status(), end_with.is_some());
                 });
                 if let (Some(logged), Some(access_log)) = (&mut self.logged, &connection.shared.access_log) {
-                    logged.noted = access_log.note(head);
+                    logged.noted.fields = access_log.note(head);
                 }
             }
             let mut after: &[u8] = b"";
@@ -397,9 +397,12 @@ impl Exchange {
 
     /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4). `delay` is
     /// how long the first of the queue has waited.
-    pub fn turn_away(self, shed: Shed, delay: Duration) {
+    pub fn turn_away(mut self, shed: Shed, delay: Duration) {
         log::debug!("{}: turned away: {}", self.connection.peer, shed.name());
         self.connection.shared.count(Counter::of_shed(shed));
+        if let Some(logged) = &mut self.logged {
+            logged.noted.shed = Some(shed);
+        }
         let delay_s = delay.as_millis().div_ceil(1000) as u64;
         self.decline(delay_s.clamp(RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S));
     }

@@ -18,7 +18,7 @@ use tidegate_supervisor::{
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
 
-/// An interval in targets: RFC 8289 section 4.3 has a target of a tenth to a twentieth.
+/// An interval in targets: RFC 8289 has the target at a tenth to a twentieth.
 const CODEL_INTERVAL: u64 = 10;
 
 /// How long idle connections stay when a drain begins.
@@ -93,6 +93,7 @@ fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
         LogAtom::Query => Atom::Query,
         LogAtom::Protocol => Atom::Protocol,
         LogAtom::Status => Atom::Status,
+        LogAtom::Shed => Atom::Shed,
         LogAtom::BodySent => Atom::BodySent,
         LogAtom::RequestField(name) => Atom::RequestField(name.clone()),
         LogAtom::ResponseField(name) => Atom::ResponseField(name.clone()),
