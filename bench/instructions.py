@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import http.client
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import loads
@@ -74,12 +75,13 @@ def of_parser(mode: str, request: Path, folder: Path) -> tuple[float, float]:
     return difference(take, PARSER_COUNT, folder), min(float(run) for run in runs)
 
 
-def of_server(peer: peers.Peer, load: loads.Load, folder: Path) -> float:
+def of_server(peer: peers.Peer, load: loads.Load, folder: Path, options: Sequence[str] = ()) -> float:
     """Measure a whole server, from the socket to the application and back, in instructions."""
 
     def take(count: int, profile: Path) -> None:
         port = free_port()
-        command = peer.command(port, load.work())
+        program, *arguments = peer.command(port, load.work())
+        command = [program, *options, *arguments]
         # A console script is run by its interpreter, or valgrind would count the start of that only.
         if Path(command[0]).read_bytes()[:2] == b"#!":
             command = [str(Path(command[0]).parent / "python"), *command]
@@ -114,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--servers", default="tidegate", help="some of " + ",".join(SERVERS) + " (default: %(default)s)")
+    add("--options", default="", metavar="TEXT", help="more options for each server, as a shell takes them")
     add("--no-parser", action="store_true", help="leave the protocol crate out")
     add("--keep", type=Path, metavar="DIR", help="keep what callgrind wrote, for callgrind_annotate")
     arguments = parser.parse_args()
@@ -149,7 +152,7 @@ def main() -> int:
                 try:
                     if peer.needs is not None and not peer.needs.exists():
                         raise ServerFailed(peer.remedy or "python bench/run.py installs it")
-                    counted = of_server(peer, load, subfolder(folder, server))
+                    counted = of_server(peer, load, subfolder(folder, server), shlex.split(arguments.options))
                 except (ServerFailed, OSError) as error:
                     print(f"left out: {server}: {error}", file=sys.stderr)
                     failed = True

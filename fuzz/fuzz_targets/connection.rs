@@ -59,7 +59,7 @@ impl Server {
         Self {
             connection: Connection::new(limits),
             seed,
-            context: SendContext { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: None, close },
+            context: SendContext { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: None, extra: None, close },
             out: Vec::new(),
             expected: Vec::new(),
             to_head: false,

@@ -7,7 +7,7 @@ use tidegate_http::{BodyKind, Connection, Event, Limits, RequestFault, RequestHe
 
 /// What responses are sent with.
 pub const CONTEXT: SendContext<'static> =
-    SendContext { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: Some(b"tidegate"), close: false };
+    SendContext { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: Some(b"tidegate"), extra: None, close: false };
 
 /// A stream of choices that follows from a seed alone, so that every finding can be run again.
 pub struct Choices(u64);

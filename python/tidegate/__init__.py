@@ -3,14 +3,27 @@
 From a shell, ``tidegate MODULE:ATTR``. From Python, :func:`serve`.
 """
 
+from tidegate._request_id import RequestIdFilter, request_id
 from tidegate._tidegate import (
     Cancelled,
     ClientDisconnected,
     ClientLeft,
     FileWrapper,
+    RequestTimeout,
     __version__,
     await_,
     serve,
 )
 
-__all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "await_", "serve"]
+__all__ = [
+    "Cancelled",
+    "ClientDisconnected",
+    "ClientLeft",
+    "FileWrapper",
+    "RequestIdFilter",
+    "RequestTimeout",
+    "__version__",
+    "await_",
+    "request_id",
+    "serve",
+]

@@ -149,10 +149,15 @@ def test_a_line_of_json_says_what_there_is_to_say(tmp_path: Path) -> None:
         "query": "c=d",
         "protocol": "HTTP/1.1",
         "status": 200,
+        "shed": None,
         "bytes": 6,
         "referer": None,
         "user_agent": "me",
         "pid": pid,
+        "request_id": None,
+        "trace_id": None,
+        "span_id": None,
+        "front_queue_us": None,
     }
     assert (second["status"], second["referer"], second["query"]) == (404, "http://a/", "")
 
@@ -338,6 +343,30 @@ def test_a_worker_takes_the_place_of_another_while_the_collector_is_away(
             ask(server, "/after")
             assert b"/after" in another.recv(65536)
         assert server.stop() == 0
+
+
+def test_a_worker_takes_the_place_of_another_while_its_log_file_cannot_be_opened(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    options = ["--access-log", str(logs / "access")]
+    with Server(APP, options=options, supervised=True) as server:
+        serves = r"a worker serves \(.*pid (\d+)\)"
+        worker = int(server.wait_for_log(serves)[1])
+        logs.rename(tmp_path / "away")
+        since = len(server.log)
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for_log(serves, since=since)
+        for _ in range(3):
+            ask(server, "/lost")
+            server.wait_for_log("the access log cannot be written: No such file or directory")
+        logs.mkdir()
+        ask(server, "/after")
+        lost = server.wait_for_log(r"lines that the access log has lost: (\d+)")[1]
+        assert server.stop() == 0
+        assert server.log.count("cannot be written") == 1
+    paths = [line.split()[6] for line in (logs / "access").read_text().splitlines()]
+    # The writer may have had the last of them after the directory was made.
+    assert paths == ["/lost"] * (3 - int(lost)) + ["/after"]
 
 
 def test_a_collector_elsewhere_that_does_not_listen_is_told_of_once() -> None:

@@ -69,7 +69,7 @@ fn exchange(count: usize, request: &[u8]) -> Result<(), Box<dyn Error>> {
         let mut response = ResponseHead::from_status_line(b"200 OK")?;
         response.field(b"Content-Type", b"text/plain")?;
         response.field(b"Content-Length", b"13")?;
-        let context = SendContext { date: DATE, server: Some(b"tidegate"), close: false };
+        let context = SendContext { date: DATE, server: Some(b"tidegate"), extra: None, close: false };
         connection.send_head(&response, BodyLength::Known(BODY.len() as u64), &context, &mut out)?;
         let framed = connection.frame_data(BODY.len(), &mut out)?;
         out.extend_from_slice(&BODY[..framed.take]);

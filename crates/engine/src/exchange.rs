@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_http::{
@@ -11,14 +12,17 @@ use tidegate_http::{
 };
 
 use crate::access_log::Noted;
+use crate::admission::Shed;
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
-use crate::connection::{Connection, Core, DISCARD_MAX, Phase};
+use crate::connection::{Arrival, Connection, Core, DISCARD_MAX, Phase};
 use crate::departure::Departure;
+use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
-use crate::record::{Flight, Observer};
+use crate::record::{Counter, Flight, Observer};
+use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::websocket::{AcceptError, WebSocket};
@@ -26,9 +30,11 @@ use crate::websocket::{AcceptError, WebSocket};
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
 pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
 
-/// What a request is told that is turned away, and after how many seconds it may come again: a queue is as long as a second or a few.
+/// What a request is told that is turned away, and after how many seconds it may come again: those that are before it have had their turn
+/// when the first of them has waited for so long again.
 const TURNED_AWAY: &[u8] = b"The server is busy: too many requests wait for their turn.\n";
-const RETRY_AFTER_S: &[u8] = b"1";
+pub(crate) const RETRY_AFTER_MIN_S: u64 = 1;
+const RETRY_AFTER_MAX_S: u64 = 60;
 
 /// Bytes of a response.
 #[derive(Debug)]
@@ -108,25 +114,33 @@ pub struct Exchange {
     number: u64,
     /// Where it will be logged. Behind a pointer, as an exchange is moved about, mostly without.
     logged: Option<Box<Logged>>,
+    front_queue_us: Option<u32>,
     status: u16,
     body_sent: u64,
     done: bool,
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        connection: Arc<Connection>,
-        head: RequestHead,
-        number: u64,
-        started: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, head: RequestHead, number: u64, arrival: Arrival) -> Self {
+        let Arrival { started, front_queue_us } = arrival;
         let logged = started.map(|started| Box::new(Logged { started, noted: Noted::default() }));
-        Self { connection, head, number, logged, status: 0, body_sent: 0, done: false }
+        Self { connection, head, number, logged, front_queue_us, status: 0, body_sent: 0, done: false }
     }
 
     /// The request's head.
     pub fn head(&self) -> &RequestHead {
         &self.head
+    }
+
+    /// The request's id, of letters, digits and few others; none where requests have none.
+    pub fn request_id(&self) -> Option<&str> {
+        let name = self.connection.shared.settings.request_id_header.as_ref()?;
+        std::str::from_utf8(self.head.field(name)?).ok()
+    }
+
+    /// How long the request had waited in front of this server when it came, in microseconds, by what a trusted proxy says.
+    pub fn front_queue_us(&self) -> Option<u32> {
+        self.front_queue_us
     }
 
     /// An application is to answer it, the one with this number.
@@ -161,12 +175,22 @@ impl Exchange {
     /// The connection is gone or was cut before the response was out.
     pub fn is_lost(&self) -> bool {
         let core = self.connection.lock();
-        core.lost && core.served == self.number
+        (core.lost || self.is_expired()) && core.served == self.number
     }
 
     /// The head of the response is out: it can no longer be answered otherwise.
     pub fn head_sent(&self) -> bool {
         self.status != 0
+    }
+
+    /// What it is called by.
+    pub fn key(&self) -> RequestKey {
+        RequestKey { connection: self.connection.id, number: self.number }
+    }
+
+    /// Its time was over: the client was answered for the application, or cut off.
+    pub fn is_expired(&self) -> bool {
+        self.connection.expired.load(Ordering::Acquire)
     }
 
     /// A place to wait for the reactor to move this exchange's connection: make it, look, and wait if there is nothing yet.
@@ -292,9 +316,11 @@ impl Exchange {
         let flushed = with_scratch(|out| {
             if let Some((head, length)) = head {
                 let date = clock::date(now_ms);
+                let settings = &connection.shared.settings;
                 let context = http::SendContext {
                     date: &date,
-                    server: connection.shared.settings.server.as_deref(),
+                    server: settings.server.as_deref(),
+                    extra: extra_field(settings, &self.head),
                     close: connection.shared.lifecycle() > Lifecycle::Serving || leaves_much_unread(&core),
                 };
                 core.http.send_head(head, length, &context, out)?;
@@ -303,7 +329,7 @@ impl Exchange {
                     flight.answer(observer, head.status(), end_with.is_some());
                 });
                 if let (Some(logged), Some(access_log)) = (&mut self.logged, &connection.shared.access_log) {
-                    logged.noted = access_log.note(head);
+                    logged.noted.fields = access_log.note(head);
                 }
             }
             let mut after: &[u8] = b"";
@@ -369,11 +395,23 @@ impl Exchange {
         Ok(sent)
     }
 
-    /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4).
-    pub fn turn_away(mut self) {
+    /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4). `delay` is
+    /// how long the first of the queue has waited.
+    pub fn turn_away(mut self, shed: Shed, delay: Duration) {
+        log::debug!("{}: turned away: {}", self.connection.peer, shed.name());
+        self.connection.shared.count(Counter::of_shed(shed));
+        if let Some(logged) = &mut self.logged {
+            logged.noted.shed = Some(shed);
+        }
+        let delay_s = delay.as_millis().div_ceil(1000) as u64;
+        self.decline(delay_s.clamp(RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S));
+    }
+
+    /// Answers with 503.
+    pub(crate) fn decline(mut self, retry_after_s: u64) {
         let head = ResponseHead::new(503, b"Service Unavailable").and_then(|mut head| {
             head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
-            head.field(b"Retry-After", RETRY_AFTER_S)?;
+            head.field(b"Retry-After", retry_after_s.to_string().as_bytes())?;
             Ok(head)
         });
         // The head is a constant and valid; a client that has left is what the connection knows already.
@@ -402,8 +440,10 @@ impl Exchange {
         core.begin_output(now_ms);
         let flushed = with_scratch(|out| {
             let date = clock::date(now_ms);
-            let server = self.connection.shared.settings.server.as_deref();
-            let context = http::SendContext { date: &date, server, close: false };
+            let settings = &self.connection.shared.settings;
+            let extra = extra_field(settings, &self.head);
+            let server = settings.server.as_deref();
+            let context = http::SendContext { date: &date, server, extra, close: false };
             let accepted = handshake
                 .accept(subprotocol, fields, compression, &context, out)
                 .map_err(AcceptError::Refused)?;
@@ -419,7 +459,8 @@ impl Exchange {
         self.attend(&core);
         drop(core);
         self.done = true;
-        let logged = self.logged.as_ref().map(|logged| (self.head.clone(), logged.started));
+        let arrival = self.arrival();
+        let logged = self.logged.as_ref().map(|_| (self.head.clone(), arrival));
         Ok(WebSocket::new(self.connection.clone(), logged))
     }
 
@@ -430,8 +471,10 @@ impl Exchange {
             let now_ms = clock::now_ms();
             with_scratch(|out| {
                 let date = clock::date(now_ms);
-                let server = self.connection.shared.settings.server.as_deref();
-                let context = http::SendContext { date: &date, server, close: true };
+                let settings = &self.connection.shared.settings;
+                let extra = extra_field(settings, &self.head);
+                let server = settings.server.as_deref();
+                let context = http::SendContext { date: &date, server, extra, close: true };
                 fault.write_response(&context, out);
                 let flushed = core.send_bytes(&self.connection, out, now_ms);
                 core.note_flushed(&self.connection, &flushed, now_ms);
@@ -461,8 +504,11 @@ impl Exchange {
             core.end_flight(&self.connection.shared);
         }
         self.attend(&core);
+        let is_logged = core.is_answered_for;
         drop(core);
-        self.log();
+        if !is_logged {
+            self.log();
+        }
     }
 
     fn attend(&self, core: &Core) {
@@ -471,10 +517,15 @@ impl Exchange {
         }
     }
 
+    fn arrival(&self) -> Arrival {
+        let started = self.logged.as_ref().map(|logged| logged.started);
+        Arrival { started, front_queue_us: self.front_queue_us }
+    }
+
     fn log(&self) {
         if let (Some(access_log), Some(logged)) = (&self.connection.shared.access_log, &self.logged) {
             let (peer, answer) = (self.connection.peer, (self.status, &logged.noted));
-            access_log.write(peer, Some(&self.head), answer, self.body_sent, Some(logged.started));
+            access_log.write(peer, Some(&self.head), answer, self.body_sent, self.arrival());
         }
     }
 }
@@ -485,6 +536,12 @@ impl Drop for Exchange {
             self.cut();
         }
     }
+}
+
+/// The field by which a response tells the id of its request.
+pub(crate) fn extra_field<'a>(settings: &'a Settings, head: &'a RequestHead) -> Option<(&'a [u8], &'a [u8])> {
+    let name = settings.request_id_header.as_ref()?;
+    Some((name.as_bytes(), head.field(name)?))
 }
 
 fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {

@@ -13,12 +13,17 @@ mod connection;
 mod departure;
 mod drain;
 mod exchange;
+mod front_queue;
+mod keeper;
+mod lane;
 mod leadership;
+mod limit;
 mod listener;
 mod look;
 mod output;
 mod reactor;
 mod record;
+mod request_id;
 mod scoreboard;
 mod settings;
 mod shared;
@@ -26,6 +31,7 @@ mod sleep;
 mod socket;
 mod sys;
 mod timer;
+mod trust;
 mod turnstile;
 mod websocket;
 
@@ -35,15 +41,19 @@ pub use access_log::{
     AccessLog, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Atom, Collector,
     CollectorAddress, Piece, Protocol, Shape,
 };
-pub use admission::{Admitted, Permit};
+pub use admission::{Admitted, HEALTH_CONCURRENCY_MAX, Permit, Shed};
 pub use body::BodyFault;
 pub use changes::Watch;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+pub use keeper::{Overdue, RequestKey, Verdict};
+pub use lane::Codel;
 pub use leadership::{CallNumber, Leadership};
+pub use limit::{Limit, PathPattern, Priority};
 pub use listener::{
-    BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
+    BindAddress, BindOptions, Listener, LocalAddress, OTHER_DESCRIPTORS, bind_all, close_inherited,
+    raise_descriptor_limit,
 };
 pub use reactor::Reactor;
 pub use record::{
@@ -55,4 +65,5 @@ pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use sys::{SignalHandlers, peer_user};
+pub use trust::TrustedProxies;
 pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tidegate_http::RequestHead;
 use tidegate_http::ws::{AcceptFault, Accepted, Event, Fault, Message, MessageKind, Socket as Protocol};
@@ -18,7 +17,7 @@ use tidegate_http::ws::{AcceptFault, Accepted, Event, Fault, Message, MessageKin
 use crate::access_log::Noted;
 use crate::changes::Watch;
 use crate::clock::{self, Millis, NEVER};
-use crate::connection::{Connection, Core, Filled, Phase, Step};
+use crate::connection::{Arrival, Connection, Core, Filled, Phase, Step};
 use crate::exchange::{Block, SendError};
 use crate::look::Turn;
 use crate::output::{Flushed, with_scratch};
@@ -138,6 +137,7 @@ impl Core {
         self.websocket = Some(Box::new(session));
         self.close_after = true;
         self.phase = Phase::Open;
+        self.forget_time();
         if let Some(record) = connection.shared.record() {
             self.is_websocket = true;
             record.shift(Gauge::WebSockets, true);
@@ -402,13 +402,13 @@ impl Core {
 #[derive(Debug)]
 pub struct WebSocket {
     connection: Arc<Connection>,
-    /// The request, and when it came, where it is logged.
-    logged: Option<(RequestHead, Instant)>,
+    /// The request, and how it came, where it is logged.
+    logged: Option<(RequestHead, Arrival)>,
     sent: u64,
 }
 
 impl WebSocket {
-    pub(crate) fn new(connection: Arc<Connection>, logged: Option<(RequestHead, Instant)>) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, logged: Option<(RequestHead, Arrival)>) -> Self {
         Self { connection, logged, sent: 0 }
     }
 
@@ -512,16 +512,10 @@ impl WebSocket {
 impl Drop for WebSocket {
     fn drop(&mut self) {
         self.close(INTERNAL_ERROR, "");
-        if let (Some(access_log), Some((head, started))) =
+        if let (Some(access_log), Some((head, arrival))) =
             (&self.connection.shared.access_log, self.logged.take())
         {
-            access_log.write(
-                self.connection.peer,
-                Some(&head),
-                (101, &Noted::default()),
-                self.sent,
-                Some(started),
-            );
+            access_log.write(self.connection.peer, Some(&head), (101, &Noted::default()), self.sent, arrival);
         }
     }
 }

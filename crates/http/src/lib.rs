@@ -12,6 +12,7 @@
 //! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
 //! | `limits` | how much a peer may send, with the reason for each number |
 //! | `field` | names and values: which bytes they may hold, and lists of them |
+//! | `trace` | which trace a request belongs to |
 //! | [`ws`] | WebSockets: the handshake, frames, messages, compression |
 
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ mod event;
 mod field;
 mod h1;
 mod limits;
+mod trace;
 pub mod ws;
 
 pub use error::{HeadFault, RequestFault, SendFault};
@@ -31,3 +33,4 @@ pub use h1::{
     ResponseTrailers, SendContext, TargetForm, Version,
 };
 pub use limits::{Limits, UnderscoreNames};
+pub use trace::TraceParent;

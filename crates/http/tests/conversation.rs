@@ -186,6 +186,29 @@ fn a_response_may_end_before_its_request_does() {
 }
 
 #[test]
+fn a_body_may_have_less_room_than_others() {
+    let known = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let chunked =
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
+    let two = [known.as_slice(), known].concat();
+    for received in [&two[..], chunked] {
+        let mut connection = connection(received);
+        request(&mut connection);
+        assert_eq!(connection.limit_body(5), Ok(()));
+        assert_eq!(body(&mut connection), b"hello");
+    }
+    let mut connection = connection(known);
+    request(&mut connection);
+    assert_eq!(connection.limit_body(4), Err(RequestFault::BodyTooLarge));
+    assert!(connection.must_close());
+    let mut connection = self::connection(chunked);
+    request(&mut connection);
+    assert_eq!(connection.limit_body(4), Ok(()));
+    assert!(matches!(connection.next_event(), Ok(Event::Data(b"he"))));
+    assert!(matches!(connection.next_event(), Err(RequestFault::BodyTooLarge)));
+}
+
+#[test]
 fn a_truncated_body_is_told_from_a_finished_one() {
     let mut connection = connection(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabc");
     connection.receive_eof();
@@ -316,6 +339,45 @@ fn date_and_server_of_the_application_stand() {
     head.field(b"SERVER", b"mine").unwrap();
     let (response, _) = answer(&mut connection, &head, BodyLength::Known(0), &[]);
     assert_eq!(response, "HTTP/1.1 200 OK\r\ndate: then\r\nSERVER: mine\r\nContent-Length: 0\r\n\r\n");
+}
+
+#[test]
+fn a_field_of_the_servers_is_sent_unless_the_application_has_set_it() {
+    let context = SendContext { server: None, extra: Some((b"X-Request-ID", b"ours")), ..CONTEXT };
+    for (name, expected) in [
+        (None, "X-Request-ID: ours\r\n"),
+        (Some("x-request-id"), "x-request-id: mine\r\n"),
+        (Some("X-Request-IDs"), "X-Request-IDs: mine\r\nX-Request-ID: ours\r\n"),
+        (Some("X-Request"), "X-Request: mine\r\nX-Request-ID: ours\r\n"),
+    ] {
+        let mut connection = connection(GET);
+        request(&mut connection);
+        body(&mut connection);
+        let mut head = status("200 OK");
+        head.field(b"Date", b"then").unwrap();
+        if let Some(name) = name {
+            head.field(name.as_bytes(), b"mine").unwrap();
+        }
+        let mut out = Vec::new();
+        connection.send_head(&head, BodyLength::Known(0), &context, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap().replace("Date: then\r\n", "");
+        assert_eq!(out, format!("HTTP/1.1 200 OK\r\n{expected}Content-Length: 0\r\n\r\n"));
+    }
+}
+
+#[test]
+fn a_field_of_a_request_can_be_replaced_in_every_spelling() {
+    let bytes =
+        b"GET /a?b HTTP/1.1\r\nHost: a\r\nx-request-id: 1\r\nX_Request_ID: 2\r\nX-Request-IDs: 3\r\n\r\n";
+    let limits = Limits { underscore_names: UnderscoreNames::Keep, ..Limits::default() };
+    let mut connection = connection_with(limits, bytes);
+    let mut head = request(&mut connection);
+    head.replace_field("X-Request-ID", Some(b"ours"));
+    let fields: Vec<_> = head.fields().skip(1).collect();
+    assert_eq!(fields, [(&b"X-Request-IDs"[..], &b"3"[..]), (b"X-Request-ID", b"ours")]);
+    head.replace_field("X-Request-ID", None);
+    assert_eq!(head.field("x-request-id"), None);
+    assert_eq!((head.target(), head.field("host"), head.field_count()), (&b"/a?b"[..], Some(&b"a"[..]), 2));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::request_id;
+
 /// The logger `tidegate.error`. `logging` is imported when there is something to say and not before: a greenlet host must
 /// patch first.
 pub(crate) struct ErrorLog {
@@ -14,8 +16,12 @@ impl ErrorLog {
         Self { logger: PyOnceLock::new() }
     }
 
-    /// Logs at level ERROR, with the traceback when there is one.
+    /// Logs at level ERROR, with the traceback when there is one, and the request's id where it has one.
     pub(crate) fn say(&self, py: Python<'_>, text: &str, error: Option<&PyErr>) {
+        let text = &match request_id::current(py) {
+            Some(id) => format!("{text} [{id}]"),
+            None => text.to_owned(),
+        };
         if let Err(failure) = self.try_say(py, text, error) {
             // A handler of the application's that raises must not take the server with it.
             log::error!("{text} (and logging failed: {failure})");

@@ -6,6 +6,7 @@ mod admin;
 mod applications;
 mod check;
 mod collector;
+mod doctor;
 mod error_log;
 mod event_loop;
 mod ffi;
@@ -13,9 +14,11 @@ mod gateway;
 mod host;
 mod loader;
 mod log_to_stderr;
+mod overdue;
 mod privileges;
 mod readiness;
 mod refusal;
+mod request_id;
 mod run;
 mod serve;
 mod stacks;
@@ -31,6 +34,8 @@ mod _tidegate {
     use crate::gateway::{Cancelled, ClientDisconnected, ClientLeft, FileWrapper};
     #[pymodule_export]
     use crate::host::await_;
+    #[pymodule_export]
+    use crate::overdue::RequestTimeout;
     #[pymodule_export]
     use crate::serve::{main, serve, threads_are_at_work};
 

@@ -7,13 +7,19 @@ use log::LevelFilter;
 use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
-    BindAddress, CollectorAddress, Gathering, Piece, Protocol, Shape, WebSocketSettings,
+    BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
+    Priority, Protocol, Shape, TrustedProxies, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
-use tidegate_supervisor::{Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings};
+use tidegate_supervisor::{
+    Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings, Shedding, TrustedProxy,
+};
 
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
+
+/// An interval in targets: RFC 8289 has the target at a tenth to a twentieth.
+const CODEL_INTERVAL: u64 = 10;
 
 /// How long idle connections stay when a drain begins.
 const LINGER_MS: u64 = 250;
@@ -37,9 +43,9 @@ pub(crate) fn access_log(settings: &Settings) -> Option<AccessLogPlan> {
     let format = match &settings.access_log_format {
         supervisor::AccessLogFormat::Common => AccessLogFormat::common(),
         supervisor::AccessLogFormat::Combined => AccessLogFormat::combined(),
-        supervisor::AccessLogFormat::Json => AccessLogFormat::json(),
+        supervisor::AccessLogFormat::Json => AccessLogFormat::json(request_id_header(settings)),
         supervisor::AccessLogFormat::Custom(pieces, _) => {
-            AccessLogFormat::custom(pieces.iter().map(piece).collect())
+            AccessLogFormat::custom(pieces.iter().map(|piece| to_piece(piece, settings)).collect())
         }
     };
     let filter = AccessLogFilter {
@@ -65,7 +71,12 @@ fn to(collector: &supervisor::Collector) -> engine::Collector {
     engine::Collector { protocol, address, facility: collector.facility, tag: collector.tag.clone() }
 }
 
-fn piece(piece: &LogPiece) -> Piece {
+/// The field that has a request's id, where requests have one.
+pub(crate) fn request_id_header(settings: &Settings) -> Option<&str> {
+    settings.request_id.then_some(&settings.request_id_header)
+}
+
+fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
     let (atom, shape) = match piece {
         LogPiece::Text(text) => return Piece::Text(text.clone()),
         LogPiece::Atom(atom, shape) => (atom, shape),
@@ -82,6 +93,7 @@ fn piece(piece: &LogPiece) -> Piece {
         LogAtom::Query => Atom::Query,
         LogAtom::Protocol => Atom::Protocol,
         LogAtom::Status => Atom::Status,
+        LogAtom::Shed => Atom::Shed,
         LogAtom::BodySent => Atom::BodySent,
         LogAtom::RequestField(name) => Atom::RequestField(name.clone()),
         LogAtom::ResponseField(name) => Atom::ResponseField(name.clone()),
@@ -90,6 +102,12 @@ fn piece(piece: &LogPiece) -> Piece {
         LogAtom::Microseconds => Atom::Microseconds,
         LogAtom::DecimalSeconds => Atom::DecimalSeconds,
         LogAtom::Process => Atom::Process,
+        LogAtom::RequestId => {
+            request_id_header(settings).map_or(Atom::Nothing, |name| Atom::RequestField(name.to_owned()))
+        }
+        LogAtom::FrontQueue => Atom::FrontQueue,
+        LogAtom::TraceId => Atom::TraceId,
+        LogAtom::SpanId => Atom::SpanId,
     };
     let LogShape { width, precision, left, zeros } = *shape;
     Piece::Atom(atom, Shape { width, precision, left, zeros })
@@ -119,6 +137,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         body_rate_min: settings.body_rate_min,
         write_timeout_ms: settings.write_timeout_ms,
         seat: None,
+        trusted_proxies: trusted_proxies(settings),
+        request_id_header: request_id_header(settings).map(str::to_owned),
         record: None,
         ready_path: settings.ready_path.clone(),
         graceful_timeout_ms: settings.graceful_timeout_ms,
@@ -128,6 +148,16 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
+        request_timeout_ms: settings.request_timeout_ms,
+        slow_request_ms: settings.slow_request_ms,
+        codel: match settings.shed {
+            Shedding::Off => None,
+            Shedding::Codel => Some(Codel {
+                target_ms: settings.queue_target_ms,
+                interval_ms: settings.queue_target_ms * CODEL_INTERVAL,
+            }),
+        },
+        limits: settings.limits.iter().map(|limit| to_limit(limit, settings)).collect(),
         aside: None,
         connections_max: settings.connections_max,
         websocket: WebSocketSettings {
@@ -143,6 +173,30 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         },
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
     }
+}
+
+fn to_limit(limit: &supervisor::Limit, settings: &Settings) -> Limit {
+    Limit {
+        path: PathPattern::new(&limit.path),
+        timeout_ms: limit.timeout_ms.or(settings.request_timeout_ms),
+        concurrency_max: limit.max_concurrency,
+        queue_size_max: limit.queue_size.unwrap_or(settings.queue_size),
+        queue_timeout_ms: limit.queue_timeout_ms.unwrap_or(settings.queue_timeout_ms),
+        body_size_max: limit.body_size_max.or(settings.body_size_max),
+        priority: match limit.priority {
+            supervisor::Priority::Normal => Priority::Normal,
+            supervisor::Priority::Health => Priority::Health,
+        },
+    }
+}
+
+fn trusted_proxies(settings: &Settings) -> TrustedProxies {
+    let proxies = &settings.trusted_proxies;
+    let networks = proxies.iter().filter_map(|proxy| match proxy {
+        TrustedProxy::Network(network) => Some(*network),
+        TrustedProxy::Unix => None,
+    });
+    TrustedProxies { networks: networks.collect(), unix: proxies.contains(&TrustedProxy::Unix) }
 }
 
 fn gathering(settings: &Settings, runs_on: RunsOn) -> Gathering {
@@ -167,10 +221,14 @@ pub(crate) fn aside(settings: &Settings, takes: Arc<dyn Fn(&RequestHead) -> bool
 }
 
 pub(crate) fn threads(settings: &Settings) -> ThreadsOptions {
+    let has_health = settings.limits.iter().any(|limit| limit.priority == supervisor::Priority::Health);
     ThreadsOptions {
         threads_max: settings.threads,
+        reserve: if has_health { HEALTH_CONCURRENCY_MAX } else { 0 },
         stack_size: settings.thread_stack_size,
         idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+        tells_runs: settings.limits_time(),
+        lost_max: settings.lost_threads_max as usize,
     }
 }
 

@@ -9,8 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{Timestamp, tz::TimeZone};
 use percent_encoding::percent_decode;
-use tidegate_http::{RequestHead, ResponseHead, Version};
+use tidegate_http::{RequestHead, ResponseHead, TraceParent, Version};
 
+use crate::admission::Shed;
 use crate::socket::Peer;
 
 /// What is said of a request.
@@ -44,6 +45,8 @@ pub enum Atom {
     Host,
     /// The status of the response; 0 if it was cut before its head.
     Status,
+    /// Why the request was turned away, if it was.
+    Shed,
     /// Bytes of its body.
     BodySent,
     /// A field of the request, the last one if it is repeated.
@@ -58,6 +61,12 @@ pub enum Atom {
     Microseconds,
     /// In seconds with six decimals.
     DecimalSeconds,
+    /// How long it had waited in front of this server, in whole microseconds.
+    FrontQueue,
+    /// The trace that the client says it belongs to (W3C Trace Context).
+    TraceId,
+    /// The client's span of it.
+    SpanId,
     /// The number of the process, between angle brackets but in JSON, as gunicorn has it.
     Process,
 }
@@ -113,13 +122,17 @@ pub(crate) struct Outcome<'a> {
     pub(crate) body_sent: u64,
     pub(crate) ended: SystemTime,
     pub(crate) took: Duration,
-    /// What [`AccessLogFormat::note`] gave.
+    pub(crate) front_queue_us: Option<u32>,
     pub(crate) noted: &'a Noted,
 }
 
-/// Values of fields of a response, in the order in which the format has them.
+/// What is known of an answer before its line is written.
 #[derive(Debug, Default)]
-pub(crate) struct Noted(Vec<Option<Vec<u8>>>);
+pub(crate) struct Noted {
+    /// Values of fields of the response, in the order in which the format has them.
+    pub(crate) fields: Vec<Option<Vec<u8>>>,
+    pub(crate) shed: Option<Shed>,
+}
 
 thread_local! {
     /// The second that was last formatted, and its text: most lines have the same as the one before.
@@ -141,8 +154,8 @@ impl AccessLogFormat {
         Self::custom(pieces)
     }
 
-    /// An object of JSON.
-    pub fn json() -> Self {
+    /// An object of JSON. `request_id` is the field that has a request's id.
+    pub fn json(request_id: Option<&str>) -> Self {
         let members = [
             ("time", Atom::Rfc3339),
             ("client", Atom::Client),
@@ -152,11 +165,16 @@ impl AccessLogFormat {
             ("query", Atom::Query),
             ("protocol", Atom::Protocol),
             ("status", Atom::Status),
+            ("shed", Atom::Shed),
             ("bytes", Atom::BodySent),
             ("duration_us", Atom::Microseconds),
             ("referer", Atom::RequestField("referer".into())),
             ("user_agent", Atom::RequestField("user-agent".into())),
             ("pid", Atom::Process),
+            ("request_id", request_id.map_or(Atom::Nothing, |name| Atom::RequestField(name.into()))),
+            ("trace_id", Atom::TraceId),
+            ("span_id", Atom::SpanId),
+            ("front_queue_us", Atom::FrontQueue),
         ];
         let mut pieces = Vec::new();
         let mut before = "{";
@@ -185,8 +203,8 @@ impl AccessLogFormat {
         texts.into_iter().zip(atoms).flat_map(|(before, value)| [text(before), atom(value)]).collect()
     }
 
-    /// What will be said of a response's head, which is gone by the time that the line is written.
-    pub(crate) fn note(&self, head: &ResponseHead) -> Noted {
+    /// What will be said of a response's head, which is gone by the time that the line is written: [`Noted::fields`].
+    pub(crate) fn note(&self, head: &ResponseHead) -> Vec<Option<Vec<u8>>> {
         let value = |name: &String| {
             if name.eq_ignore_ascii_case("content-length") {
                 return head.content_length().map(|length| length.to_string().into_bytes());
@@ -194,12 +212,12 @@ impl AccessLogFormat {
             let same = |(other, _): &(&[u8], _)| other.eq_ignore_ascii_case(name.as_bytes());
             head.fields().filter(same).last().map(|(_, value)| value.to_vec())
         };
-        Noted(self.response_fields.iter().map(value).collect())
+        self.response_fields.iter().map(value).collect()
     }
 
     /// Writes a whole line.
     pub(crate) fn write(&self, outcome: &Outcome<'_>, line: &mut Vec<u8>) {
-        let mut noted = outcome.noted.0.iter();
+        let mut noted = outcome.noted.fields.iter();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
@@ -252,6 +270,7 @@ impl AccessLogFormat {
                 line.extend_from_slice(b"null");
             }
             Atom::Status => push(line, format_args!("{:03}", outcome.status)),
+            Atom::Shed => self.text(outcome.noted.shed.map(|shed| shed.name().as_bytes()), line),
             Atom::BodySent => push(line, format_args!("{}", outcome.body_sent)),
             Atom::RequestField(name) => self.text(head.and_then(|head| last_field(head, name)), line),
             // It is among what was noted.
@@ -262,6 +281,14 @@ impl AccessLogFormat {
             Atom::DecimalSeconds => {
                 push(line, format_args!("{}.{:06}", took.as_secs(), took.subsec_micros()));
             }
+            Atom::FrontQueue => match outcome.front_queue_us {
+                Some(waited) => push(line, format_args!("{waited}")),
+                None => self.text(None, line),
+            },
+            Atom::TraceId => {
+                self.text(head.and_then(TraceParent::of).map(|parent| parent.trace_id), line);
+            }
+            Atom::SpanId => self.text(head.and_then(TraceParent::of).map(|parent| parent.span_id), line),
             Atom::Process if self.notation == Notation::Json => push(line, format_args!("{}", self.process)),
             Atom::Process => push(line, format_args!("<{}>", self.process)),
         }

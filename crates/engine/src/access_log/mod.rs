@@ -10,7 +10,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate_http::{RequestHead, ResponseHead};
 
@@ -19,6 +19,7 @@ pub use format::{AccessLogFormat, Atom, Piece, Shape};
 pub use sink::{AccessLogTarget, Collector, CollectorAddress, Protocol};
 
 use crate::clock;
+use crate::connection::Arrival;
 use crate::scoreboard::Seat;
 use crate::socket::Peer;
 use format::Outcome;
@@ -115,7 +116,7 @@ impl AccessLog {
     }
 
     /// What the line will say of a response that begins.
-    pub(crate) fn note(&self, head: &ResponseHead) -> Noted {
+    pub(crate) fn note(&self, head: &ResponseHead) -> Vec<Option<Vec<u8>>> {
         self.format.note(head)
     }
 
@@ -126,14 +127,16 @@ impl AccessLog {
         head: Option<&RequestHead>,
         (status, noted): (u16, &Noted),
         body_sent: u64,
-        started: Option<Instant>,
+        arrival: Arrival,
     ) {
-        let took = started.map_or(Duration::ZERO, |started| started.elapsed());
+        let took = arrival.started.map_or(Duration::ZERO, |started| started.elapsed());
         if !self.filter.takes(head, status, took) {
             return;
         }
         let mut line = Vec::with_capacity(256);
-        let outcome = Outcome { peer, head, status, body_sent, ended: clock::wall(), took, noted };
+        let front_queue_us = arrival.front_queue_us;
+        let outcome =
+            Outcome { peer, head, status, body_sent, ended: clock::wall(), took, noted, front_queue_us };
         self.format.write(&outcome, &mut line);
         let (pending, arrived) = &*self.queue;
         let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,6 +20,7 @@ impl Core {
     /// The response is complete: what remains is to send what waits, to read what the application has not, and to go on.
     pub(crate) fn complete(&mut self, connection: &Connection, now_ms: Millis) {
         self.phase = Phase::Flushing;
+        self.forget_time();
         self.since_ms = now_ms;
         if self.output.is_empty() {
             self.end_flight(&connection.shared);
@@ -175,7 +176,7 @@ impl Core {
 
     pub(crate) fn close(&mut self, connection: &Connection) {
         if let Phase::Queued(ticket) = self.phase {
-            connection.shared.gates.of(self.aside).leave(ticket);
+            connection.shared.gates.leave(self.way(), ticket);
         }
         if !matches!(self.phase, Phase::Serving | Phase::Closed) {
             // What an application still has is over when the application is.
@@ -190,6 +191,7 @@ impl Core {
         connection.socket.shut();
         self.output.clear();
         self.lose_websocket();
+        self.forget_time();
         self.head = None;
         self.phase = Phase::Closed;
     }

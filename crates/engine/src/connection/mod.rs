@@ -17,6 +17,7 @@
 //! nothing is left to do, which is the common path. `ending` has what comes after a response. What waits its turn (Queued) is moved on by the gate in admission.rs. Both hold the core's lock, for short and never while application code runs.
 
 mod ending;
+mod overdue;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,13 +29,16 @@ use tidegate_http as http;
 use tidegate_http::{Event, RequestFault, RequestHead};
 
 use crate::access_log::Noted;
-use crate::admission::{Admission, Admitted, Ticket};
+use crate::admission::{Admission, Admitted, Ticket, Way};
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, extra_field};
+use crate::front_queue;
+use crate::keeper::Alarm;
+use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
@@ -44,6 +48,7 @@ use crate::shared::Shared;
 use crate::socket::{Moved, Peer, Socket};
 use crate::timer::Timers;
 use crate::websocket::Session;
+use overdue::Timed;
 
 /// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
 pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
@@ -92,14 +97,27 @@ pub(crate) enum Filled {
     Lost,
 }
 
+/// What is known of how a request came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrival {
+    /// When its head was in, where it will be logged.
+    pub(crate) started: Option<Instant>,
+    /// How long it had waited in front of this server by then, in microseconds, where that is said by somebody who is trusted.
+    pub(crate) front_queue_us: Option<u32>,
+}
+
 pub(crate) struct Connection {
     pub(crate) slot: usize,
     pub(crate) id: u64,
     pub(crate) socket: Socket,
     pub(crate) peer: Peer,
+    /// What it says of its requests is believed.
+    is_trusted: bool,
     pub(crate) local: Arc<LocalAddress>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) left: Left,
+    /// The time of a request was over while the application had it: nothing that comes from there counts any more. There is none after it.
+    pub(crate) expired: AtomicBool,
     /// See [`Exchange::note`].
     pub(crate) note: OnceLock<Box<dyn Any + Send + Sync>>,
     core: Mutex<Core>,
@@ -120,8 +138,15 @@ pub(crate) struct Core {
     pub(crate) close_after: bool,
     /// The request that is being gathered, or that waits its turn, is one of [`Settings::aside`].
     aside: bool,
-    /// The head of the request that is being gathered, and, where it will be logged, when it was in.
-    head: Option<(RequestHead, Option<Instant>)>,
+    /// What limits the time of the request at hand, and where that is looked at.
+    timed: Option<Timed>,
+    alarm: Option<Alarm>,
+    /// It was answered for the application, and logged.
+    pub(crate) is_answered_for: bool,
+    /// Which of [`Settings::limits`] has the request that is at hand.
+    pub(crate) limit: Option<usize>,
+    /// The head of the request that is being gathered.
+    head: Option<(RequestHead, Arrival)>,
     /// The socket may hold bytes: edge-triggered wakes come once.
     pub(crate) readable: bool,
     /// The peer sends no more once the socket is read empty.
@@ -163,13 +188,17 @@ impl Connection {
         now_ms: Millis,
     ) -> Self {
         let core = Core {
-            http: http::Connection::new(shared.settings.http.clone()),
+            http: http::Connection::new(shared.http.clone()),
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
             websocket: None,
             close_after: false,
             aside: false,
+            timed: None,
+            alarm: None,
+            is_answered_for: false,
+            limit: None,
             head: None,
             readable: false,
             ended: false,
@@ -192,9 +221,11 @@ impl Connection {
             id,
             socket,
             peer,
+            is_trusted: shared.settings.trusted_proxies.include(peer),
             local,
             shared,
             left: Left::default(),
+            expired: AtomicBool::new(false),
             note: OnceLock::new(),
             core: Mutex::new(core),
             changes: Changes::default(),
@@ -205,6 +236,19 @@ impl Connection {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
         // No code that can panic half-way through a change runs under this lock.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A head is in: takes note of what will be asked of it later, and gives it an id.
+    fn note_arrival(&self, head: &mut RequestHead) -> Arrival {
+        let Shared { settings, request_ids, access_log, .. } = &*self.shared;
+        if let Some(name) = &settings.request_id_header {
+            request_ids.assign(head, name, self.is_trusted);
+        }
+        let waited = || front_queue::waited_us(head, clock::wall());
+        Arrival {
+            started: access_log.is_some().then(clock::instant),
+            front_queue_us: self.is_trusted.then(waited).flatten(),
+        }
     }
 
     pub(crate) fn has_left(&self) -> bool {
@@ -247,12 +291,14 @@ impl Connection {
     }
 
     /// The request has waited for its turn as long as it may.
-    pub(crate) fn on_queue_timeout(self: &Arc<Self>, ticket: Ticket, turn: &mut Turn<'_>) -> Looked {
+    pub(crate) fn on_queue_timeout(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        turned_away: TurnedAway,
+        turn: &mut Turn<'_>,
+    ) -> Looked {
         let mut core = self.lock();
-        turn.turned_away = core.end_wait(self, ticket);
-        if turn.turned_away.is_some() {
-            self.shared.count(Counter::ShedQueueTimeout);
-        }
+        turn.turned_away = core.end_wait(self, ticket).map(|exchange| (exchange, turned_away));
         core.looked(self.settings(), false)
     }
 
@@ -447,7 +493,7 @@ impl Core {
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
                             // What would be turned away is not asked for.
                             let whole = self.must_be_whole(connection.settings());
-                            if whole && !connection.shared.gates.of(self.aside).is_full() {
+                            if whole && !connection.shared.gates.is_full(self.way()) {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
                                 return self.dispatch(connection, turn);
@@ -461,21 +507,29 @@ impl Core {
                         return Step::Rest;
                     }
                 },
-                Ok(Event::Request(head)) => {
-                    let started = connection.shared.access_log.is_some().then(clock::instant);
+                Ok(Event::Request(mut head)) => {
+                    let arrival = connection.note_arrival(&mut head);
                     self.aside =
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
+                    self.limit = connection.settings().limit_of(&head);
+                    self.limit_time(connection, &head, arrival, turn.now_ms);
                     self.flight = connection
                         .shared
                         .observer
                         .as_ref()
                         .map(|observer| Flight::begin(observer, &head, connection.peer));
-                    self.head = Some((head, started));
+                    self.head = Some((head, arrival));
                     self.phase = Phase::Gathering;
                     let time_us =
                         connection.settings().body_timeout_ms.map_or(NEVER, |time_ms| time_ms * 1000);
                     self.body_clock = BodyClock::Stopped { left_us: time_us };
                     self.body_clock.start(turn.now_ms);
+                    if let Some(size_max) = connection.settings().body_size_max_of(self.limit)
+                        && let Err(fault) = self.http.limit_body(size_max)
+                    {
+                        self.refuse(connection, &fault);
+                        return Step::Again;
+                    }
                 }
                 Ok(Event::Data(data)) => {
                     self.body.push(data);
@@ -497,6 +551,11 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Where the request at hand is counted, and waits.
+    fn way(&self) -> Way {
+        Way { aside: self.aside, limit: self.limit }
     }
 
     /// Whether the body is to be gathered to its end before the application starts.
@@ -627,7 +686,7 @@ impl Core {
 
     /// Has the application run, now or when the request's turn comes; at most once for each head.
     fn dispatch(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> Step {
-        let Some((head, started)) = self.head.take() else { return Step::Rest };
+        let Some((head, arrival)) = self.head.take() else { return Step::Rest };
         self.body_clock.stop(turn.now_ms);
         if let Some(seat) = &connection.settings().seat {
             seat.count_request();
@@ -635,28 +694,32 @@ impl Core {
         self.observe(&connection.shared, Flight::queue);
         if connection.shared.is_unready_for(&head) {
             self.phase = Phase::Serving;
-            turn.unready = Some(Exchange::new(connection.clone(), head, self.served, started));
+            turn.unready = Some(Exchange::new(connection.clone(), head, self.served, arrival));
             return Step::Rest;
         }
-        let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
-        match connection.shared.gates.enter(connection, self.aside, until_ms) {
+        match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {
             Admission::Run(permit) => {
                 self.phase = Phase::Serving;
-                let exchange = Exchange::new(connection.clone(), head, self.served, started);
-                turn.ready.push_back(Admitted { exchange, permit });
+                let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
+                let admitted = Admitted { exchange, permit };
+                if admitted.permit.goes_first() {
+                    turn.ready.push_front(admitted);
+                } else {
+                    turn.ready.push_back(admitted);
+                }
             }
             Admission::Wait(ticket) => {
                 self.phase = Phase::Queued(ticket);
-                self.head = Some((head, started));
+                self.head = Some((head, arrival));
                 self.observe(&connection.shared, Flight::wait);
                 if self.ended {
                     return Step::Again;
                 }
             }
-            Admission::TurnAway => {
-                connection.shared.count(Counter::ShedQueueFull);
+            Admission::TurnAway(turned_away) => {
                 self.phase = Phase::Serving;
-                turn.turned_away = Some(Exchange::new(connection.clone(), head, self.served, started));
+                let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
+                turn.turned_away = Some((exchange, turned_away));
             }
         }
         Step::Rest
@@ -667,16 +730,17 @@ impl Core {
         if self.phase != Phase::Queued(ticket) {
             return None;
         }
-        let (head, started) = self.head.take()?;
+        let (head, arrival) = self.head.take()?;
         self.phase = Phase::Serving;
         self.observe(&connection.shared, Flight::end_wait);
-        Some(Exchange::new(connection.clone(), head, self.served, started))
+        Some(Exchange::new(connection.clone(), head, self.served, arrival))
     }
 
     /// Answers the peer's fault and closes; the application is not run.
     fn refuse(&mut self, connection: &Arc<Connection>, fault: &RequestFault) {
         log::debug!("{}: {} {fault}", connection.peer, fault.status());
         let head = self.head.take();
+        self.forget_time();
         self.refused = true;
         match (&mut self.flight, &connection.shared.observer) {
             (Some(flight), Some(observer)) => flight.answer(observer, fault.status(), false),
@@ -686,19 +750,21 @@ impl Core {
         let now_ms = clock::now_ms();
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
-        let context = http::SendContext { date: &date, server, close: true };
+        let extra = head.as_ref().and_then(|(head, _)| extra_field(connection.settings(), head));
+        let context = http::SendContext { date: &date, server, extra, close: true };
         with_scratch(|out| {
             self.http.send_fault(fault, &context, out);
             if let Some(access_log) = &connection.shared.access_log {
                 let body_size =
                     memchr::memmem::find(out, b"\r\n\r\n").map_or(0, |end| out.len() - end - 4) as u64;
-                let (head, started) = head.as_ref().map_or((None, None), |(head, at)| (Some(head), *at));
+                let (head, arrival) =
+                    head.as_ref().map_or_else(Default::default, |(head, at)| (Some(head), *at));
                 access_log.write(
                     connection.peer,
                     head,
                     (fault.status(), &Noted::default()),
                     body_size,
-                    started,
+                    arrival,
                 );
             }
             let flushed = self.send_bytes(connection, out, now_ms);

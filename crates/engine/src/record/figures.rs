@@ -3,6 +3,8 @@
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::lane::Shed;
+
 /// What only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -35,6 +37,18 @@ pub enum Counter {
     InterpreterWaits,
     /// See `InterpreterWaits`.
     InterpreterWaitUs,
+}
+
+impl Counter {
+    /// What requests are counted by that are turned away for this reason.
+    pub(crate) fn of_shed(shed: Shed) -> Self {
+        match shed {
+            Shed::QueueFull => Self::ShedQueueFull,
+            Shed::QueueTimeout => Self::ShedQueueTimeout,
+            Shed::Limit => Self::ShedLimit,
+            Shed::Codel => Self::ShedCodel,
+        }
+    }
 }
 
 const COUNTERS: usize = Counter::InterpreterWaitUs as usize + 1;

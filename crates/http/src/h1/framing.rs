@@ -1,6 +1,6 @@
 //! Responses: heads that are valid as soon as they are filled, and how their bodies are delimited.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::error::HeadFault;
 use crate::field::{is_token, is_value, parse_length, trim};
@@ -22,6 +22,8 @@ pub struct SendContext<'a> {
     pub date: &'a [u8; 29],
     /// The value of `Server`, a valid field value, sent if the head has none.
     pub server: Option<&'a [u8]>,
+    /// One field more, name and value, both valid, sent if the head has none of that name.
+    pub extra: Option<(&'a [u8], &'a [u8])>,
     /// Whether the connection closes after this response for a reason of the caller's.
     pub close: bool,
 }
@@ -183,6 +185,15 @@ impl ResponseHead {
         self.content_length
     }
 
+    /// Whether there is a field of this name, which is not Content-Length.
+    fn has(&self, name: &[u8]) -> bool {
+        let mut lines = memchr_iter(b'\n', &self.bytes);
+        lines.any(|end| {
+            let line = &self.bytes[end + 1..];
+            line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
+        })
+    }
+
     pub(crate) fn is_informational(&self) -> bool {
         self.status < 200
     }
@@ -196,7 +207,8 @@ impl ResponseHead {
     /// Writes the whole head.
     pub(crate) fn write(&self, plan: &Plan, context: &SendContext<'_>, out: &mut Vec<u8>) {
         let server_size = context.server.map_or(0, <[u8]>::len);
-        out.reserve(self.bytes.len() + server_size + ADDED_SIZE_MAX);
+        let extra_size = context.extra.map_or(0, |(name, value)| name.len() + value.len());
+        out.reserve(self.bytes.len() + server_size + extra_size + ADDED_SIZE_MAX);
         out.extend_from_slice(&self.bytes);
         if !self.has_date {
             let mut line = *b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
@@ -207,6 +219,11 @@ impl ResponseHead {
             out.extend_from_slice(b"Server: ");
             out.extend_from_slice(server);
             out.extend_from_slice(b"\r\n");
+        }
+        if let Some((name, value)) = context.extra.filter(|(name, _)| !self.has(name)) {
+            for part in [name, b": ", value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
         }
         match plan.announced {
             Announced::Length(length) => {
@@ -257,7 +274,7 @@ impl ResponseTrailers {
     }
 }
 
-/// More than the longest of all that [`ResponseHead::write`] adds, `Server` aside.
+/// More than the longest of all that [`ResponseHead::write`] adds, but for values from outside.
 const ADDED_SIZE_MAX: usize = 160;
 
 /// Fields about one connection (PEP 3333 refers to RFC 2616 section 13.5.1), and the two that are usual without a standard.

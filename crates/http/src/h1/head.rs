@@ -6,6 +6,7 @@
 //! end in CRLF only, where httparse takes LF too.
 
 use std::fmt;
+use std::sync::Arc;
 
 use httparse::Header;
 use memchr::memchr;
@@ -61,9 +62,9 @@ enum Method {
     Other(Span),
 }
 
-/// The head of one request. It owns its bytes.
+/// The head of one request. It owns its bytes; a clone costs nothing.
 #[derive(Clone)]
-pub struct RequestHead(Box<Parts>);
+pub struct RequestHead(Arc<Parts>);
 
 /// In one piece, as a head goes through many hands.
 #[derive(Clone)]
@@ -140,6 +141,20 @@ impl RequestHead {
         self.0.list.get(name)
     }
 
+    /// Has one field, or none, stand for all of this name: for what the server itself tells the application. It is not checked, and does
+    /// not change what the head says about the message. Names that an application cannot tell apart (`-` and `_` in CGI) count as one.
+    pub fn replace_field(&mut self, name: &str, value: Option<&[u8]>) {
+        let FieldList { bytes, spans } = &mut Arc::make_mut(&mut self.0).list;
+        spans.retain(|field| !is_same_variable(field.name.in_bytes(bytes), name.as_bytes()));
+        if let Some(value) = value {
+            let start = bytes.len();
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(value);
+            let middle = start + name.len();
+            spans.push(FieldSpan { name: Span::new(start, middle), value: Span::new(middle, bytes.len()) });
+        }
+    }
+
     /// How many fields there are.
     pub fn field_count(&self) -> usize {
         self.0.list.len()
@@ -190,8 +205,13 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        Ok(Self(Box::new(Parts { list, line, facts, size })))
+        Ok(Self(Arc::new(Parts { list, line, facts, size })))
     }
+}
+
+fn is_same_variable(name: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == other.len() && name.iter().zip(other).all(|(&a, &b)| folded(a) == folded(b))
 }
 
 impl fmt::Debug for RequestHead {

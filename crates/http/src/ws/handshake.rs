@@ -199,13 +199,16 @@ fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes `Date` and `Server` unless they are `given`.
+/// Writes what goes with every head, unless it is `given`.
 fn write_context(context: &SendContext<'_>, given: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
     if !given(b"date") {
         write_field(b"Date", context.date, out);
     }
     if let Some(server) = context.server.filter(|_| !given(b"server")) {
         write_field(b"Server", server, out);
+    }
+    if let Some((name, value)) = context.extra.filter(|(name, _)| !given(name)) {
+        write_field(name, value, out);
     }
 }
 

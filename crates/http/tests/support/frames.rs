@@ -154,8 +154,12 @@ pub fn read(limits: &Limits, compression: Compression, wire: &[u8]) -> Outcome {
     whole
 }
 
-pub const CONTEXT: SendContext<'static> =
-    SendContext { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: Some(b"tidegate"), close: false };
+pub const CONTEXT: SendContext<'static> = SendContext {
+    date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+    server: Some(b"tidegate"),
+    extra: None,
+    close: false,
+};
 
 /// The head of a request.
 pub fn request(wire: &str) -> RequestHead {

@@ -61,8 +61,12 @@ pub struct Server {
     pub on_continue: Vec<u8>,
 }
 
-pub const CONTEXT: SendContext<'static> =
-    SendContext { date: b"Sun, 06 Nov 1994 08:49:37 GMT", server: Some(b"tidegate"), close: false };
+pub const CONTEXT: SendContext<'static> = SendContext {
+    date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+    server: Some(b"tidegate"),
+    extra: None,
+    close: false,
+};
 
 impl Server {
     pub fn new(limits: Limits) -> Self {

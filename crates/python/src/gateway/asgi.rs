@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
-use tidegate_engine::{Admitted, Exchange, Permit, Registration};
+use tidegate_engine::{Admitted, Exchange, Permit, Registration, RequestKey};
 
 use crate::applications::Mounted;
 use crate::error_log::ErrorLog;
@@ -18,7 +18,9 @@ use crate::gateway::asgi_http::{HttpCall, HttpCalls, is_about_departure};
 use crate::gateway::asgi_scope::Scopes;
 use crate::gateway::asgi_socket::{Left, SocketCall, SocketCalls};
 use crate::gateway::error_response::{answer_error, status_of};
-use crate::host::{AsyncioHost, TaskNumber, lock};
+use crate::host::{AsyncioHost, lock};
+use crate::overdue::{RequestTimeout, timeout_error};
+use crate::request_id;
 
 /// An application, and all that its calls share.
 pub(crate) struct Asgi {
@@ -58,19 +60,20 @@ impl Asgi {
         self: &Arc<Self>,
         py: Python<'_>,
         host: &Arc<AsyncioHost>,
-        number: TaskNumber,
+        key: RequestKey,
         admitted: Admitted,
     ) -> PyResult<Option<Object<Run>>> {
         let Admitted { exchange, permit } = admitted;
         exchange.begin(self.number);
+        let id = request_id::of(py, &exchange);
         let (scope, call, permit) = match upgrade(exchange.head()) {
             Upgrade::NotAsked => {
-                let scope = self.scopes.build(py, &exchange)?;
+                let scope = self.scopes.build(py, &exchange, id.as_ref())?;
                 let call = self.calls.begin(py, exchange, host.clone())?;
                 (scope, Call::Http(call), Some(permit))
             }
             Upgrade::Asked(handshake) => {
-                let scope = self.scopes.build_socket(py, &exchange, &handshake)?;
+                let scope = self.scopes.build_socket(py, &exchange, &handshake, id.as_ref())?;
                 let call = self.socket_calls.begin(py, exchange, handshake, permit, host.pauses(py))?;
                 (scope, Call::Socket(call), None)
             }
@@ -83,9 +86,10 @@ impl Asgi {
         let run = Run {
             gateway: self.clone(),
             host: host.clone(),
-            number,
+            key,
             call,
-            stage: Mutex::new(Stage::New(scope.unbind())),
+            is_expired: AtomicBool::new(false),
+            stage: Mutex::new(Stage::New(scope.unbind(), id.map(Bound::unbind))),
             over: AtomicBool::new(false),
             permit: Mutex::new(permit),
         };
@@ -155,10 +159,12 @@ impl Asgi {
         }
     }
 
-    /// Where nobody is left to be answered: the server cancels such tasks only. With somebody left it is the application that has
+    /// Where nobody is left to be answered: the server ends such tasks only. With somebody left it is the application that has
     /// cancelled its own, or that waited for one that was.
     fn is_no_failure(&self, py: Python<'_>, error: &PyErr) -> bool {
-        self.is_cancellation(py, error) || is_about_departure(py, error)
+        self.is_cancellation(py, error)
+            || is_about_departure(py, error)
+            || error.is_instance_of::<RequestTimeout>(py)
     }
 
     fn is_cancellation(&self, py: Python<'_>, error: &PyErr) -> bool {
@@ -170,8 +176,10 @@ impl Asgi {
 pub(crate) struct Run {
     gateway: Arc<Asgi>,
     host: Arc<AsyncioHost>,
-    number: TaskNumber,
+    key: RequestKey,
     call: Call,
+    /// The application is told that the time is over.
+    is_expired: AtomicBool,
     stage: Mutex<Stage>,
     over: AtomicBool,
     /// What the request holds while it runs.
@@ -184,8 +192,8 @@ enum Call {
 }
 
 enum Stage {
-    /// With its scope.
-    New(Py<PyDict>),
+    /// With its scope, and the request's id if it has one.
+    New(Py<PyDict>, Option<Py<PyString>>),
     /// The application's coroutine.
     Running(Py<PyAny>),
     Over,
@@ -194,6 +202,23 @@ enum Stage {
 impl Run {
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// The application is to be told that the time is over. False when it was told before.
+    pub(crate) fn expire(&self) -> bool {
+        !self.is_expired.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_expired(&self) -> bool {
+        self.is_expired.load(Ordering::Acquire)
+    }
+
+    /// The application's coroutine, once it has begun and until it is over.
+    pub(crate) fn awaited(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &*lock(&self.stage) {
+            Stage::Running(coroutine) => Some(coroutine.clone_ref(py)),
+            Stage::New(..) | Stage::Over => None,
+        }
     }
 
     /// Whether it is to be cancelled when its client leaves, where that is wanted: a WebSocket receives a message instead, and what
@@ -215,7 +240,11 @@ impl Run {
         let coroutine = match stage {
             Stage::Over => return Ok(None),
             Stage::Running(coroutine) => coroutine.into_bound(py),
-            Stage::New(scope) => {
+            Stage::New(scope, id) => {
+                if let Some(id) = id {
+                    // The context is the task's own.
+                    request_id::set(id.bind(py))?;
+                }
                 let (receive, send) = match &self.call {
                     Call::Http(call) => (self.gateway.calls.receive(py, call)?, call.as_any(py)),
                     Call::Socket(call) => (self.gateway.socket_calls.receive(py, call)?, call.as_any(py)),
@@ -230,27 +259,30 @@ impl Run {
     }
 
     fn go_on<'py>(
-        &self,
+        this: &Object<Self>,
         py: Python<'py>,
         work: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
     ) -> PyResult<Step<'py>> {
-        let step = match self.coroutine(py) {
-            Ok(Some(coroutine)) => work(&coroutine),
+        let former = this.host.enter(this.key, || this.clone_ref(py));
+        let step = this.coroutine(py).and_then(|coroutine| coroutine.as_ref().map(work).transpose());
+        this.host.leave(former);
+        let step = match step {
+            Ok(Some(step)) => Ok(step),
             Ok(None) => return Ok(Step::Return(None)),
             Err(error) => Err(error),
         };
         match step {
             Ok(Step::Yield(pause)) => Ok(Step::Yield(pause)),
             Ok(Step::Return(_)) => {
-                self.end(py, None);
+                this.end(py, None);
                 Ok(Step::Return(None))
             }
             Err(error) => {
-                self.end(py, Some(&error));
+                this.end(py, Some(&error));
                 // What ends the task from outside is for it to see. An application's own SystemExit is one more way to fail: one request's
                 // code does not decide for all the others.
                 let is_of_the_task =
-                    self.gateway.is_cancellation(py, &error) || error.is_instance_of::<PyGeneratorExit>(py);
+                    this.gateway.is_cancellation(py, &error) || error.is_instance_of::<PyGeneratorExit>(py);
                 if is_of_the_task { Err(error) } else { Ok(Step::Return(None)) }
             }
         }
@@ -267,7 +299,7 @@ impl Run {
         }
         let permit = lock(&self.permit).take();
         drop(permit);
-        drop(self.host.task_over(self.number));
+        drop(self.host.task_over(self.key));
     }
 }
 
@@ -294,17 +326,23 @@ impl Coroutine for Run {
     const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Request";
 
     fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>> {
-        this.go_on(py, send_none)
+        Self::go_on(this, py, send_none)
     }
 
     fn throw<'py>(this: &Object<Self>, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
-        let new = matches!(*lock(&this.stage), Stage::New(_));
+        let new = matches!(*lock(&this.stage), Stage::New(..));
         if new {
             // Cancelled before it has begun: the application is not called.
             this.end(py, Some(&error));
             return Err(error);
         }
-        this.go_on(py, |coroutine| {
+        // asyncio has no other way to interrupt a task than to cancel it.
+        let error = if this.is_expired() && this.gateway.is_cancellation(py, &error) {
+            timeout_error()
+        } else {
+            error
+        };
+        Self::go_on(this, py, |coroutine| {
             // As generators do with what they delegate to: an iterator need not have it.
             let Some(throw) = coroutine.getattr_opt(intern!(py, "throw"))? else { return Err(error) };
             match throw.call1((error.into_value(py),)) {
@@ -324,7 +362,7 @@ impl Coroutine for Run {
                 Some(close) => close.call0().map(drop),
                 None => Ok(()),
             },
-            Stage::New(_) | Stage::Over => Ok(()),
+            Stage::New(..) | Stage::Over => Ok(()),
         };
         if !this.is_over() {
             this.end(py, None);

@@ -62,6 +62,9 @@ struct Keys {
     trailers: Py<PyString>,
     subprotocols: Py<PyString>,
     asgi: Py<PyString>,
+    request: Py<PyString>,
+    id: Py<PyString>,
+    front_queue_us: Py<PyString>,
 }
 
 impl Keys {
@@ -83,6 +86,9 @@ impl Keys {
             trailers: key("http.response.trailers"),
             subprotocols: key("subprotocols"),
             asgi: key("asgi"),
+            request: key("tidegate.request"),
+            id: key("id"),
+            front_queue_us: key("front_queue_us"),
         }
     }
 }
@@ -147,7 +153,12 @@ impl Scopes {
     }
 
     /// The scope of one request.
-    pub(crate) fn build<'py>(&self, py: Python<'py>, exchange: &Exchange) -> PyResult<Bound<'py, PyDict>> {
+    pub(crate) fn build<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Exchange,
+        id: Option<&Bound<'py, PyString>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let keys = &self.keys;
         let head = exchange.head();
         let scope = self.template.bind(py).copy()?;
@@ -164,7 +175,7 @@ impl Scopes {
         if takes_trailers(head) {
             extensions.set_item(&keys.trailers, PyDict::new(py))?;
         }
-        self.describe(py, &scope, exchange, &extensions)?;
+        self.describe(py, &scope, exchange, &extensions, id)?;
         Ok(scope)
     }
 
@@ -174,9 +185,10 @@ impl Scopes {
         py: Python<'py>,
         exchange: &Exchange,
         handshake: &Handshake,
+        id: Option<&Bound<'py, PyString>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.socket_template.bind(py).copy()?;
-        self.describe(py, &scope, exchange, &self.socket_extensions.take(py)?)?;
+        self.describe(py, &scope, exchange, &self.socket_extensions.take(py)?, id)?;
         scope
             .set_item(&self.keys.subprotocols, PyList::new(py, handshake.protocols().collect::<Vec<_>>())?)?;
         Ok(scope)
@@ -189,6 +201,7 @@ impl Scopes {
         scope: &Bound<'_, PyDict>,
         exchange: &Exchange,
         extensions: &Bound<'_, PyDict>,
+        id: Option<&Bound<'_, PyString>>,
     ) -> PyResult<()> {
         let keys = &self.keys;
         let head = exchange.head();
@@ -204,6 +217,17 @@ impl Scopes {
         scope.set_item(&keys.server, &ends.server)?;
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
+        }
+        let waited_us = exchange.front_queue_us();
+        if id.is_some() || waited_us.is_some() {
+            let request = PyDict::new(py);
+            if let Some(id) = id {
+                request.set_item(&keys.id, id)?;
+            }
+            if let Some(waited_us) = waited_us {
+                request.set_item(&keys.front_queue_us, waited_us)?;
+            }
+            extensions.set_item(&keys.request, request)?;
         }
         scope.set_item(&keys.asgi, self.versions.take(py)?)?;
         scope.set_item(&keys.extensions, extensions)

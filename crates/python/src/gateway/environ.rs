@@ -104,6 +104,8 @@ struct Names {
     remote_addr: Py<PyString>,
     remote_port: Py<PyString>,
     cancelled: Py<PyString>,
+    request_id: Py<PyString>,
+    front_queue_us: Py<PyString>,
     content_length: Py<PyString>,
     http_host: Py<PyString>,
     wsgi_input: Py<PyString>,
@@ -125,6 +127,8 @@ impl Names {
             remote_addr: name("REMOTE_ADDR"),
             remote_port: name("REMOTE_PORT"),
             cancelled: name("tidegate.cancelled"),
+            request_id: name("tidegate.request_id"),
+            front_queue_us: name("tidegate.front_queue_us"),
             content_length: name("CONTENT_LENGTH"),
             http_host: name("HTTP_HOST"),
             wsgi_input: name("wsgi.input"),
@@ -164,6 +168,7 @@ impl Environs {
         &self,
         py: Python<'py>,
         exchange: &Exchange,
+        id: Option<&Bound<'py, PyString>>,
     ) -> PyResult<(Bound<'py, PyDict>, RequestNumber)> {
         let names = &self.names;
         let head = exchange.head();
@@ -191,6 +196,12 @@ impl Environs {
         environ.set_item(&names.request_uri, &target)?;
         environ.set_item(&names.raw_uri, target)?;
         self.set_fields(py, &environ, exchange, has_host)?;
+        if let Some(id) = id {
+            environ.set_item(&names.request_id, id)?;
+        }
+        if let Some(waited_us) = exchange.front_queue_us() {
+            environ.set_item(&names.front_queue_us, waited_us)?;
+        }
         Ok((environ, number))
     }
 

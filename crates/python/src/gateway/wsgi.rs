@@ -17,6 +17,7 @@ use crate::gateway::error_response::{answer_error, status_of};
 use crate::gateway::file_wrapper::RestOfFile;
 use crate::gateway::{Call, Calls, ClientLeft, FileWrapper, WsgiInput};
 use crate::host::Host;
+use crate::request_id;
 
 /// Blocks of a list are put together up to this size, so that a list costs no more than one block.
 const JOIN_MAX: usize = 64 * 1024;
@@ -67,7 +68,8 @@ impl Wsgi {
     /// Answers one exchange; whatever the application does, this thread goes on.
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
         exchange.begin(self.number);
-        let environ = self.environs.build(py, &exchange);
+        let id = request_id::of(py, &exchange);
+        let environ = self.environs.build(py, &exchange, id.as_ref());
         let has_body = !matches!(exchange.head().body(), BodyKind::Empty | BodyKind::Length(0));
         let call = match self.calls.begin(py, exchange) {
             Ok(call) => call,
@@ -81,12 +83,17 @@ impl Wsgi {
                 let input = Bound::new(py, WsgiInput::new(call.clone_ref(py)))?;
                 self.environs.set_input(&environ, &input)?;
             }
-            in_fresh_context(py, || self.call_application(py, &call, &environ))?
+            in_fresh_context(py, || {
+                id.as_ref().map_or(Ok(()), request_id::set)?;
+                self.call_application(py, &call, &environ)
+            })?
         });
         // What is to be called when the client leaves is not, from here on.
         drop(call.with_exchange(|exchange| self.environs.end(exchange, number)));
-        if let Err(error) = outcome {
-            self.fail(py, &call, &error);
+        if let Err(error) = outcome
+            && request_id::with(py, id.as_ref(), || self.fail(py, &call, &error)).is_err()
+        {
+            log::error!("a request that has failed could not be ended");
         }
         // Whoever kept write() or wsgi.input finds the request over; an unfinished exchange is cut.
         drop(call.take_exchange());

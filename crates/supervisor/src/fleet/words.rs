@@ -38,6 +38,8 @@ pub enum Cause {
     MaxLifetime,
     /// It holds as much memory as it may.
     MaxRss,
+    /// More of its threads than may do not come back.
+    LostThreads,
     /// New code serves.
     Reload,
     /// It has ended by itself while it served.
@@ -54,10 +56,11 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MaxRequests,
         Self::MaxLifetime,
         Self::MaxRss,
+        Self::LostThreads,
         Self::Reload,
         Self::Ended,
         Self::Killed,
@@ -72,6 +75,7 @@ impl Cause {
             Self::MaxRequests => "max-requests",
             Self::MaxLifetime => "max-lifetime",
             Self::MaxRss => "max-rss",
+            Self::LostThreads => "lost-threads",
             Self::Reload => "reload",
             Self::Ended => "ended",
             Self::Killed => "killed",

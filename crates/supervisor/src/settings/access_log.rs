@@ -98,6 +98,7 @@ pub enum LogAtom {
     Query,
     Protocol,
     Status,
+    Shed,
     BodySent,
     RequestField(String),
     ResponseField(String),
@@ -106,6 +107,10 @@ pub enum LogAtom {
     Microseconds,
     DecimalSeconds,
     Process,
+    RequestId,
+    FrontQueue,
+    TraceId,
+    SpanId,
 }
 
 /// How an atom stands in its line, as in Python's `%` formatting.
@@ -123,7 +128,7 @@ pub struct LogShape {
 
 /// What a format may be.
 pub(super) const FORMAT_ACCEPTED: &str = "common, combined, json, or a text with %(h)s %(l)s %(u)s %(t)s %(r)s %(m)s %(U)s \
-     %(q)s %(H)s %(s)s %(B)s %(b)s %(f)s %(a)s %(T)s %(M)s %(D)s %(L)s %(p)s %({FIELD}i)s %({FIELD}o)s %({VARIABLE}e)s";
+     %(q)s %(H)s %(s)s %(B)s %(b)s %(f)s %(a)s %(T)s %(M)s %(D)s %(L)s %(p)s %(shed)s %(request_id)s %(front_queue_us)s %(trace_id)s %(span_id)s %({FIELD}i)s %({FIELD}o)s %({VARIABLE}e)s";
 
 /// Widest that a piece is made: a bound on what a slip of the finger takes of every line.
 const WIDTH_MAX: u64 = 4096;
@@ -335,6 +340,11 @@ fn atom(name: &str) -> Result<LogAtom, Fault> {
         "D" => LogAtom::Microseconds,
         "L" => LogAtom::DecimalSeconds,
         "p" => LogAtom::Process,
+        "shed" => LogAtom::Shed,
+        "request_id" => LogAtom::RequestId,
+        "front_queue_us" => LogAtom::FrontQueue,
+        "trace_id" => LogAtom::TraceId,
+        "span_id" => LogAtom::SpanId,
         name => return Err(format!("%({name})s: no such atom")),
     })
 }
@@ -351,12 +361,14 @@ fn variable(key: &str) -> Result<LogAtom, Fault> {
         "SERVER_PROTOCOL" => LogAtom::Protocol,
         "REMOTE_ADDR" => LogAtom::Client,
         "CONTENT_TYPE" | "CONTENT_LENGTH" => field(&upper),
+        "TIDEGATE.REQUEST_ID" => LogAtom::RequestId,
+        "TIDEGATE.FRONT_QUEUE_US" => LogAtom::FrontQueue,
         upper => match upper.strip_prefix("HTTP_").filter(|name| !name.is_empty()) {
             Some(name) => field(name),
             None => {
                 return Err(format!(
                     "%({{{key}}}e)s cannot be had: the log knows of the environ HTTP_*, CONTENT_TYPE, CONTENT_LENGTH, PATH_INFO, \
-                     QUERY_STRING, RAW_URI, REMOTE_ADDR, REQUEST_METHOD, REQUEST_URI, SERVER_PROTOCOL"
+                     QUERY_STRING, RAW_URI, REMOTE_ADDR, REQUEST_METHOD, REQUEST_URI, SERVER_PROTOCOL, tidegate.request_id, tidegate.front_queue_us"
                 ));
             }
         },
@@ -511,7 +523,7 @@ mod tests {
             (
                 "%({wsgi.errors}e)s",
                 "%({wsgi.errors}e)s cannot be had: the log knows of the environ HTTP_*, CONTENT_TYPE, \
-                 CONTENT_LENGTH, PATH_INFO, QUERY_STRING, RAW_URI, REMOTE_ADDR, REQUEST_METHOD, REQUEST_URI, SERVER_PROTOCOL",
+                 CONTENT_LENGTH, PATH_INFO, QUERY_STRING, RAW_URI, REMOTE_ADDR, REQUEST_METHOD, REQUEST_URI, SERVER_PROTOCOL, tidegate.request_id, tidegate.front_queue_us",
             ),
         ] {
             assert_eq!(custom(text), Err(fault.to_owned()), "{text}");

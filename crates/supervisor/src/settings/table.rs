@@ -4,7 +4,9 @@
 use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
-use super::{AppSpec, Bind, Mount, Settings, access_log, address, mount};
+use super::{
+    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, trusted_proxy,
+};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -15,6 +17,8 @@ pub(crate) struct Setting {
     pub(crate) reach: Reach,
     /// Whether it can be given several times, or as a list.
     pub(crate) repeats: bool,
+    /// Whether files have it as `[[tables]]`.
+    pub(crate) tables: bool,
     pub(crate) kind: Kind,
     /// As it would be typed.
     pub(crate) default: Option<&'static str>,
@@ -105,6 +109,7 @@ const PLAIN: Setting = Setting {
     category: Category::Application,
     reach: Reach::Everywhere,
     repeats: false,
+    tables: false,
     kind: Kind::Switch(|s| &mut s.factory),
     default: None,
     help: "",
@@ -401,6 +406,83 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("10s"),
         help: "How long a request may wait for its turn.",
         doc: "Then it is answered with 503. An answer that comes later than its client waits for is work for nobody.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-timeout",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(request_timeout_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take, from its head to the end of its response.",
+        doc: "Then its client is answered at once: with 504 for an application that has it, or by a cut where a response has begun; with 503 \
+              while it waits for its turn, and with 408 while its body is on its way. What the application is at is logged, \
+              environ['tidegate.cancelled'] is set, and tidegate.RequestTimeout is raised in its thread, greenlet or task. WebSockets \
+              have no such time, nor has what follows the response. See limits.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "slow-request",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(slow_request_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take before what it is at is logged.",
+        doc: "With the stack of its thread, greenlet or task, to the logger tidegate.error. Nothing else is done about it.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-lost-threads",
+        category: Category::Running,
+        kind: Kind::Count { range: Range(0, 10_000), note: "", field: number!(lost_threads_max) },
+        default: Some("10"),
+        help: "Most threads that are replaced because they do not come back.",
+        doc: "A thread in code that is not Python's hears of --request-timeout when that returns. Until then it is counted as lost, and another one \
+              may take its place. A worker that has lost more is replaced, as after --max-requests; a server without workers \
+              goes on with fewer threads.",
+        ..PLAIN
+    },
+    Setting {
+        name: "shed",
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.shed),
+        default: Some("off"),
+        help: "Whether a queue that stays long is cut before it is full.",
+        doc: "codel: when all requests have waited for longer than --queue-target for ten times as long, those that have waited for twice the \
+              target are answered with 503, until one is in time again (RFC 8289). A burst is let be; under lasting overload the requests that are \
+              served are served in time. off: requests wait until --queue-timeout. See docs/limits.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "queue-target",
+        category: Category::Running,
+        kind: Kind::Duration { range: Range(10, HOUR), can_be_off: false, field: number!(queue_target_ms) },
+        default: Some("50ms"),
+        help: "How long requests should wait for their turn at most.",
+        doc: "For --shed codel. Some wait longer when many come at once; it is when all do that there are too many.",
+        ..PLAIN
+    },
+    Setting {
+        name: "limits",
+        category: Category::Running,
+        repeats: true,
+        tables: true,
+        kind: Kind::Special {
+            placeholder: "\"/PATH KEY=VALUE ...\"",
+            accepted: limit::ACCEPTED,
+            put: |s, value| put(&mut s.limits, limit::limits(value)),
+            get: |s| (!s.limits.is_empty()).then(|| Value::List(s.limits.iter().map(Limit::shown).collect())),
+        },
+        help: "Limits for the requests of some paths; can be given several times.",
+        doc: "The first whose path matches the percent-decoded path has the request: exactly, or with each * standing for any characters, slashes \
+              too. It has its own timeout, runs so many at once (max-concurrency) and lets so many wait (queue-size, queue-timeout), takes bodies up to \
+              its own max-body-size, or goes before others (priority = \"health\"): docs/limits.md.",
         ..PLAIN
     },
     Setting {
@@ -948,6 +1030,43 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "The Server field of responses.",
         doc: "on sends \"tidegate\", without a version, which would only help those who look for known faults. A Server field that the \
               application sets itself is left alone.",
+        ..PLAIN
+    },
+    Setting {
+        name: "trusted-proxies",
+        category: Category::Http,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "ADDRESS",
+            accepted: trusted_proxy::ACCEPTED,
+            put: |s, value| put(&mut s.trusted_proxies, several(value, TrustedProxy::parse)),
+            get: |s| listed(s.trusted_proxies.iter()),
+        },
+        help: "Front server whose word is taken; can be given several times.",
+        doc: "An address, a network such as 10.0.0.0/8, or unix for whoever may connect to a unix socket. What they say of a request is               believed: its id (request-id), and when it came to them (X-Request-Start): docs/request-ids.md. Nobody is by default, because a               client can say the same.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-id",
+        category: Category::Http,
+        kind: Kind::Switch(|s| &mut s.request_id),
+        default: Some("false"),
+        help: "Give each request an id, for logs, the application and the client.",
+        doc: "That of a trusted proxy, if it has sent a good one, or else a new UUID, which replaces what a client has sent: docs/request-ids.md.               Off by default, because an application or its middleware may have ids already, and every response has one field more.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-id-header",
+        category: Category::Http,
+        kind: Kind::Special {
+            placeholder: "NAME",
+            accepted: "a name of letters, digits and -, of no field that has a meaning of its own",
+            put: |s, value| put(&mut s.request_id_header, texts::request_id_header(value)),
+            get: |s| Some(shown(&s.request_id_header)),
+        },
+        default: Some("X-Request-ID"),
+        help: "The field in which a request's id comes, and goes.",
+        doc: "For front servers and clients that call it otherwise: X-Correlation-ID, X-Amzn-Trace-Id.",
         ..PLAIN
     },
     Setting {

@@ -44,6 +44,50 @@ pub(super) fn server_header(value: &Value) -> Result<Option<String>, Fault> {
     }
 }
 
+/// Fields that the server or the client would take for something else than an id.
+const MEANINGFUL: [&str; 22] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "location",
+    "proxy",
+    "proxy-authorization",
+    "proxy-connection",
+    "server",
+    "set-cookie",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+];
+const HEADER_SIZE_MAX: usize = 64;
+
+/// The name of a field that is free for an id.
+pub(super) fn request_id_header(value: &Value) -> Result<String, Fault> {
+    let name = text(value)?;
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() || name.len() > HEADER_SIZE_MAX {
+        return Err("it is not 1 to 64 characters long".into());
+    }
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err("not a name".into());
+    }
+    if MEANINGFUL.contains(&lower.as_str()) || lower.starts_with("sec-") || lower.starts_with("x-forwarded-")
+    {
+        return Err("that field means something else".into());
+    }
+    Ok(name.into())
+}
+
 /// The name or the number of a user or a group.
 pub(super) fn name(value: &Value) -> Result<String, Fault> {
     match value {

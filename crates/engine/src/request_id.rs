@@ -1,0 +1,113 @@
+//! Ids of requests: that of the server in front, or one of our own.
+//!
+//! It stands in the request's head, so that whoever looks there finds it: the application, the access log.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use tidegate_http::RequestHead;
+use uuid::Builder;
+
+use crate::clock;
+
+/// Longest id that is taken from another server: those in use have 16 to 100 characters, and it goes into every line of a log.
+const SIZE_MAX: usize = 128;
+
+/// Random bytes of one id, and of as many ids as one call of the system gives: up to 256 bytes it gives whole (getrandom(2)).
+const RANDOM_SIZE: usize = 10;
+const POOL_SIZE: usize = 25 * RANDOM_SIZE;
+
+/// Gives requests their ids.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    pool: Mutex<Pool>,
+}
+
+/// Random bytes, of which those from `used` on nobody has had.
+#[derive(Debug)]
+struct Pool {
+    bytes: [u8; POOL_SIZE],
+    used: usize,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { pool: Mutex::new(Pool { bytes: [0; POOL_SIZE], used: POOL_SIZE }) }
+    }
+}
+
+impl RequestIds {
+    /// Leaves one valid id in the head, in the field of this name.
+    pub(crate) fn assign(&self, head: &mut RequestHead, name: &str, is_trusted: bool) {
+        if is_trusted && has_one_valid(head, name) {
+            return;
+        }
+        let id = self.make();
+        head.replace_field(name, id.as_ref().map(<[u8; 36]>::as_slice));
+    }
+
+    /// A UUID of version 7 (RFC 9562 section 5.7): by time, which keeps logs and tables in order. None where the system has no random
+    /// numbers.
+    fn make(&self) -> Option<[u8; 36]> {
+        let random = {
+            let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+            if pool.used == POOL_SIZE {
+                if let Err(error) = getrandom::fill(&mut pool.bytes) {
+                    log::error!("a request has no id: {error}");
+                    return None;
+                }
+                pool.used = 0;
+            }
+            let random = *pool.bytes[pool.used..].first_chunk::<RANDOM_SIZE>()?;
+            pool.used += RANDOM_SIZE;
+            random
+        };
+        let since_epoch = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
+        let mut text = [0; 36];
+        Builder::from_unix_timestamp_millis(now_ms, &random).as_uuid().hyphenated().encode_lower(&mut text);
+        Some(text)
+    }
+}
+
+/// Whether there is one field of this name, with an id that can stand anywhere unchanged: in a header, a log, a URL, a page.
+fn has_one_valid(head: &RequestHead, name: &str) -> bool {
+    let mut values = head.fields().filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+    values.next().is_some_and(|(_, value)| is_valid(value)) && values.next().is_none()
+}
+
+/// Letters, digits, and what common ids have beside them: UUIDs, base64, ULIDs, `Root=1-67891233-abcdef;Parent=1` of AWS.
+fn is_valid(id: &[u8]) -> bool {
+    let is_common = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:;@".contains(byte);
+    (1..=SIZE_MAX).contains(&id.len()) && id.iter().all(is_common)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_uuids_of_version_7_and_no_two_are_the_same() {
+        let ids = RequestIds::default();
+        let made: BTreeSet<_> = (0..1000).filter_map(|_| ids.make()).collect();
+        assert_eq!(made.len(), 1000);
+        for id in &made {
+            assert!(uuid::Uuid::try_parse_ascii(id).is_ok_and(|id| id.get_version_num() == 7), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_bounded_and_harmless() {
+        for good in
+            ["a", "0198c0de-0000-7000-8000-000000000000", "Root=1-67891233-abcdef012345;Self=1", "a+/="]
+        {
+            assert!(is_valid(good.as_bytes()), "{good}");
+        }
+        assert!(is_valid(&[b'a'; SIZE_MAX]) && !is_valid(&[b'a'; SIZE_MAX + 1]));
+        for bad in ["", "a b", "a,b", "a\"", "<a>", "a\\", "a%0a", "\u{e9}", "a\tb", "a'", "$a", "{a}"] {
+            assert!(!is_valid(bad.as_bytes()), "{bad}");
+        }
+    }
+}
