@@ -3,7 +3,6 @@
 From a shell, ``tidegate MODULE:ATTR``. From Python, :func:`serve`.
 """
 
-from tidegate._request_id import RequestIdFilter, request_id
 from tidegate._tidegate import (
     Cancelled,
     ClientDisconnected,
@@ -14,14 +13,4 @@ from tidegate._tidegate import (
     serve,
 )
 
-__all__ = [
-    "Cancelled",
-    "ClientDisconnected",
-    "ClientLeft",
-    "FileWrapper",
-    "RequestIdFilter",
-    "__version__",
-    "await_",
-    "request_id",
-    "serve",
-]
+__all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "await_", "serve"]
