@@ -4,12 +4,14 @@
 //! - `sight`: what is seen of a server at a moment, of all that is shown.
 //! - `state`: that as JSON, for the page and for `tidegate ctl state`.
 //! - `metrics`: that as OpenMetrics.
+//! - `page`: what draws it in a browser.
 //!
 //! A supervisor turns it in its own loop: there is no thread in a process that forks. A process that serves alone has a thread for it, which
 //! a stuck application does not hold up.
 
 mod answers;
 mod metrics;
+mod page;
 mod sight;
 mod state;
 
