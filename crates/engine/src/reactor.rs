@@ -338,15 +338,17 @@ impl Reactor {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
         let Looked { more, next } = steps(connection, &mut turn);
         let turned_away = turn.turned_away.take();
-        let unready = turn.unready.take();
+        let health = turn.health.take();
         self.read += turn.spent();
         connection.changes.announce();
         if let Some(exchange) = turned_away {
             exchange.turn_away();
             self.note_turned_away(now_ms);
         }
-        if let Some(exchange) = unready {
-            exchange.turn_away();
+        match health {
+            Some((exchange, true)) => exchange.affirm(),
+            Some((exchange, false)) => exchange.turn_away(),
+            None => {}
         }
         if more {
             self.shared.attend(connection.clone());

@@ -10,7 +10,9 @@ use tidegate_engine::{
     BindAddress, CollectorAddress, Gathering, Piece, Protocol, Shape, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
-use tidegate_supervisor::{Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings};
+use tidegate_supervisor::{
+    Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings,
+};
 
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
@@ -121,6 +123,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         seat: None,
         record: None,
         ready_path: settings.ready_path.clone(),
+        ready_by_server: settings.ready_by == ReadyBy::Server,
+        live_path: settings.live_path.clone(),
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
         read_ahead_max: settings.pipeline_size_max,

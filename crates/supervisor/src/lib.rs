@@ -31,5 +31,5 @@ pub use cli::{Outcome, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
     EventLoop, HopByHop, Interface, Lifespan, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe, Origin,
-    Owner, RequestBuffering, RunsOn, Settings, SettingsError, UnderscoreNames, Value, from_python,
+    Owner, ReadyBy, RequestBuffering, RunsOn, Settings, SettingsError, UnderscoreNames, Value, from_python,
 };

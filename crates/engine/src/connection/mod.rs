@@ -633,9 +633,10 @@ impl Core {
             seat.count_request();
         }
         self.observe(&connection.shared, Flight::queue);
-        if connection.shared.is_unready_for(&head) {
+        if let Some(is_well) = connection.shared.health_for(&head) {
             self.phase = Phase::Serving;
-            turn.unready = Some(Exchange::new(connection.clone(), head, self.served, started));
+            let exchange = Exchange::new(connection.clone(), head, self.served, started);
+            turn.health = Some((exchange, is_well));
             return Step::Rest;
         }
         let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
