@@ -22,7 +22,6 @@ use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::record::{Counter, Flight, Observer};
-use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::websocket::{AcceptError, WebSocket};
@@ -35,6 +34,9 @@ pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
 const TURNED_AWAY: &[u8] = b"The server is busy: too many requests wait for their turn.\n";
 pub(crate) const RETRY_AFTER_MIN_S: u64 = 1;
 const RETRY_AFTER_MAX_S: u64 = 60;
+
+/// What is told who asks whether the server is well.
+const WELL: &[u8] = b"ok\n";
 
 /// Bytes of a response.
 #[derive(Debug)]
@@ -114,6 +116,7 @@ pub struct Exchange {
     number: u64,
     /// Where it will be logged. Behind a pointer, as an exchange is moved about, mostly without.
     logged: Option<Box<Logged>>,
+    id_place: Option<u32>,
     front_queue_us: Option<u32>,
     status: u16,
     body_sent: u64,
@@ -122,9 +125,19 @@ pub struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(connection: Arc<Connection>, head: RequestHead, number: u64, arrival: Arrival) -> Self {
-        let Arrival { started, front_queue_us } = arrival;
+        let Arrival { started, id_place, front_queue_us } = arrival;
         let logged = started.map(|started| Box::new(Logged { started, noted: Noted::default() }));
-        Self { connection, head, number, logged, front_queue_us, status: 0, body_sent: 0, done: false }
+        Self {
+            connection,
+            head,
+            number,
+            logged,
+            id_place,
+            front_queue_us,
+            status: 0,
+            body_sent: 0,
+            done: false,
+        }
     }
 
     /// The request's head.
@@ -132,10 +145,13 @@ impl Exchange {
         &self.head
     }
 
-    /// The request's id, of letters, digits and few others; none where requests have none.
-    pub fn request_id(&self) -> Option<&str> {
-        let name = self.connection.shared.settings.request_id_header.as_ref()?;
-        std::str::from_utf8(self.head.field(name)?).ok()
+    /// The request's id, of letters, digits and a few others; none where requests have none.
+    pub fn request_id(&self) -> Option<&[u8]> {
+        self.id_field().map(|(_, id)| id)
+    }
+
+    fn id_field(&self) -> Option<(&[u8], &[u8])> {
+        self.head.field_at(self.id_place? as usize)
     }
 
     /// How long the request had waited in front of this server when it came, in microseconds, by what a trusted proxy says.
@@ -316,11 +332,10 @@ impl Exchange {
         let flushed = with_scratch(|out| {
             if let Some((head, length)) = head {
                 let date = clock::date(now_ms);
-                let settings = &connection.shared.settings;
                 let context = http::SendContext {
                     date: &date,
-                    server: settings.server.as_deref(),
-                    extra: extra_field(settings, &self.head),
+                    server: connection.shared.settings.server.as_deref(),
+                    extra: self.id_place.and_then(|place| self.head.field_at(place as usize)),
                     close: connection.shared.lifecycle() > Lifecycle::Serving || leaves_much_unread(&core),
                 };
                 core.http.send_head(head, length, &context, out)?;
@@ -421,6 +436,20 @@ impl Exchange {
         }
     }
 
+    /// Answers a request that asks whether the server is well, which it is.
+    pub(crate) fn affirm(mut self) {
+        let head = ResponseHead::new(200, b"OK").and_then(|mut head| {
+            head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
+            head.field(b"Cache-Control", b"no-store")?;
+            Ok(head)
+        });
+        // As above.
+        if let Ok(head) = head {
+            let length = BodyLength::Known(WELL.len() as u64);
+            let _ = self.send(Some((&head, length)), Block::Borrowed(WELL), true);
+        }
+    }
+
     /// Answers the request with a WebSocket (RFC 6455 section 4.2.2). The exchange is over when that succeeds.
     ///
     /// # Errors
@@ -440,10 +469,8 @@ impl Exchange {
         core.begin_output(now_ms);
         let flushed = with_scratch(|out| {
             let date = clock::date(now_ms);
-            let settings = &self.connection.shared.settings;
-            let extra = extra_field(settings, &self.head);
-            let server = settings.server.as_deref();
-            let context = http::SendContext { date: &date, server, extra, close: false };
+            let server = self.connection.shared.settings.server.as_deref();
+            let context = http::SendContext { date: &date, server, extra: self.id_field(), close: false };
             let accepted = handshake
                 .accept(subprotocol, fields, compression, &context, out)
                 .map_err(AcceptError::Refused)?;
@@ -471,10 +498,8 @@ impl Exchange {
             let now_ms = clock::now_ms();
             with_scratch(|out| {
                 let date = clock::date(now_ms);
-                let settings = &self.connection.shared.settings;
-                let extra = extra_field(settings, &self.head);
-                let server = settings.server.as_deref();
-                let context = http::SendContext { date: &date, server, extra, close: true };
+                let server = self.connection.shared.settings.server.as_deref();
+                let context = http::SendContext { date: &date, server, extra: self.id_field(), close: true };
                 fault.write_response(&context, out);
                 let flushed = core.send_bytes(&self.connection, out, now_ms);
                 core.note_flushed(&self.connection, &flushed, now_ms);
@@ -519,7 +544,7 @@ impl Exchange {
 
     fn arrival(&self) -> Arrival {
         let started = self.logged.as_ref().map(|logged| logged.started);
-        Arrival { started, front_queue_us: self.front_queue_us }
+        Arrival { started, id_place: self.id_place, front_queue_us: self.front_queue_us }
     }
 
     fn log(&self) {
@@ -536,12 +561,6 @@ impl Drop for Exchange {
             self.cut();
         }
     }
-}
-
-/// The field by which a response tells the id of its request.
-pub(crate) fn extra_field<'a>(settings: &'a Settings, head: &'a RequestHead) -> Option<(&'a [u8], &'a [u8])> {
-    let name = settings.request_id_header.as_ref()?;
-    Some((name.as_bytes(), head.field(name)?))
 }
 
 fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {

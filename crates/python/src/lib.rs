@@ -37,6 +37,8 @@ mod _tidegate {
     #[pymodule_export]
     use crate::overdue::RequestTimeout;
     #[pymodule_export]
+    use crate::request_id::set_request_ids_in;
+    #[pymodule_export]
     use crate::serve::{main, serve, threads_are_at_work};
 
     #[pymodule_export]

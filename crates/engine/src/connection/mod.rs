@@ -35,7 +35,7 @@ use crate::body_clock::BodyClock;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
-use crate::exchange::{Exchange, extra_field};
+use crate::exchange::Exchange;
 use crate::front_queue;
 use crate::keeper::Alarm;
 use crate::lane::TurnedAway;
@@ -102,6 +102,8 @@ pub(crate) enum Filled {
 pub(crate) struct Arrival {
     /// When its head was in, where it will be logged.
     pub(crate) started: Option<Instant>,
+    /// The place of its id among the fields of its head.
+    pub(crate) id_place: Option<u32>,
     /// How long it had waited in front of this server by then, in microseconds, where that is said by somebody who is trusted.
     pub(crate) front_queue_us: Option<u32>,
 }
@@ -238,16 +240,25 @@ impl Connection {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A head is in: takes note of what will be asked of it later, and gives it an id.
+    /// A head is in: takes note of what will be asked of it later.
     fn note_arrival(&self, head: &mut RequestHead) -> Arrival {
-        let Shared { settings, request_ids, access_log, .. } = &*self.shared;
-        if let Some(name) = &settings.request_id_header {
-            request_ids.assign(head, name, self.is_trusted);
+        let started = self.shared.access_log.is_some().then(clock::instant);
+        let mut arrival = Arrival { started, ..Arrival::default() };
+        if self.is_trusted || self.settings().request_id_header.is_some() {
+            self.note_origin(head, &mut arrival);
         }
-        let waited = || front_queue::waited_us(head, clock::wall());
-        Arrival {
-            started: access_log.is_some().then(clock::instant),
-            front_queue_us: self.is_trusted.then(waited).flatten(),
+        arrival
+    }
+
+    /// Gives a request its id, and takes note of what a front server says of it.
+    #[inline(never)]
+    fn note_origin(&self, head: &mut RequestHead, arrival: &mut Arrival) {
+        let Shared { settings, request_ids, .. } = &*self.shared;
+        if let Some(name) = &settings.request_id_header {
+            arrival.id_place = request_ids.assign(head, name, self.is_trusted);
+        }
+        if self.is_trusted {
+            arrival.front_queue_us = front_queue::waited_us(head, clock::wall());
         }
     }
 
@@ -692,9 +703,10 @@ impl Core {
             seat.count_request();
         }
         self.observe(&connection.shared, Flight::queue);
-        if connection.shared.is_unready_for(&head) {
+        if let Some(is_well) = connection.shared.health_for(&head) {
             self.phase = Phase::Serving;
-            turn.unready = Some(Exchange::new(connection.clone(), head, self.served, arrival));
+            let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
+            turn.health = Some((exchange, is_well));
             return Step::Rest;
         }
         match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {
@@ -750,7 +762,7 @@ impl Core {
         let now_ms = clock::now_ms();
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
-        let extra = head.as_ref().and_then(|(head, _)| extra_field(connection.settings(), head));
+        let extra = head.as_ref().and_then(|(head, arrival)| head.field_at(arrival.id_place? as usize));
         let context = http::SendContext { date: &date, server, extra, close: true };
         with_scratch(|out| {
             self.http.send_fault(fault, &context, out);

@@ -11,7 +11,6 @@ use super::{Arrival, Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
-use crate::exchange::extra_field;
 use crate::keeper::{Overdue, RequestKey, Verdict};
 use crate::lane::Shed;
 use crate::output::with_scratch;
@@ -67,7 +66,7 @@ impl Core {
         }
         connection.expired.store(true, Ordering::Release);
         connection.shared.count(Counter::TimeoutsRequest);
-        let answered = !self.http.head_sent() && self.answer_expired(connection, &timed.head, now_ms);
+        let answered = !self.http.head_sent() && self.answer_expired(connection, timed, now_ms);
         if !answered {
             // What was sent is all there will be, and must not look whole.
             self.lose(connection, io::ErrorKind::TimedOut);
@@ -86,7 +85,7 @@ impl Core {
     }
 
     /// Sends the answer (RFC 9110 section 15.6.5). False when there can be none.
-    fn answer_expired(&mut self, connection: &Connection, request: &RequestHead, now_ms: Millis) -> bool {
+    fn answer_expired(&mut self, connection: &Connection, timed: &Timed, now_ms: Millis) -> bool {
         let head = ResponseHead::new(504, b"Gateway Timeout").and_then(|mut head| {
             head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
             Ok(head)
@@ -96,7 +95,7 @@ impl Core {
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
         // Closed, as what the application still does with this exchange must never come to be another one's.
-        let extra = extra_field(connection.settings(), request);
+        let extra = timed.arrival.id_place.and_then(|place| timed.head.field_at(place as usize));
         let context = http::SendContext { date: &date, server, close: true, extra };
         self.begin_output(now_ms);
         with_scratch(|out| {
