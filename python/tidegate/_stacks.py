@@ -1,4 +1,7 @@
-"""What requests are at: their calls, the newest last, and the same as tracebacks have it. None for what is over."""
+"""What requests are at: their calls, the newest last, and the same as tracebacks have it.
+
+None for what is over.
+"""
 
 from __future__ import annotations
 
