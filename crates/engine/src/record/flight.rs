@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use tidegate_http::RequestHead;
+use tidegate_http::{BodyKind, RequestHead};
 
 use super::figures::{Class, Counter, Gauge, OTHER, Span, method_number};
 use super::table::{self, Kept, Stage};
@@ -100,7 +100,8 @@ impl Flight {
         let words = record.words();
         let number = words[Counter::Started as usize].fetch_add(1, Ordering::Relaxed) + 1;
         let mut kept = Kept {
-            stage: Stage::Body,
+            // Without a body there is no time for it to come in.
+            stage: if head.body() == BodyKind::Empty { Stage::Queue } else { Stage::Body },
             method: method_number(head.method()),
             status: 0,
             application: None,
@@ -117,7 +118,9 @@ impl Flight {
 
     /// Its body is as far in as it must be: its turn is to come, for which it must wait, or not.
     pub(crate) fn queue(&mut self, observer: &Observer) {
-        self.go_on(observer, Stage::Queue);
+        if self.kept.stage == Stage::Body {
+            self.go_on(observer, Stage::Queue);
+        }
     }
 
     /// It is not its turn.
