@@ -531,6 +531,7 @@ impl Core {
                             peer: connection.peer,
                             method: head.method(),
                             path: head.path(),
+                            has_body: head.body() != http::BodyKind::Empty,
                             id: id.map(|(_, value)| value),
                         };
                         Flight::begin(observer, &beginning)

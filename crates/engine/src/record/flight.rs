@@ -97,7 +97,8 @@ impl Flight {
         let words = record.words();
         let number = words[Counter::Started as usize].fetch_add(1, Ordering::Relaxed) + 1;
         let mut kept = Kept {
-            stage: Stage::Body,
+            // Without a body there is no time for it to come in.
+            stage: if beginning.has_body { Stage::Body } else { Stage::Queue },
             method: method_number(beginning.method),
             status: 0,
             application: None,
@@ -114,7 +115,9 @@ impl Flight {
 
     /// Its body is as far in as it must be: its turn is to come, for which it must wait, or not.
     pub(crate) fn queue(&mut self, observer: &Observer) {
-        self.go_on(observer, Stage::Queue);
+        if self.kept.stage == Stage::Body {
+            self.go_on(observer, Stage::Queue);
+        }
     }
 
     /// It is not its turn.

@@ -176,6 +176,7 @@ pub(crate) struct Beginning<'a> {
     pub(crate) peer: Peer,
     pub(crate) method: &'a str,
     pub(crate) path: &'a [u8],
+    pub(crate) has_body: bool,
     /// Its id, if requests have one.
     pub(crate) id: Option<&'a [u8]>,
 }
@@ -285,6 +286,7 @@ mod tests {
             peer,
             method: "GET",
             path,
+            has_body: false,
             id: Some(b"an-id"),
         }
     }
