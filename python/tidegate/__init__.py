@@ -3,7 +3,6 @@
 From a shell, ``tidegate MODULE:ATTR``. From Python, :func:`serve`.
 """
 
-from tidegate._request_id import RequestIdFilter, request_id
 from tidegate._tidegate import (
     Cancelled,
     ClientDisconnected,
@@ -20,10 +19,8 @@ __all__ = [
     "ClientDisconnected",
     "ClientLeft",
     "FileWrapper",
-    "RequestIdFilter",
     "RequestTimeout",
     "__version__",
     "await_",
-    "request_id",
     "serve",
 ]

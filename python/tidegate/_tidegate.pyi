@@ -1,6 +1,7 @@
 """The extension module."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextvars import ContextVar
 from os import PathLike
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
 
@@ -16,6 +17,7 @@ __all__ = [
     "await_",
     "main",
     "serve",
+    "set_request_ids_in",
     "threads_are_at_work",
 ]
 
@@ -119,6 +121,9 @@ def serve(
     :raises OSError: when an address cannot be bound.
     :raises RuntimeError: when the start-up or shutdown of an ASGI application fails.
     """
+
+def set_request_ids_in(variable: ContextVar[str | None]) -> None:
+    """Have the id of each request set in ``variable``, in the context that the request has."""
 
 def threads_are_at_work() -> bool:
     """Whether calls go on, in threads, that have outlived their server.

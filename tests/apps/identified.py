@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import tidegate
 from apps.asgi_parts import Receive, Send, part, start
+from tidegate import request_ids
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 
 handler = logging.StreamHandler()
 handler.setFormatter(logging.Formatter("%(name)s %(request_id)s: %(message)s"))
-handler.addFilter(tidegate.RequestIdFilter())
+handler.addFilter(request_ids.Filter())
 logging.basicConfig(level=logging.INFO, handlers=[handler])
 log = logging.getLogger("site")
 
@@ -26,7 +26,7 @@ def told(environ: Environ) -> dict[str, Any]:
     return {
         "field": environ.get("HTTP_X_REQUEST_ID"),
         "id": environ.get("tidegate.request_id"),
-        "context": tidegate.request_id.get(),
+        "context": request_ids.current.get(),
         "waited_us": environ.get("tidegate.front_queue_us"),
         "traceparent": environ.get("HTTP_TRACEPARENT"),
         "tracestate": environ.get("HTTP_TRACESTATE"),
@@ -56,7 +56,7 @@ def told_by_scope(scope: Any) -> dict[str, Any]:
     return {
         "field": fields.get(b"x-request-id"),
         "id": request.get("id"),
-        "context": tidegate.request_id.get(),
+        "context": request_ids.current.get(),
         "waited_us": request.get("front_queue_us"),
         "traceparent": fields.get(b"traceparent"),
         "tracestate": fields.get(b"tracestate"),

@@ -21,7 +21,7 @@ use crate::departure::Departure;
 use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
-use crate::settings::Settings;
+use crate::record::{Counter, Flight, Observer};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::websocket::{AcceptError, WebSocket};
@@ -113,6 +113,7 @@ pub struct Exchange {
     number: u64,
     /// Where it will be logged. Behind a pointer, as an exchange is moved about, mostly without.
     logged: Option<Box<Logged>>,
+    id_place: Option<u32>,
     front_queue_us: Option<u32>,
     status: u16,
     body_sent: u64,
@@ -121,9 +122,19 @@ pub struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(connection: Arc<Connection>, head: RequestHead, number: u64, arrival: Arrival) -> Self {
-        let Arrival { started, front_queue_us } = arrival;
+        let Arrival { started, id_place, front_queue_us } = arrival;
         let logged = started.map(|started| Box::new(Logged { started, noted: Noted::default() }));
-        Self { connection, head, number, logged, front_queue_us, status: 0, body_sent: 0, done: false }
+        Self {
+            connection,
+            head,
+            number,
+            logged,
+            id_place,
+            front_queue_us,
+            status: 0,
+            body_sent: 0,
+            done: false,
+        }
     }
 
     /// The request's head.
@@ -131,15 +142,26 @@ impl Exchange {
         &self.head
     }
 
-    /// The request's id, of letters, digits and few others; none where requests have none.
-    pub fn request_id(&self) -> Option<&str> {
-        let name = self.connection.shared.settings.request_id_header.as_ref()?;
-        std::str::from_utf8(self.head.field(name)?).ok()
+    /// The request's id, of letters, digits and a few others; none where requests have none.
+    pub fn request_id(&self) -> Option<&[u8]> {
+        self.id_field().map(|(_, id)| id)
+    }
+
+    fn id_field(&self) -> Option<(&[u8], &[u8])> {
+        self.head.field_at(self.id_place? as usize)
     }
 
     /// How long the request had waited in front of this server when it came, in microseconds, by what a trusted proxy says.
     pub fn front_queue_us(&self) -> Option<u32> {
         self.front_queue_us
+    }
+
+    /// An application is to answer it, the one with this number.
+    pub fn begin(&self, application: usize) {
+        if self.connection.shared.observer.is_some() {
+            let run = |flight: &mut Flight, observer: &Observer| flight.run(observer, application);
+            self.connection.lock().observe(&self.connection.shared, run);
+        }
     }
 
     /// Who asks.
@@ -307,15 +329,17 @@ impl Exchange {
         let flushed = with_scratch(|out| {
             if let Some((head, length)) = head {
                 let date = clock::date(now_ms);
-                let settings = &connection.shared.settings;
                 let context = http::SendContext {
                     date: &date,
-                    server: settings.server.as_deref(),
-                    extra: extra_field(settings, &self.head),
+                    server: connection.shared.settings.server.as_deref(),
+                    extra: self.id_place.and_then(|place| self.head.field_at(place as usize)),
                     close: connection.shared.lifecycle() > Lifecycle::Serving || leaves_much_unread(&core),
                 };
                 core.http.send_head(head, length, &context, out)?;
                 self.status = head.status();
+                core.observe(&connection.shared, |flight, observer| {
+                    flight.answer(observer, head.status(), end_with.is_some());
+                });
                 if let (Some(logged), Some(access_log)) = (&mut self.logged, &connection.shared.access_log) {
                     logged.noted.fields = access_log.note(head);
                 }
@@ -387,6 +411,7 @@ impl Exchange {
     /// how long the first of the queue has waited.
     pub fn turn_away(mut self, shed: Shed, delay: Duration) {
         log::debug!("{}: turned away: {}", self.connection.peer, shed.name());
+        self.connection.shared.count(Counter::of_shed(shed));
         if let Some(logged) = &mut self.logged {
             logged.noted.shed = Some(shed);
         }
@@ -427,14 +452,14 @@ impl Exchange {
         core.begin_output(now_ms);
         let flushed = with_scratch(|out| {
             let date = clock::date(now_ms);
-            let settings = &self.connection.shared.settings;
-            let extra = extra_field(settings, &self.head);
-            let server = settings.server.as_deref();
-            let context = http::SendContext { date: &date, server, extra, close: false };
+            let server = self.connection.shared.settings.server.as_deref();
+            let context = http::SendContext { date: &date, server, extra: self.id_field(), close: false };
             let accepted = handshake
                 .accept(subprotocol, fields, compression, &context, out)
                 .map_err(AcceptError::Refused)?;
             core.open_websocket(&self.connection, accepted, now_ms)?;
+            core.observe(&self.connection.shared, |flight, observer| flight.answer(observer, 101, true));
+            core.end_flight(&self.connection.shared);
             Ok(core.output.send(&self.connection.socket, out, false))
         })?;
         core.note_flushed(&self.connection, &flushed, now_ms);
@@ -456,15 +481,16 @@ impl Exchange {
             let now_ms = clock::now_ms();
             with_scratch(|out| {
                 let date = clock::date(now_ms);
-                let settings = &self.connection.shared.settings;
-                let extra = extra_field(settings, &self.head);
-                let server = settings.server.as_deref();
-                let context = http::SendContext { date: &date, server, extra, close: true };
+                let server = self.connection.shared.settings.server.as_deref();
+                let context = http::SendContext { date: &date, server, extra: self.id_field(), close: true };
                 fault.write_response(&context, out);
                 let flushed = core.send_bytes(&self.connection, out, now_ms);
                 core.note_flushed(&self.connection, &flushed, now_ms);
             });
             self.status = fault.status();
+            core.observe(&self.connection.shared, |flight, observer| {
+                flight.answer(observer, fault.status(), true);
+            });
         }
         drop(core);
         self.cut();
@@ -482,6 +508,8 @@ impl Exchange {
         if core.phase == Phase::Serving {
             core.close_after = true;
             core.complete(&self.connection, clock::now_ms());
+        } else if core.served == self.number {
+            core.end_flight(&self.connection.shared);
         }
         self.attend(&core);
         let is_logged = core.is_answered_for;
@@ -499,7 +527,7 @@ impl Exchange {
 
     fn arrival(&self) -> Arrival {
         let started = self.logged.as_ref().map(|logged| logged.started);
-        Arrival { started, front_queue_us: self.front_queue_us }
+        Arrival { started, id_place: self.id_place, front_queue_us: self.front_queue_us }
     }
 
     fn log(&self) {
@@ -516,12 +544,6 @@ impl Drop for Exchange {
             self.cut();
         }
     }
-}
-
-/// The field by which a response tells the id of its request.
-pub(crate) fn extra_field<'a>(settings: &'a Settings, head: &'a RequestHead) -> Option<(&'a [u8], &'a [u8])> {
-    let name = settings.request_id_header.as_ref()?;
-    Some((name.as_bytes(), head.field(name)?))
 }
 
 fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {

@@ -37,13 +37,14 @@ impl Default for RequestIds {
 }
 
 impl RequestIds {
-    /// Leaves one valid id in the head, in the field of this name.
-    pub(crate) fn assign(&self, head: &mut RequestHead, name: &str, is_trusted: bool) {
-        if is_trusted && has_one_valid(head, name) {
-            return;
+    /// Leaves one valid id in the head, in the field of this name, and tells its place.
+    pub(crate) fn assign(&self, head: &mut RequestHead, name: &str, is_trusted: bool) -> Option<u32> {
+        if is_trusted && let Some(place) = the_one_valid(head, name) {
+            return u32::try_from(place).ok();
         }
         let id = self.make();
         head.replace_field(name, id.as_ref().map(<[u8; 36]>::as_slice));
+        id.and_then(|_| u32::try_from(head.field_count()).ok()?.checked_sub(1))
     }
 
     /// A UUID of version 7 (RFC 9562 section 5.7): by time, which keeps logs and tables in order. None where the system has no random
@@ -70,10 +71,12 @@ impl RequestIds {
     }
 }
 
-/// Whether there is one field of this name, with an id that can stand anywhere unchanged: in a header, a log, a URL, a page.
-fn has_one_valid(head: &RequestHead, name: &str) -> bool {
-    let mut values = head.fields().filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
-    values.next().is_some_and(|(_, value)| is_valid(value)) && values.next().is_none()
+/// The place of the one field of this name, if it has an id that can stand anywhere unchanged: in a header, a log, a URL, a page.
+fn the_one_valid(head: &RequestHead, name: &str) -> Option<usize> {
+    let mut fields =
+        head.fields().enumerate().filter(|(_, (other, _))| other.eq_ignore_ascii_case(name.as_bytes()));
+    let (place, (_, value)) = fields.next()?;
+    (is_valid(value) && fields.next().is_none()).then_some(place)
 }
 
 /// Letters, digits, and what common ids have beside them: UUIDs, base64, ULIDs, `Root=1-67891233-abcdef;Parent=1` of AWS.

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 use crate::request_id;
 
@@ -16,13 +17,24 @@ impl ErrorLog {
         Self { logger: PyOnceLock::new() }
     }
 
-    /// Logs at level ERROR, with the traceback when there is one, and the request's id where it has one.
+    /// Logs at level ERROR, with the traceback when there is one.
     pub(crate) fn say(&self, py: Python<'_>, text: &str, error: Option<&PyErr>) {
-        let text = &match request_id::current(py) {
-            Some(id) => format!("{text} [{id}]"),
-            None => text.to_owned(),
+        self.say_of(py, None, text, error);
+    }
+
+    /// The same of a request, by its id if it has one.
+    pub(crate) fn say_of(
+        &self,
+        py: Python<'_>,
+        id: Option<&Bound<'_, PyString>>,
+        text: &str,
+        error: Option<&PyErr>,
+    ) {
+        let said = match id {
+            Some(id) => request_id::with(id, || self.try_say(py, &format!("{text} [{id}]"), error)),
+            None => self.try_say(py, text, error),
         };
-        if let Err(failure) = self.try_say(py, text, error) {
+        if let Err(failure) = said {
             // A handler of the application's that raises must not take the server with it.
             log::error!("{text} (and logging failed: {failure})");
         }

@@ -2,6 +2,7 @@
 //!
 //! Everything below knows Python; nothing below parses HTTP, touches a socket or reads a clock: that is the engine's.
 
+mod admin;
 mod applications;
 mod check;
 mod collector;
@@ -35,6 +36,8 @@ mod _tidegate {
     use crate::host::await_;
     #[pymodule_export]
     use crate::overdue::RequestTimeout;
+    #[pymodule_export]
+    use crate::request_id::set_request_ids_in;
     #[pymodule_export]
     use crate::serve::{main, serve, threads_are_at_work};
 

@@ -139,6 +139,7 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         seat: None,
         trusted_proxies: trusted_proxies(settings),
         request_id_header: request_id_header(settings).map(str::to_owned),
+        record: None,
         ready_path: settings.ready_path.clone(),
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
@@ -238,11 +239,11 @@ pub(crate) fn hop_by_hop(choice: supervisor::HopByHop) -> HopByHop {
     }
 }
 
-pub(crate) fn bind_addresses(settings: &Settings) -> Vec<BindAddress> {
+pub(crate) fn bind_addresses(settings: &Settings, binds: &[Bind]) -> Vec<BindAddress> {
     let address = |bind: &Bind| match bind {
         Bind::Tcp { host, port } => BindAddress::Tcp { host: host.clone(), port: *port },
         Bind::Unix(path) => BindAddress::Unix { path: path.clone(), mode: settings.unix_socket_mode },
         Bind::Fd(number) => BindAddress::Descriptor(*number),
     };
-    settings.bind.iter().map(address).collect()
+    binds.iter().map(address).collect()
 }

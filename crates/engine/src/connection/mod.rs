@@ -35,13 +35,14 @@ use crate::body_clock::BodyClock;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
-use crate::exchange::{Exchange, extra_field};
+use crate::exchange::Exchange;
 use crate::front_queue;
 use crate::keeper::Alarm;
 use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
+use crate::record::{Counter, Flight, Observer};
 use crate::settings::{Gathering, Settings};
 use crate::shared::Shared;
 use crate::socket::{Moved, Peer, Socket};
@@ -101,6 +102,8 @@ pub(crate) enum Filled {
 pub(crate) struct Arrival {
     /// When its head was in, where it will be logged.
     pub(crate) started: Option<Instant>,
+    /// The place of its id among the fields of its head.
+    pub(crate) id_place: Option<u32>,
     /// How long it had waited in front of this server by then, in microseconds, where that is said by somebody who is trusted.
     pub(crate) front_queue_us: Option<u32>,
 }
@@ -156,6 +159,10 @@ pub(crate) struct Core {
     pub(crate) served: u64,
     /// It did not come to an orderly end.
     pub(crate) lost: bool,
+    /// The request that this connection has, as it is counted and shown, if it is.
+    flight: Option<Flight>,
+    /// It is counted as a WebSocket.
+    pub(crate) is_websocket: bool,
     pub(crate) since_ms: Millis,
     idle_until_ms: Millis,
     pub(crate) progress_ms: Millis,
@@ -200,6 +207,8 @@ impl Connection {
             refused: false,
             served: 0,
             lost: false,
+            flight: None,
+            is_websocket: false,
             since_ms: now_ms,
             // The first head has its deadline from accept on, whether or not a byte has come.
             idle_until_ms: now_ms + shared.settings.head_timeout_ms,
@@ -231,16 +240,25 @@ impl Connection {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A head is in: takes note of what will be asked of it later, and gives it an id.
+    /// A head is in: takes note of what will be asked of it later.
     fn note_arrival(&self, head: &mut RequestHead) -> Arrival {
-        let Shared { settings, request_ids, access_log, .. } = &*self.shared;
-        if let Some(name) = &settings.request_id_header {
-            request_ids.assign(head, name, self.is_trusted);
+        let started = self.shared.access_log.is_some().then(clock::instant);
+        let mut arrival = Arrival { started, ..Arrival::default() };
+        if self.is_trusted || self.settings().request_id_header.is_some() {
+            self.note_origin(head, &mut arrival);
         }
-        let waited = || front_queue::waited_us(head, clock::wall());
-        Arrival {
-            started: access_log.is_some().then(clock::instant),
-            front_queue_us: self.is_trusted.then(waited).flatten(),
+        arrival
+    }
+
+    /// Gives a request its id, and takes note of what a front server says of it.
+    #[inline(never)]
+    fn note_origin(&self, head: &mut RequestHead, arrival: &mut Arrival) {
+        let Shared { settings, request_ids, .. } = &*self.shared;
+        if let Some(name) = &settings.request_id_header {
+            arrival.id_place = request_ids.assign(head, name, self.is_trusted);
+        }
+        if self.is_trusted {
+            arrival.front_queue_us = front_queue::waited_us(head, clock::wall());
         }
     }
 
@@ -370,6 +388,20 @@ impl Drop for Connection {
 }
 
 impl Core {
+    /// Takes note of what the request does, where that is counted and shown.
+    pub(crate) fn observe(&mut self, shared: &Shared, note: impl FnOnce(&mut Flight, &Observer)) {
+        if let (Some(flight), Some(observer)) = (&mut self.flight, &shared.observer) {
+            note(flight, observer);
+        }
+    }
+
+    /// The request is over.
+    pub(crate) fn end_flight(&mut self, shared: &Shared) {
+        if let (Some(flight), Some(observer)) = (self.flight.take(), &shared.observer) {
+            flight.end(observer);
+        }
+    }
+
     /// Brings what this body has in memory into the count of all bodies.
     pub(crate) fn count_body(&mut self, shared: &Shared) {
         let held = self.body.held();
@@ -492,6 +524,11 @@ impl Core {
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
                     self.limit = connection.settings().limit_of(&head);
                     self.limit_time(connection, &head, arrival, turn.now_ms);
+                    self.flight = connection
+                        .shared
+                        .observer
+                        .as_ref()
+                        .map(|observer| Flight::begin(observer, &head, connection.peer));
                     self.head = Some((head, arrival));
                     self.phase = Phase::Gathering;
                     let time_us =
@@ -633,6 +670,9 @@ impl Core {
         match *moved {
             Moved::Bytes(count) => {
                 turn.budget = turn.budget.saturating_sub(count);
+                if let Some(record) = connection.shared.record() {
+                    record.add(Counter::BytesIn, count as u64);
+                }
                 // A short read has emptied the socket: what comes later makes a wake of its own (epoll(7), question 9).
                 self.readable = count == size || self.ended;
                 Filled::Some
@@ -662,6 +702,7 @@ impl Core {
         if let Some(seat) = &connection.settings().seat {
             seat.count_request();
         }
+        self.observe(&connection.shared, Flight::queue);
         if connection.shared.is_unready_for(&head) {
             self.phase = Phase::Serving;
             turn.unready = Some(Exchange::new(connection.clone(), head, self.served, arrival));
@@ -681,6 +722,7 @@ impl Core {
             Admission::Wait(ticket) => {
                 self.phase = Phase::Queued(ticket);
                 self.head = Some((head, arrival));
+                self.observe(&connection.shared, Flight::wait);
                 if self.ended {
                     return Step::Again;
                 }
@@ -701,6 +743,7 @@ impl Core {
         }
         let (head, arrival) = self.head.take()?;
         self.phase = Phase::Serving;
+        self.observe(&connection.shared, Flight::end_wait);
         Some(Exchange::new(connection.clone(), head, self.served, arrival))
     }
 
@@ -710,10 +753,15 @@ impl Core {
         let head = self.head.take();
         self.forget_time();
         self.refused = true;
+        match (&mut self.flight, &connection.shared.observer) {
+            (Some(flight), Some(observer)) => flight.answer(observer, fault.status(), false),
+            (None, Some(observer)) => observer.count_unread(fault.status()),
+            (_, None) => {}
+        }
         let now_ms = clock::now_ms();
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
-        let extra = head.as_ref().and_then(|(head, _)| extra_field(connection.settings(), head));
+        let extra = head.as_ref().and_then(|(head, arrival)| head.field_at(arrival.id_place? as usize));
         let context = http::SendContext { date: &date, server, extra, close: true };
         with_scratch(|out| {
             self.http.send_fault(fault, &context, out);

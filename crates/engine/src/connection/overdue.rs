@@ -11,10 +11,10 @@ use super::{Arrival, Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
-use crate::exchange::extra_field;
-use crate::keeper::{Overdue, RequestKey, Stage, Verdict};
+use crate::keeper::{Overdue, RequestKey, Verdict};
 use crate::lane::Shed;
 use crate::output::with_scratch;
+use crate::record::{Counter, Stage};
 
 const EXPIRED: &[u8] = b"The request took too long.\n";
 
@@ -65,13 +65,15 @@ impl Core {
             self.body.fault = Some(BodyFault::Expired);
         }
         connection.expired.store(true, Ordering::Release);
-        let answered = !self.http.head_sent() && self.answer_expired(connection, &timed.head, now_ms);
+        connection.shared.count(Counter::TimeoutsRequest);
+        let answered = !self.http.head_sent() && self.answer_expired(connection, timed, now_ms);
         if !answered {
             // What was sent is all there will be, and must not look whole.
             self.lose(connection, io::ErrorKind::TimedOut);
             return;
         }
         self.is_answered_for = true;
+        self.observe(&connection.shared, |flight, observer| flight.answer(observer, 504, true));
         if let Some(access_log) = &connection.shared.access_log {
             let answer = (504, &Noted::default());
             access_log.write(connection.peer, Some(&timed.head), answer, EXPIRED.len() as u64, timed.arrival);
@@ -83,7 +85,7 @@ impl Core {
     }
 
     /// Sends the answer (RFC 9110 section 15.6.5). False when there can be none.
-    fn answer_expired(&mut self, connection: &Connection, request: &RequestHead, now_ms: Millis) -> bool {
+    fn answer_expired(&mut self, connection: &Connection, timed: &Timed, now_ms: Millis) -> bool {
         let head = ResponseHead::new(504, b"Gateway Timeout").and_then(|mut head| {
             head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
             Ok(head)
@@ -93,7 +95,7 @@ impl Core {
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
         // Closed, as what the application still does with this exchange must never come to be another one's.
-        let extra = extra_field(connection.settings(), request);
+        let extra = timed.arrival.id_place.and_then(|place| timed.head.field_at(place as usize));
         let context = http::SendContext { date: &date, server, close: true, extra };
         self.begin_output(now_ms);
         with_scratch(|out| {
@@ -155,7 +157,10 @@ impl Connection {
         let expired = overdue(&timed, Verdict::Expired);
         match core.phase {
             // It is the client that has kept us waiting.
-            Phase::Gathering => core.refuse(self, &RequestFault::BodyTimeout),
+            Phase::Gathering => {
+                self.shared.count(Counter::TimeoutsBody);
+                core.refuse(self, &RequestFault::BodyTimeout);
+            }
             Phase::Queued(ticket) => {
                 self.shared.gates.leave(core.way(), ticket);
                 let exchange = core.end_wait(self, ticket);

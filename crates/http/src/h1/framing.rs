@@ -69,6 +69,8 @@ pub struct ResponseHead {
     content_length: Option<u64>,
     has_date: bool,
     has_server: bool,
+    /// A bit for the length and the first letter of each name: most looks for a name can end here.
+    names: u64,
 }
 
 /// Room for the status line and a handful of fields: most heads need no second allocation.
@@ -123,7 +125,7 @@ impl ResponseHead {
         bytes.extend_from_slice(&start);
         bytes.extend_from_slice(reason);
         bytes.extend_from_slice(b"\r\n");
-        Ok(Self { bytes, status, content_length: None, has_date: false, has_server: false })
+        Ok(Self { bytes, status, content_length: None, has_date: false, has_server: false, names: 0 })
     }
 
     /// Adds a field. Names and values are bytes, latin-1 among them.
@@ -158,6 +160,7 @@ impl ResponseHead {
         if is_hop_by_hop(name) {
             return Ok(FieldOutcome::DroppedHopByHop);
         }
+        self.names |= name_bit(name);
         self.bytes.reserve(name.len() + value.len() + 4);
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");
@@ -185,8 +188,20 @@ impl ResponseHead {
         self.content_length
     }
 
+    #[inline(never)]
+    fn write_extra(&self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        if !self.has(name) {
+            for part in [name, b": ", value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+
     /// Whether there is a field of this name, which is not Content-Length.
     fn has(&self, name: &[u8]) -> bool {
+        if self.names & name_bit(name) == 0 {
+            return false;
+        }
         let mut lines = memchr_iter(b'\n', &self.bytes);
         lines.any(|end| {
             let line = &self.bytes[end + 1..];
@@ -207,8 +222,7 @@ impl ResponseHead {
     /// Writes the whole head.
     pub(crate) fn write(&self, plan: &Plan, context: &SendContext<'_>, out: &mut Vec<u8>) {
         let server_size = context.server.map_or(0, <[u8]>::len);
-        let extra_size = context.extra.map_or(0, |(name, value)| name.len() + value.len());
-        out.reserve(self.bytes.len() + server_size + extra_size + ADDED_SIZE_MAX);
+        out.reserve(self.bytes.len() + server_size + ADDED_SIZE_MAX);
         out.extend_from_slice(&self.bytes);
         if !self.has_date {
             let mut line = *b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
@@ -220,10 +234,8 @@ impl ResponseHead {
             out.extend_from_slice(server);
             out.extend_from_slice(b"\r\n");
         }
-        if let Some((name, value)) = context.extra.filter(|(name, _)| !self.has(name)) {
-            for part in [name, b": ", value, b"\r\n"] {
-                out.extend_from_slice(part);
-            }
+        if let Some((name, value)) = context.extra {
+            self.write_extra(name, value, out);
         }
         match plan.announced {
             Announced::Length(length) => {
@@ -274,7 +286,12 @@ impl ResponseTrailers {
     }
 }
 
-/// More than the longest of all that [`ResponseHead::write`] adds, but for values from outside.
+fn name_bit(name: &[u8]) -> u64 {
+    let first = name.first().map_or(0, u8::to_ascii_lowercase);
+    1 << ((name.len() + usize::from(first)) % 64)
+}
+
+/// More than the longest of all that [`ResponseHead::write`] adds in most cases, `Server` aside.
 const ADDED_SIZE_MAX: usize = 160;
 
 /// Fields about one connection (PEP 3333 refers to RFC 2616 section 13.5.1), and the two that are usual without a standard.

@@ -141,8 +141,15 @@ impl RequestHead {
         self.0.list.get(name)
     }
 
-    /// Has one field, or none, stand for all of this name: for what the server itself tells the application. It is not checked, and does
-    /// not change what the head says about the message. Names that an application cannot tell apart (`-` and `_` in CGI) count as one.
+    /// The field at this place among them.
+    pub fn field_at(&self, place: usize) -> Option<(&[u8], &[u8])> {
+        let FieldList { bytes, spans } = &self.0.list;
+        spans.get(place).map(|field| (field.name.in_bytes(bytes), field.value.in_bytes(bytes)))
+    }
+
+    /// Has one field, or none, stand for all of this name, as the last of them: for what the server itself tells the application. It is not
+    /// checked, and does not change what the head says about the message. Names that an application cannot tell apart (`-` and `_` in CGI)
+    /// count as one.
     pub fn replace_field(&mut self, name: &str, value: Option<&[u8]>) {
         let FieldList { bytes, spans } = &mut Arc::make_mut(&mut self.0).list;
         spans.retain(|field| !is_same_variable(field.name.in_bytes(bytes), name.as_bytes()));
@@ -441,7 +448,8 @@ fn read_fields_through<'a>(
         Ok(httparse::Status::Complete((size, headers))) if size == block.len() => headers,
         _ => return Err(fault),
     };
-    spans.reserve_exact(headers.len());
+    // One more, for what the server may add.
+    spans.reserve_exact(headers.len() + 1);
     for header in headers {
         let name = header.name.as_bytes();
         if admit(name, policy)? {

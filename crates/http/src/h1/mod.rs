@@ -28,6 +28,9 @@ use gate::{BlockLimits, LineGate};
 use head::{Line, RequestLine, may_be_trailer, may_begin_request, read_fields};
 use state::{Move, Receiving, Sending, State};
 
+/// Room for what [`RequestHead::replace_field`] adds in most cases.
+const ADDED_FIELD_SIZE: usize = 64;
+
 /// Received bytes that are not parsed yet.
 #[derive(Debug, Default)]
 struct Input {
@@ -53,11 +56,10 @@ impl Input {
             self.begin = 0;
         }
         if self.bytes.capacity() == 0 {
-            // What is usual: a whole head, which will take the buffer away with it.
-            self.bytes = data.to_vec();
-        } else {
-            self.bytes.extend_from_slice(data);
+            // What is usual: a whole head, which will take the buffer away with it, and may be given a field more.
+            self.bytes = Vec::with_capacity(data.len() + ADDED_FIELD_SIZE);
         }
+        self.bytes.extend_from_slice(data);
     }
 
     /// Takes the next `size` bytes out, with the buffer around them if it holds nothing else.

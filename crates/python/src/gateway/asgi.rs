@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyString};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::{Admitted, Exchange, Permit, Registration, RequestKey};
 
+use crate::applications::Mounted;
 use crate::error_log::ErrorLog;
 use crate::ffi::{Coroutine, Kind, Object, Step, is_coroutine, send_none};
 use crate::gateway::asgi_http::{HttpCall, HttpCalls, is_about_departure};
@@ -23,6 +24,8 @@ use crate::request_id;
 
 /// An application, and all that its calls share.
 pub(crate) struct Asgi {
+    /// The number by which the engine knows the application.
+    number: usize,
     application: Py<PyAny>,
     scopes: Scopes,
     calls: Arc<HttpCalls>,
@@ -33,16 +36,17 @@ pub(crate) struct Asgi {
 }
 
 impl Asgi {
-    /// `root_path` is where the application is mounted; `state` what its lifespan has put there.
+    /// `at` is where the application is mounted; `state` what its lifespan has put there.
     pub(crate) fn new(
         py: Python<'_>,
         application: Py<PyAny>,
-        root_path: &str,
+        at: &Mounted,
         state: Option<Py<PyDict>>,
     ) -> PyResult<Self> {
         Ok(Self {
+            number: at.number,
             application,
-            scopes: Scopes::new(py, root_path, state)?,
+            scopes: Scopes::new(py, &at.prefix, state)?,
             calls: HttpCalls::new(py)?,
             socket_calls: SocketCalls::new(py)?,
             run: Kind::coroutine(py)?,
@@ -60,7 +64,8 @@ impl Asgi {
         admitted: Admitted,
     ) -> PyResult<Option<Object<Run>>> {
         let Admitted { exchange, permit } = admitted;
-        let id = request_id::of(py, &exchange);
+        exchange.begin(self.number);
+        let id = request_id::of(py, &exchange)?;
         let (scope, call, permit) = match upgrade(exchange.head()) {
             Upgrade::NotAsked => {
                 let scope = self.scopes.build(py, &exchange, id.as_ref())?;
@@ -82,38 +87,53 @@ impl Asgi {
             gateway: self.clone(),
             host: host.clone(),
             key,
+            id: id.map(Bound::unbind),
             call,
             is_expired: AtomicBool::new(false),
-            stage: Mutex::new(Stage::New(scope.unbind(), id.map(Bound::unbind))),
+            stage: Mutex::new(Stage::New(scope.unbind())),
             over: AtomicBool::new(false),
             permit: Mutex::new(permit),
         };
         self.run.object(py, run).map(Some)
     }
 
-    fn end_http(&self, py: Python<'_>, call: &HttpCall, error: Option<&PyErr>) {
+    fn end_http(
+        &self,
+        py: Python<'_>,
+        call: &HttpCall,
+        id: Option<&Bound<'_, PyString>>,
+        error: Option<&PyErr>,
+    ) {
         if !call.is_complete() {
-            return self.fail(py, call, error);
+            return self.fail(py, call, id, error);
         }
         if let Some(error) = error.filter(|error| !self.is_cancellation(py, error)) {
             let gone =
                 is_about_departure(py, error) && call.with_exchange(Exchange::has_left).unwrap_or(true);
             if !gone {
-                self.error_log.say(py, "the application failed after its response", Some(error));
+                self.error_log.say_of(py, id, "the application failed after its response", Some(error));
             }
         }
         drop(call.take_exchange(py));
     }
 
-    fn end_socket(&self, py: Python<'_>, call: &SocketCall, error: Option<&PyErr>) {
+    fn end_socket(
+        &self,
+        py: Python<'_>,
+        call: &SocketCall,
+        id: Option<&Bound<'_, PyString>>,
+        error: Option<&PyErr>,
+    ) {
         let closed = call.is_closed();
         let left = call.end(py, error.is_some());
         match (error, left) {
             (Some(error), _) if closed && self.is_no_failure(py, error) => {}
-            (Some(error), _) => self.error_log.say(py, "the application failed on a WebSocket", Some(error)),
+            (Some(error), _) => {
+                self.error_log.say_of(py, id, "the application failed on a WebSocket", Some(error));
+            }
             (None, Left::Unanswered) => {
                 let text = "the application has neither accepted nor closed a WebSocket [ASGI WebSocket]";
-                self.error_log.say(py, text, None);
+                self.error_log.say_of(py, id, text, None);
             }
             (None, Left::Answered) => {}
         }
@@ -122,7 +142,7 @@ impl Asgi {
     /// Answers for an application that did not, as far as the client can still be told.
     #[cold]
     #[inline(never)]
-    fn fail(&self, py: Python<'_>, call: &HttpCall, error: Option<&PyErr>) {
+    fn fail(&self, py: Python<'_>, call: &HttpCall, id: Option<&Bound<'_, PyString>>, error: Option<&PyErr>) {
         let started = call.is_started();
         let fault = call.body_fault();
         let Some(mut exchange) = call.take_exchange(py) else { return };
@@ -137,14 +157,14 @@ impl Asgi {
             (Some(error), Some(fault)) if is_about_departure(py, error) => status_of(fault),
             (Some(error), _) => {
                 let text = format!("the application failed on {method} {target:?}");
-                self.error_log.say(py, &text, Some(error));
+                self.error_log.say_of(py, id, &text, Some(error));
                 Some((500, "Internal Server Error"))
             }
             (None, None) => {
                 let what =
                     if started { "ended before its response was complete" } else { "sent no response" };
                 let text = format!("the application {what} on {method} {target:?} [ASGI HTTP]");
-                self.error_log.say(py, &text, None);
+                self.error_log.say_of(py, id, &text, None);
                 Some((500, "Internal Server Error"))
             }
         };
@@ -172,6 +192,8 @@ pub(crate) struct Run {
     gateway: Arc<Asgi>,
     host: Arc<AsyncioHost>,
     key: RequestKey,
+    /// That of the request, if it has one.
+    id: Option<Py<PyString>>,
     call: Call,
     /// The application is told that the time is over.
     is_expired: AtomicBool,
@@ -187,8 +209,8 @@ enum Call {
 }
 
 enum Stage {
-    /// With its scope, and the request's id if it has one.
-    New(Py<PyDict>, Option<Py<PyString>>),
+    /// With its scope.
+    New(Py<PyDict>),
     /// The application's coroutine.
     Running(Py<PyAny>),
     Over,
@@ -212,7 +234,7 @@ impl Run {
     pub(crate) fn awaited(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match &*lock(&self.stage) {
             Stage::Running(coroutine) => Some(coroutine.clone_ref(py)),
-            Stage::New(..) | Stage::Over => None,
+            Stage::New(_) | Stage::Over => None,
         }
     }
 
@@ -235,8 +257,8 @@ impl Run {
         let coroutine = match stage {
             Stage::Over => return Ok(None),
             Stage::Running(coroutine) => coroutine.into_bound(py),
-            Stage::New(scope, id) => {
-                if let Some(id) = id {
+            Stage::New(scope) => {
+                if let Some(id) = &self.id {
                     // The context is the task's own.
                     request_id::set(id.bind(py))?;
                 }
@@ -288,9 +310,10 @@ impl Run {
         // Not under the lock: what is left of it may run code as it is dropped.
         let stage = std::mem::replace(&mut *lock(&self.stage), Stage::Over);
         drop(stage);
+        let id = self.id.as_ref().map(|id| id.bind(py));
         match &self.call {
-            Call::Http(call) => self.gateway.end_http(py, call, error),
-            Call::Socket(call) => self.gateway.end_socket(py, call, error),
+            Call::Http(call) => self.gateway.end_http(py, call, id, error),
+            Call::Socket(call) => self.gateway.end_socket(py, call, id, error),
         }
         let permit = lock(&self.permit).take();
         drop(permit);
@@ -325,7 +348,7 @@ impl Coroutine for Run {
     }
 
     fn throw<'py>(this: &Object<Self>, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
-        let new = matches!(*lock(&this.stage), Stage::New(..));
+        let new = matches!(*lock(&this.stage), Stage::New(_));
         if new {
             // Cancelled before it has begun: the application is not called.
             this.end(py, Some(&error));
@@ -357,7 +380,7 @@ impl Coroutine for Run {
                 Some(close) => close.call0().map(drop),
                 None => Ok(()),
             },
-            Stage::New(..) | Stage::Over => Ok(()),
+            Stage::New(_) | Stage::Over => Ok(()),
         };
         if !this.is_over() {
             this.end(py, None);

@@ -171,7 +171,8 @@ impl Scopes {
         if head.version() == Version::Http10 {
             scope.set_item(&keys.http_version, &keys.http10)?;
         }
-        let extensions = self.extensions.take(py)?;
+        let is_told_of = is_told_of(exchange);
+        let extensions = self.extensions.take(py, is_told_of.then_some(&keys.request))?;
         if takes_trailers(head) {
             extensions.set_item(&keys.trailers, PyDict::new(py))?;
         }
@@ -188,7 +189,9 @@ impl Scopes {
         id: Option<&Bound<'py, PyString>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.socket_template.bind(py).copy()?;
-        self.describe(py, &scope, exchange, &self.socket_extensions.take(py)?, id)?;
+        let extensions =
+            self.socket_extensions.take(py, is_told_of(exchange).then_some(&self.keys.request))?;
+        self.describe(py, &scope, exchange, &extensions, id)?;
         scope
             .set_item(&self.keys.subprotocols, PyList::new(py, handshake.protocols().collect::<Vec<_>>())?)?;
         Ok(scope)
@@ -218,18 +221,17 @@ impl Scopes {
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
         }
-        let waited_us = exchange.front_queue_us();
-        if id.is_some() || waited_us.is_some() {
+        if is_told_of(exchange) {
             let request = PyDict::new(py);
             if let Some(id) = id {
                 request.set_item(&keys.id, id)?;
             }
-            if let Some(waited_us) = waited_us {
+            if let Some(waited_us) = exchange.front_queue_us() {
                 request.set_item(&keys.front_queue_us, waited_us)?;
             }
             extensions.set_item(&keys.request, request)?;
         }
-        scope.set_item(&keys.asgi, self.versions.take(py)?)?;
+        scope.set_item(&keys.asgi, self.versions.take(py, None)?)?;
         scope.set_item(&keys.extensions, extensions)
     }
 
@@ -290,11 +292,12 @@ impl Recycled {
         Self { entries, last: Mutex::new(None) }
     }
 
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    /// With an entry more in it, perhaps, where the caller will set that one.
+    fn take<'py>(&self, py: Python<'py>, more: Option<&Py<PyString>>) -> PyResult<Bound<'py, PyDict>> {
         let mut last = lock(&self.last);
         if let Some(last) = &*last {
             let last = last.bind(py);
-            if self.is_as_new(last) {
+            if self.is_as_new(last, more) {
                 return Ok(last.clone());
             }
         }
@@ -312,10 +315,14 @@ impl Recycled {
         Ok(new)
     }
 
-    fn is_as_new(&self, dict: &Bound<'_, PyDict>) -> bool {
+    fn is_as_new(&self, dict: &Bound<'_, PyDict>, more: Option<&Py<PyString>>) -> bool {
+        let has_one_more = || {
+            dict.len() == self.entries.len() + 1
+                && more.is_some_and(|more| dict.contains(more).unwrap_or(false))
+        };
         // Ours is the one reference to it, and its own is the one to what it holds, beside that of this look.
         reference_count(dict) == 1
-            && dict.len() == self.entries.len()
+            && (dict.len() == self.entries.len() || has_one_more())
             && dict.iter().zip(&self.entries).all(|((key, value), (wanted, entry))| {
                 key.is(wanted)
                     && match entry {
@@ -327,6 +334,11 @@ impl Recycled {
                     }
             })
     }
+}
+
+/// Whether there is something about the request itself that the application is told.
+fn is_told_of(exchange: &Exchange) -> bool {
+    exchange.request_id().is_some() || exchange.front_queue_us().is_some()
 }
 
 /// Whether the client has said that it takes trailers (RFC 9110 section 6.5.1).

@@ -21,6 +21,7 @@ use crate::ffi::latin1;
 use crate::gateway::kept::Kept;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
+use crate::request_id;
 
 /// Field names whose keys are kept. Peers choose names, so the cache must have an end; real clients share far fewer.
 const KEYS_MAX: usize = 1024;
@@ -161,15 +162,14 @@ impl Environs {
         })
     }
 
-    /// The environ of one request, its `wsgi.input` still the empty one.
+    /// The environ of one request, its `wsgi.input` still the empty one, and the request's id if it has one.
     // Apart, so that its place on the stack is not kept while the application runs: a greenlet that waits keeps a copy of its stack.
     #[inline(never)]
     pub(crate) fn build<'py>(
         &self,
         py: Python<'py>,
         exchange: &Exchange,
-        id: Option<&Bound<'py, PyString>>,
-    ) -> PyResult<(Bound<'py, PyDict>, RequestNumber)> {
+    ) -> PyResult<(Bound<'py, PyDict>, RequestNumber, Option<Bound<'py, PyString>>)> {
         let names = &self.names;
         let head = exchange.head();
         let recurring = self.recurring(py, exchange)?;
@@ -195,14 +195,15 @@ impl Environs {
         let target = latin1(py, head.target())?;
         environ.set_item(&names.request_uri, &target)?;
         environ.set_item(&names.raw_uri, target)?;
-        self.set_fields(py, &environ, exchange, has_host)?;
-        if let Some(id) = id {
+        let id = request_id::of(py, exchange)?;
+        if let Some(id) = &id {
             environ.set_item(&names.request_id, id)?;
         }
+        self.set_fields(py, &environ, exchange, has_host)?;
         if let Some(waited_us) = exchange.front_queue_us() {
             environ.set_item(&names.front_queue_us, waited_us)?;
         }
-        Ok((environ, number))
+        Ok((environ, number, id))
     }
 
     /// What is kept with the connection, made for its first request.

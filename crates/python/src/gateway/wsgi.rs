@@ -10,7 +10,7 @@ use tidegate_engine::http::{BodyKind, BodyLength};
 use tidegate_engine::{Block, Exchange};
 
 use crate::error_log::ErrorLog;
-use crate::ffi::{Object, in_fresh_context};
+use crate::ffi::{Object, in_fresh_context, latin1};
 use crate::gateway::call::{Emitted, block_of};
 use crate::gateway::environ::Environs;
 use crate::gateway::error_response::{answer_error, status_of};
@@ -33,6 +33,8 @@ pub(crate) enum HopByHop {
 
 /// What the operator decides about the gateway.
 pub(crate) struct WsgiOptions {
+    /// The number by which the engine knows the application.
+    pub(crate) number: usize,
     /// Where the application is mounted: empty, or a path that begins and does not end with a slash.
     pub(crate) script_name: String,
     /// Calls of the application may overlap.
@@ -44,6 +46,7 @@ pub(crate) struct WsgiOptions {
 
 /// An application, and all that its calls share.
 pub(crate) struct Wsgi {
+    number: usize,
     application: Py<PyAny>,
     environs: Environs,
     calls: Arc<Calls>,
@@ -59,13 +62,13 @@ impl Wsgi {
     ) -> PyResult<Self> {
         let environs = Environs::new(py, &options, host.clone())?;
         let calls = Calls::new(py, host, options.hop_by_hop)?;
-        Ok(Self { application, environs, calls, error_log: ErrorLog::new() })
+        Ok(Self { number: options.number, application, environs, calls, error_log: ErrorLog::new() })
     }
 
     /// Answers one exchange; whatever the application does, this thread goes on.
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
-        let id = request_id::of(py, &exchange);
-        let environ = self.environs.build(py, &exchange, id.as_ref());
+        exchange.begin(self.number);
+        let environ = self.environs.build(py, &exchange);
         let has_body = !matches!(exchange.head().body(), BodyKind::Empty | BodyKind::Length(0));
         let call = match self.calls.begin(py, exchange) {
             Ok(call) => call,
@@ -73,23 +76,23 @@ impl Wsgi {
             Err(error) => return self.error_log.say(py, "a request could not be begun", Some(&error)),
         };
         let mut number = 0;
-        let outcome = environ.and_then(|(environ, request)| {
+        let outcome = environ.and_then(|(environ, request, id)| {
             number = request;
             if has_body {
                 let input = Bound::new(py, WsgiInput::new(call.clone_ref(py)))?;
                 self.environs.set_input(&environ, &input)?;
             }
             in_fresh_context(py, || {
-                id.as_ref().map_or(Ok(()), request_id::set)?;
+                if let Some(id) = id {
+                    request_id::set(&id)?;
+                }
                 self.call_application(py, &call, &environ)
             })?
         });
         // What is to be called when the client leaves is not, from here on.
         drop(call.with_exchange(|exchange| self.environs.end(exchange, number)));
-        if let Err(error) = outcome
-            && request_id::with(py, id.as_ref(), || self.fail(py, &call, &error)).is_err()
-        {
-            log::error!("a request that has failed could not be ended");
+        if let Err(error) = outcome {
+            self.fail(py, &call, &error);
         }
         // Whoever kept write() or wsgi.input finds the request over; an unfinished exchange is cut.
         drop(call.take_exchange());
@@ -106,11 +109,11 @@ impl Wsgi {
         let closed = close(&body);
         match (sent, closed) {
             (Err(error), Err(second)) => {
-                self.error_log.say(py, "close() of the application's iterable failed", Some(&second));
+                self.say(py, call, "close() of the application's iterable failed", Some(&second));
                 Err(error)
             }
             (Ok(()), Err(error)) => {
-                self.error_log.say(py, "close() of the application's iterable failed", Some(&error));
+                self.say(py, call, "close() of the application's iterable failed", Some(&error));
                 Ok(())
             }
             (sent, Ok(())) => sent,
@@ -146,7 +149,7 @@ impl Wsgi {
                 continue;
             }
             if call.emit(py, block_of(block)?, BodyLength::Unknown, false)? == Emitted::Overrun {
-                self.say_overrun(py);
+                self.say_overrun(py, call);
                 break;
             }
         }
@@ -178,7 +181,7 @@ impl Wsgi {
         }
         for block in blocks.iter().filter(|block| !block.as_bytes().is_empty()) {
             if call.emit(py, block_of(block)?, known_length(total), false)? == Emitted::Overrun {
-                self.say_overrun(py);
+                self.say_overrun(py, call);
                 break;
             }
         }
@@ -194,20 +197,27 @@ impl Wsgi {
     fn finish(&self, py: Python<'_>, call: &Call, block: Block<'_>, length: BodyLength) -> PyResult<()> {
         match call.emit(py, block, length, true)? {
             Emitted::Fine => {}
-            Emitted::Overrun => self.say_overrun(py),
+            Emitted::Overrun => self.say_overrun(py, call),
             Emitted::Short(missing) => {
                 let text = format!(
                     "the response ended {missing} bytes short of its Content-Length: the connection is closed [PEP 3333]"
                 );
-                self.error_log.say(py, &text, None);
+                self.say(py, call, &text, None);
             }
         }
         Ok(())
     }
 
-    fn say_overrun(&self, py: Python<'_>) {
+    fn say_overrun(&self, py: Python<'_>, call: &Call) {
         let text = "the response has more bytes than its Content-Length: the rest is dropped [PEP 3333]";
-        self.error_log.say(py, text, None);
+        self.say(py, call, text, None);
+    }
+
+    #[cold]
+    fn say(&self, py: Python<'_>, call: &Call, text: &str, error: Option<&PyErr>) {
+        let id = call.with_exchange(|exchange| exchange.request_id().map(<[u8]>::to_vec)).ok().flatten();
+        let id = id.and_then(|id| latin1(py, &id).ok());
+        self.error_log.say_of(py, id.as_ref(), text, error);
     }
 
     /// Answers for an application that did not, as far as the client can still be told.
@@ -234,8 +244,10 @@ impl Wsgi {
                 status_of(fault)
             }
             _ => {
-                self.error_log.say(
+                let id = request_id::of(py, &exchange).ok().flatten();
+                self.error_log.say_of(
                     py,
+                    id.as_ref(),
                     &format!("the application failed on {method} {target:?}"),
                     Some(error),
                 );
