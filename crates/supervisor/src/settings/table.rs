@@ -1043,7 +1043,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
             get: |s| listed(s.trusted_proxies.iter()),
         },
         help: "Front server whose word is taken; can be given several times.",
-        doc: "An address, a network such as 10.0.0.0/8, or unix for whoever may connect to a unix socket. What they say of a request is               believed: its id (request-id), and when it came to them (X-Request-Start): docs/request-ids.md. Nobody is by default, because a               client can say the same.",
+        doc: "An address, a network such as 10.0.0.0/8, or unix for whoever may connect to a unix socket. What they say of a request is \
+              believed: its id (request-id), and when it came to them (X-Request-Start): docs/request-ids.md. Nobody is by default, because a \
+              client can say the same.",
         ..PLAIN
     },
     Setting {
@@ -1052,7 +1054,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Switch(|s| &mut s.request_id),
         default: Some("false"),
         help: "Give each request an id, for logs, the application and the client.",
-        doc: "That of a trusted proxy, if it has sent a good one, or else a new UUID, which replaces what a client has sent: docs/request-ids.md.               Off by default, because an application or its middleware may have ids already, and every response has one field more.",
+        doc: "That of a trusted proxy, if it has sent a good one, or else a new UUID, which replaces what a client has sent: docs/request-ids.md. \
+              Off by default, because an application or its middleware may have ids already, and every response has one field more.",
         ..PLAIN
     },
     Setting {
