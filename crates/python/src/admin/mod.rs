@@ -65,6 +65,8 @@ fn settings() -> Settings {
 pub(crate) struct Admin {
     reactor: Reactor,
     answers: Answers,
+    /// Another server has the sockets too, and serves.
+    is_succeeded: bool,
 }
 
 impl Admin {
@@ -76,7 +78,7 @@ impl Admin {
         let mut reactor = Reactor::new(listeners, settings(), None)?;
         // Its end is that of the process; from here on it is watched by others.
         reactor.descriptor();
-        Ok(Self { reactor, answers: Answers::new(scope, allowed_hosts) })
+        Ok(Self { reactor, answers: Answers::new(scope, allowed_hosts), is_succeeded: false })
     }
 
     /// Begins to answer, and says where, unless it has begun.
@@ -94,6 +96,7 @@ impl Admin {
     pub(crate) fn leave(&mut self) {
         self.reactor.listeners().iter_mut().for_each(Listener::leave_file);
         self.reactor.handle().drain();
+        self.is_succeeded = true;
     }
 
     /// Its listening sockets, as long as it has them.
@@ -111,7 +114,13 @@ impl Admin {
     /// # Errors
     /// What the system says.
     pub(crate) fn turn(&mut self, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {
-        self.wait_and_answer(Some(Duration::ZERO), sight)
+        let is_succeeded = self.is_succeeded;
+        self.wait_and_answer(Some(Duration::ZERO), |scope| {
+            let mut sight = sight(scope);
+            // Who has come to this process by chance asks about the service, which goes on.
+            sight.is_ready |= is_succeeded;
+            sight
+        })
     }
 
     fn wait_and_answer(&mut self, most: Option<Duration>, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {
