@@ -474,7 +474,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         repeats: true,
         tables: true,
         kind: Kind::Special {
-            placeholder: "\"/PATH KEY=VALUE ...\"",
+            placeholder: "\"/PATH KEY=VALUE\"",
             accepted: limit::ACCEPTED,
             put: |s, value| put(&mut s.limits, limit::limits(value)),
             get: |s| (!s.limits.is_empty()).then(|| Value::List(s.limits.iter().map(Limit::shown).collect())),
@@ -1205,7 +1205,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 (!hosts.is_empty()).then(|| Value::List(hosts.iter().map(shown).collect()))
             },
         },
-        help: "Name by which the admin page may be asked for; can be given several times.",
+        help: "Name for which the admin page answers; can be given several times.",
         doc: "localhost and addresses always may. Any other name could be one that a hostile page in an operator's browser has had pointed to \
               the server (DNS rebinding). Metrics and health are told under every name.",
         ..PLAIN
