@@ -126,6 +126,34 @@ def test_the_terminal_is_as_it_was_however_it_ends(
         assert terminal.written.endswith(b"\x1b[?25h\x1b[?1049l")
 
 
+# As a shell with job control does: its jobs have process groups of their own, and it sees them stop.
+SHELL = """
+import os, signal, subprocess, sys
+job = subprocess.Popen(sys.argv[1:], preexec_fn=os.setpgrp)
+os.waitpid(job.pid, os.WUNTRACED)
+print("it has stopped", flush=True)
+input()
+os.kill(job.pid, signal.SIGCONT)
+sys.exit(job.wait())
+"""
+
+
+@pytest.mark.usefixtures("server")
+def test_the_terminal_is_as_it_was_while_it_is_stopped(socket_path: str) -> None:
+    with Terminal([sys.executable, "-c", SHELL, *TOP, "--control-socket", socket_path]) as terminal:
+        before = terminal.mode
+        terminal.wait_for("q quit")
+        terminal.press("\x1a")
+        terminal.wait_for("it has stopped")
+        assert terminal.mode == before
+        terminal.press("\n")
+        terminal.wait_for(r"(?s)\A(?!.*it has stopped).*q quit")
+        assert terminal.mode != before
+        terminal.press("q")
+        assert terminal.wait() == 0
+        assert terminal.mode == before
+
+
 def test_a_server_that_ends_is_told_of_and_its_successor_is_found(server: Server, socket_path: str) -> None:
     with top(socket_path) as terminal:
         terminal.wait_for("serving for")
