@@ -8,9 +8,19 @@ from tidegate._tidegate import (
     ClientDisconnected,
     ClientLeft,
     FileWrapper,
+    RequestTimeout,
     __version__,
     await_,
     serve,
 )
 
-__all__ = ["Cancelled", "ClientDisconnected", "ClientLeft", "FileWrapper", "__version__", "await_", "serve"]
+__all__ = [
+    "Cancelled",
+    "ClientDisconnected",
+    "ClientLeft",
+    "FileWrapper",
+    "RequestTimeout",
+    "__version__",
+    "await_",
+    "serve",
+]

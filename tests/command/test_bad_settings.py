@@ -118,6 +118,7 @@ def taken() -> Iterator[str]:
         ("log-level", "loud", "no such choice; accepted: error, warning, info, debug"),
         ("unix-socket-mode", "rw", "not a mode in octal digits; accepted: 000 to 777 in octal digits"),
         ("mount", "live", "an equals sign must follow the prefix; accepted: /PREFIX=MODULE[:ATTR]"),
+        ("limits", "/a timeout=soon", 'table 1, timeout "soon": not a duration; accepted: [[limits]] tables'),
     ],
 )
 def test_a_value_of_the_wrong_type_or_out_of_range(project, name, value, fault):

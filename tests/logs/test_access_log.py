@@ -344,6 +344,30 @@ def test_a_worker_takes_the_place_of_another_while_the_collector_is_away(
         assert server.stop() == 0
 
 
+def test_a_worker_takes_the_place_of_another_while_its_log_file_cannot_be_opened(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    options = ["--access-log", str(logs / "access")]
+    with Server(APP, options=options, supervised=True) as server:
+        serves = r"a worker serves \(.*pid (\d+)\)"
+        worker = int(server.wait_for_log(serves)[1])
+        logs.rename(tmp_path / "away")
+        since = len(server.log)
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for_log(serves, since=since)
+        for _ in range(3):
+            ask(server, "/lost")
+            server.wait_for_log("the access log cannot be written: No such file or directory")
+        logs.mkdir()
+        ask(server, "/after")
+        lost = server.wait_for_log(r"lines that the access log has lost: (\d+)")[1]
+        assert server.stop() == 0
+        assert server.log.count("cannot be written") == 1
+    paths = [line.split()[6] for line in (logs / "access").read_text().splitlines()]
+    # The writer may have had the last of them after the directory was made.
+    assert paths == ["/lost"] * (3 - int(lost)) + ["/after"]
+
+
 def test_a_collector_elsewhere_that_does_not_listen_is_told_of_once() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))

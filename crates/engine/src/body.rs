@@ -21,6 +21,8 @@ pub enum BodyFault {
     Lost,
     /// The server was told to stop at once.
     Stopped,
+    /// The request has taken longer than it may.
+    Expired,
 }
 
 impl fmt::Display for BodyFault {
@@ -33,6 +35,7 @@ impl fmt::Display for BodyFault {
             }
             Self::Lost => f.write_str("the client left before the request body was complete"),
             Self::Stopped => f.write_str("the server stops"),
+            Self::Expired => f.write_str("the request has taken longer than it may"),
         }
     }
 }

@@ -26,10 +26,20 @@ impl Left {
 
     /// Wakers are called under the connection's lock: they take note, and act later.
     pub(crate) fn set(&self) {
-        if !self.left.swap(true, Ordering::AcqRel) {
-            // They stay in their places, which are given back by their owners.
-            self.wakers().iter().for_each(|(_, waker)| waker.wake_by_ref());
+        if self.note() {
+            self.tell();
         }
+    }
+
+    /// Who looks sees that the client has left. True when those who wait for that are still to be told.
+    pub(crate) fn note(&self) -> bool {
+        !self.left.swap(true, Ordering::AcqRel)
+    }
+
+    /// Tells them.
+    pub(crate) fn tell(&self) {
+        // They stay in their places, which are given back by their owners.
+        self.wakers().iter().for_each(|(_, waker)| waker.wake_by_ref());
     }
 }
 
@@ -46,6 +56,11 @@ impl Departure {
     /// reactor, which would tell. A client may close its side and still wait for the response.
     pub fn has_left(&self) -> bool {
         self.0.upgrade().is_none_or(|connection| connection.has_left() || connection.socket.is_ended())
+    }
+
+    /// It has left because the time of its request was over.
+    pub fn is_expired(&self) -> bool {
+        self.0.upgrade().is_some_and(|connection| connection.expired.load(Ordering::Acquire))
     }
 
     /// Has `waker` woken, once, when the client leaves, unless the result is dropped before. `None` when it has left already. Wakers are

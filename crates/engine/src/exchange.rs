@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_http::{
@@ -11,11 +12,13 @@ use tidegate_http::{
 };
 
 use crate::access_log::Noted;
+use crate::admission::Shed;
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
 use crate::connection::{Arrival, Connection, Core, DISCARD_MAX, Phase};
 use crate::departure::Departure;
+use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::shared::Lifecycle;
@@ -25,9 +28,11 @@ use crate::websocket::{AcceptError, WebSocket};
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
 pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
 
-/// What a request is told that is turned away, and after how many seconds it may come again: a queue is as long as a second or a few.
+/// What a request is told that is turned away, and after how many seconds it may come again: those that are before it have had their turn
+/// when the first of them has waited for so long again.
 const TURNED_AWAY: &[u8] = b"The server is busy: too many requests wait for their turn.\n";
-const RETRY_AFTER_S: &[u8] = b"1";
+pub(crate) const RETRY_AFTER_MIN_S: u64 = 1;
+const RETRY_AFTER_MAX_S: u64 = 60;
 
 /// Bytes of a response.
 #[derive(Debug)]
@@ -174,12 +179,22 @@ impl Exchange {
     /// The connection is gone or was cut before the response was out.
     pub fn is_lost(&self) -> bool {
         let core = self.connection.lock();
-        core.lost && core.served == self.number
+        (core.lost || self.is_expired()) && core.served == self.number
     }
 
     /// The head of the response is out: it can no longer be answered otherwise.
     pub fn head_sent(&self) -> bool {
         self.status != 0
+    }
+
+    /// What it is called by.
+    pub fn key(&self) -> RequestKey {
+        RequestKey { connection: self.connection.id, number: self.number }
+    }
+
+    /// Its time was over: the client was answered for the application, or cut off.
+    pub fn is_expired(&self) -> bool {
+        self.connection.expired.load(Ordering::Acquire)
     }
 
     /// A place to wait for the reactor to move this exchange's connection: make it, look, and wait if there is nothing yet.
@@ -380,11 +395,19 @@ impl Exchange {
         Ok(sent)
     }
 
-    /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4).
-    pub fn turn_away(mut self) {
+    /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4). `delay` is
+    /// how long the first of the queue has waited.
+    pub fn turn_away(self, shed: Shed, delay: Duration) {
+        log::debug!("{}: turned away: {}", self.connection.peer, shed.name());
+        let delay_s = delay.as_millis().div_ceil(1000) as u64;
+        self.decline(delay_s.clamp(RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S));
+    }
+
+    /// Answers with 503.
+    pub(crate) fn decline(mut self, retry_after_s: u64) {
         let head = ResponseHead::new(503, b"Service Unavailable").and_then(|mut head| {
             head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
-            head.field(b"Retry-After", RETRY_AFTER_S)?;
+            head.field(b"Retry-After", retry_after_s.to_string().as_bytes())?;
             Ok(head)
         });
         // The head is a constant and valid; a client that has left is what the connection knows already.
@@ -466,8 +489,11 @@ impl Exchange {
             core.complete(&self.connection, clock::now_ms());
         }
         self.attend(&core);
+        let is_logged = core.is_answered_for;
         drop(core);
-        self.log();
+        if !is_logged {
+            self.log();
+        }
     }
 
     fn attend(&self, core: &Core) {

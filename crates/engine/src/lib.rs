@@ -14,7 +14,10 @@ mod departure;
 mod drain;
 mod exchange;
 mod front_queue;
+mod keeper;
+mod lane;
 mod leadership;
+mod limit;
 mod listener;
 mod look;
 mod output;
@@ -37,15 +40,19 @@ pub use access_log::{
     AccessLog, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Atom, Collector,
     CollectorAddress, Piece, Protocol, Shape,
 };
-pub use admission::{Admitted, Permit};
+pub use admission::{Admitted, HEALTH_CONCURRENCY_MAX, Permit, Shed};
 pub use body::BodyFault;
 pub use changes::Watch;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
+pub use keeper::{Overdue, RequestKey, Stage, Verdict};
+pub use lane::Codel;
 pub use leadership::{CallNumber, Leadership};
+pub use limit::{Limit, PathPattern, Priority};
 pub use listener::{
-    BindAddress, BindOptions, Listener, LocalAddress, bind_all, close_inherited, raise_descriptor_limit,
+    BindAddress, BindOptions, Listener, LocalAddress, OTHER_DESCRIPTORS, bind_all, close_inherited,
+    raise_descriptor_limit,
 };
 pub use reactor::Reactor;
 pub use scoreboard::{Scoreboard, Seat};

@@ -356,16 +356,17 @@ pub fn close_inherited(number: RawFd) {
     sys::close_descriptor(number);
 }
 
+/// Descriptors beside those of connections: for files, libraries and what the application opens.
+pub const OTHER_DESCRIPTORS: u64 = 1_024;
+
 /// Lets this process have as many descriptors as its connections may need, as far as the system's hard limit goes. The usual
 /// soft limit of 1,024 is older than servers like this.
 ///
 /// # Errors
 /// What the system says.
 pub fn raise_descriptor_limit(connections_max: usize) -> io::Result<()> {
-    /// For files, libraries and what the application opens.
-    const OTHERS: u64 = 1_024;
     let limit = getrlimit(Resource::Nofile);
-    let wanted = connections_max as u64 + OTHERS;
+    let wanted = connections_max as u64 + OTHER_DESCRIPTORS;
     let current = limit.current.map_or(wanted, |soft| soft.max(wanted.min(limit.maximum.unwrap_or(wanted))));
     Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum })?)
 }

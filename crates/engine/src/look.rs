@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::admission::Admitted;
 use crate::clock::Millis;
 use crate::exchange::Exchange;
+use crate::lane::TurnedAway;
 
 /// Bytes that one connection may bring in one turn before the others have theirs.
 const TURN_BUDGET: usize = 256 * 1024;
@@ -26,7 +27,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) scratch: &'a mut [u8],
     pub(crate) ready: &'a mut VecDeque<Admitted>,
     /// Requests to be turned away, once the connection's lock is open.
-    pub(crate) turned_away: Option<Exchange>,
+    pub(crate) turned_away: Option<(Exchange, TurnedAway)>,
     /// Questions whether the server is ready, when it is not; likewise.
     pub(crate) unready: Option<Exchange>,
     pub(crate) budget: usize,

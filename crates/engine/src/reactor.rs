@@ -17,9 +17,12 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::access_log::AccessLog;
-use crate::admission::{Admitted, Gates};
+use crate::admission::{Admitted, Gates, Shed};
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
+use crate::exchange::RETRY_AFTER_MIN_S;
+use crate::keeper::Overdue;
+use crate::lane::TurnedAway;
 use crate::listener::{Accepted, Listener, LocalAddress};
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::settings::Settings;
@@ -83,7 +86,7 @@ pub struct Reactor {
     /// When the listeners are looked at for connections that were left to other workers.
     look_again_ms: Millis,
     /// Requests turned away since the log was told, and when it may be told again.
-    turned_away: u64,
+    turned_away: [u64; Shed::ALL.len()],
     tell_ms: Millis,
     /// What the last poll has found and is not handled yet.
     work: VecDeque<Work>,
@@ -129,7 +132,7 @@ impl Reactor {
             ready: VecDeque::new(),
             queue_look_ms: NEVER,
             look_again_ms: NEVER,
-            turned_away: 0,
+            turned_away: Default::default(),
             tell_ms: 0,
             work: VecDeque::new(),
             polled_ms: 0,
@@ -166,6 +169,14 @@ impl Reactor {
         let local = local.unwrap_or_else(|| Arc::new(LocalAddress::Unix(PathBuf::new())));
         self.welcome(Socket::new(socket), crate::Peer::Unix, local, clock::now_ms());
         Ok(())
+    }
+
+    /// Has a thread of its own tell of requests that take too long, from here on and where the settings limit their time. It holds no lock then.
+    ///
+    /// # Errors
+    /// What the system says of the thread.
+    pub fn tell_overdue(&self, tell: impl Fn(Overdue) + Send + 'static) -> io::Result<()> {
+        self.shared.keeper.as_ref().map_or(Ok(()), |keeper| keeper.start(tell))
     }
 
     /// Has a poll return when `pipe` becomes readable; what can be read from it is dropped.
@@ -335,12 +346,12 @@ impl Reactor {
         let unready = turn.unready.take();
         self.read += turn.spent();
         connection.changes.announce();
-        if let Some(exchange) = turned_away {
-            exchange.turn_away();
-            self.note_turned_away(now_ms);
+        if let Some((exchange, TurnedAway { shed, delay_ms })) = turned_away {
+            exchange.turn_away(shed, Duration::from_millis(delay_ms));
+            self.note_turned_away(shed, now_ms);
         }
         if let Some(exchange) = unready {
-            exchange.turn_away();
+            exchange.decline(RETRY_AFTER_MIN_S);
         }
         if more {
             self.shared.attend(connection.clone());
@@ -362,15 +373,15 @@ impl Reactor {
         }
     }
 
-    fn note_turned_away(&mut self, now_ms: Millis) {
-        self.turned_away += 1;
+    fn note_turned_away(&mut self, shed: Shed, now_ms: Millis) {
+        self.turned_away[shed as usize] += 1;
         if now_ms >= self.tell_ms {
-            log::warn!(
-                "{} requests were turned away: as many run and wait as may (--threads, --max-concurrency, --queue-size, \
-                 --queue-timeout)",
-                self.turned_away,
-            );
-            (self.turned_away, self.tell_ms) = (0, now_ms + TELL_EVERY_MS);
+            let counts = std::mem::take(&mut self.turned_away);
+            let total: u64 = counts.iter().sum();
+            let told = counts.iter().zip(Shed::ALL).filter(|(count, _)| **count > 0);
+            let told: Vec<_> = told.map(|(count, shed)| format!("{count} {}", shed.reason())).collect();
+            log::warn!("{total} requests were turned away: {}", told.join("; "));
+            self.tell_ms = now_ms + TELL_EVERY_MS;
         }
     }
 
@@ -400,9 +411,11 @@ impl Reactor {
         if now_ms >= self.queue_look_ms {
             self.queue_look_ms = NEVER;
         }
-        let expired = |shared: &Shared| shared.gates.both().iter().find_map(|gate| gate.pop_expired(now_ms));
-        while let Some((ticket, connection)) = expired(&self.shared) {
-            self.look(&connection, now_ms, |connection, turn| connection.on_queue_timeout(ticket, turn));
+        let expired = |shared: &Shared| shared.gates.both().iter().find_map(|gate| gate.pop_over(now_ms));
+        while let Some((ticket, connection, turned_away)) = expired(&self.shared) {
+            self.look(&connection, now_ms, |connection, turn| {
+                connection.on_queue_timeout(ticket, turned_away, turn)
+            });
         }
         if now_ms >= self.draining_until_ms {
             if self.seen == Lifecycle::Draining {

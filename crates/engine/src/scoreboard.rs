@@ -34,6 +34,8 @@ pub(crate) struct Row {
     heard: AtomicU64,
     /// Of its access log.
     lines_lost: AtomicU64,
+    /// That do not come back from requests whose time is over.
+    lost_threads: AtomicU32,
 }
 
 /// A row for each worker that there may be at once. Made before the first one is forked.
@@ -79,6 +81,7 @@ impl Scoreboard {
         seat.note_look(0);
         seat.row().requests.store(0, Ordering::Relaxed);
         seat.row().lines_lost.store(0, Ordering::Relaxed);
+        seat.set_lost_threads(0);
         Some(seat)
     }
 }
@@ -106,6 +109,15 @@ impl Seat {
     /// Lines of its access log that could not be written.
     pub fn lines_lost(&self) -> u64 {
         self.row().lines_lost.load(Ordering::Relaxed)
+    }
+
+    /// Threads that do not come back from requests whose time is over.
+    pub fn lost_threads(&self) -> u32 {
+        self.row().lost_threads.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_lost_threads(&self, count: usize) {
+        self.row().lost_threads.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Has its reactor turn, if it can.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tidegate_http::{Limits, RequestHead, ws};
 
+use crate::lane::Codel;
+use crate::limit::Limit;
 use crate::scoreboard::Seat;
 use crate::trust::TrustedProxies;
 
@@ -81,6 +83,14 @@ pub struct Settings {
     pub queue_size_max: usize,
     /// How long one waits before it is turned away.
     pub queue_timeout_ms: u64,
+    /// How long a request may take from its head to its answer. `None`: as long as it does.
+    pub request_timeout_ms: Option<u64>,
+    /// How long it may take before it is told of.
+    pub slow_request_ms: Option<u64>,
+    /// When a queue is too long though it is not full; `None`: never.
+    pub codel: Option<Codel>,
+    /// What holds for the requests of some paths; the first that matches has a request.
+    pub limits: Vec<Limit>,
     /// Requests for which other numbers hold, if there are such. They wait in a queue of their own, of the same size.
     pub aside: Option<Aside>,
     /// Connections open at once; at the limit the backlog holds the others.
@@ -143,6 +153,10 @@ impl Default for Settings {
             concurrency_max: 10_000,
             queue_size_max: 2048,
             queue_timeout_ms: 10_000,
+            request_timeout_ms: None,
+            slow_request_ms: None,
+            codel: None,
+            limits: Vec::new(),
             aside: None,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
@@ -152,6 +166,41 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How long a request that has this limit may take.
+    pub(crate) fn request_timeout_ms_of(&self, limit: Option<usize>) -> Option<u64> {
+        limit
+            .and_then(|limit| self.limits.get(limit))
+            .map_or(self.request_timeout_ms, |limit| limit.timeout_ms)
+    }
+
+    /// The least time after which a request may have taken too long.
+    pub(crate) fn shortest_time_ms(&self) -> Option<u64> {
+        let own = self.limits.iter().filter_map(|limit| limit.timeout_ms);
+        own.chain(self.request_timeout_ms).chain(self.slow_request_ms).min()
+    }
+
+    /// Most bytes of a body of any request.
+    pub(crate) fn body_size_ceiling(&self) -> Option<u64> {
+        let own = self.limits.iter().map(|limit| limit.body_size_max);
+        // None is no limit, and so the highest.
+        own.fold(self.http.body_size_max, |most, own| Some(most?.max(own?)))
+    }
+
+    /// Most bytes of the body of a request that has this limit, where it is less.
+    pub(crate) fn body_size_max_of(&self, limit: Option<usize>) -> Option<u64> {
+        if self.limits.is_empty() {
+            return None;
+        }
+        limit
+            .and_then(|limit| self.limits.get(limit))
+            .map_or(self.http.body_size_max, |limit| limit.body_size_max)
+    }
+
+    /// Which of the limits has this request.
+    pub(crate) fn limit_of(&self, head: &RequestHead) -> Option<usize> {
+        if self.limits.is_empty() { None } else { Limit::find(&self.limits, head.path()) }
+    }
+
     /// How bodies of requests are gathered.
     pub(crate) fn gathering_of(&self, aside: bool) -> Gathering {
         self.aside.as_ref().filter(|_| aside).map_or(self.gathering, |aside| aside.gathering)

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate_http::RequestHead;
+use tidegate_http::{Limits, RequestHead};
 
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
+use crate::keeper::Keeper;
 use crate::reactor::Work;
 use crate::request_id::RequestIds;
 use crate::settings::Settings;
@@ -39,8 +40,12 @@ impl Lifecycle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    /// Of the parser, which knows no paths: the settings' own, but for bodies, of which the most is taken that any request may have.
+    pub(crate) http: Arc<Limits>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) gates: Gates,
+    /// Where the time of requests is limited.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     pub(crate) request_ids: RequestIds,
     /// Bytes of request bodies in memory, of all connections.
     pub(crate) bodies_held: AtomicUsize,
@@ -55,6 +60,8 @@ impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
         Self {
             gates: Gates::new(&settings),
+            keeper: settings.shortest_time_ms().map(Keeper::new),
+            http: parser_limits(&settings),
             request_ids: RequestIds::default(),
             bodies_held: AtomicUsize::new(0),
             settings,
@@ -114,6 +121,7 @@ impl Shared {
     pub(crate) fn abandon(&self) {
         let attention = self.attention().take();
         drop(attention);
+        self.keeper.iter().for_each(|keeper| keeper.end());
         self.gates.both().iter().for_each(|gate| gate.clear());
     }
 
@@ -145,6 +153,14 @@ impl Shared {
             log::error!("the reactor cannot be woken: {error}");
         }
     }
+}
+
+fn parser_limits(settings: &Settings) -> Arc<Limits> {
+    let body_size_max = settings.body_size_ceiling();
+    if body_size_max == settings.http.body_size_max {
+        return settings.http.clone();
+    }
+    Arc::new(Limits { body_size_max, ..(*settings.http).clone() })
 }
 
 /// A way to reach a reactor from any thread.
@@ -189,6 +205,29 @@ impl Handle {
         self.limit(true, settings_max, most);
     }
 
+    /// Lets the supervisor see how many threads do not come back.
+    pub fn show_lost_threads(&self, count: usize) {
+        if let Some(seat) = &self.0.settings.seat {
+            seat.set_lost_threads(count);
+        }
+    }
+
+    /// So many requests (none of those that stand aside) do not end, and as many others may run in their stead.
+    pub fn lend(&self, count: usize) {
+        self.lend_to(false, count);
+    }
+
+    /// The same for those that stand aside.
+    pub fn lend_aside(&self, count: usize) {
+        self.lend_to(true, count);
+    }
+
+    fn lend_to(&self, aside: bool, count: usize) {
+        if self.0.gates.of(aside).lend(count) {
+            self.0.wake_if_asleep();
+        }
+    }
+
     fn limit(&self, aside: bool, settings_max: usize, most: Option<usize>) {
         if self.0.gates.of(aside).limit(most.map_or(settings_max, |most| most.min(settings_max))) {
             self.0.wake_if_asleep();
@@ -198,6 +237,11 @@ impl Handle {
     /// Has the reactor turned once more, by whoever waits for its descriptor.
     pub fn wake(&self) {
         self.0.wake();
+    }
+
+    /// Keeps no request's time any more.
+    pub fn end_timeouts(&self) {
+        self.0.keeper.iter().for_each(|keeper| keeper.end());
     }
 
     /// Writes what waits for the access log. For the end: what is logged after it is lost.

@@ -1,8 +1,10 @@
-//! A count of what runs and a queue of what waits, of whatever kind it is.
+//! A count of what runs and the queues of what waits, of whatever kind it is.
 //!
-//! Nothing that may run is forgotten: where a place is given back while one waits, whoever gives it back is told so.
-
-use std::collections::BTreeMap;
+//! What comes, comes in a lane. A lane may run as many as it may while all lanes together run no more than all may; a lane beside
+//! them has a number of its own. Of those that may run, the one that has waited longest is next, whatever its lane.
+//!
+//! Nothing that may run is forgotten: where a place is given back while one waits, whoever gives it back is told so. A place that one
+//! leaves, in its lane and among all, lets at most one more run, so that passing it on is enough.
 
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::clock::{Millis, NEVER};
+use crate::lane::{Lane, LanePlan, Shed, Ticket, TurnedAway};
 
-/// A place among those that wait: lower ones came first.
-pub(crate) type Ticket = u64;
+/// Which of a turnstile's lanes.
+pub(crate) type LaneNumber = usize;
 
 /// What becomes of one that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,29 +28,47 @@ pub(crate) enum Entry {
     /// It runs, and is counted until [`Turnstile::give_back`].
     Run,
     Wait(Ticket),
-    TurnAway,
-}
-
-#[derive(Debug)]
-struct Waiting<T> {
-    what: T,
-    until_ms: Millis,
+    TurnAway(TurnedAway),
 }
 
 #[derive(Debug)]
 struct State<T> {
+    /// What runs in all lanes but those beside.
     running: usize,
-    /// Most that may run, and most that may wait for it.
+    /// Most of it that may, and how many more may in the stead of those that do not end.
     running_max: usize,
-    waiting_max: usize,
+    lent: usize,
     last: Ticket,
-    /// In order of their coming. All wait equally long, so it is the order of their deadlines too.
-    waiting: BTreeMap<Ticket, Waiting<T>>,
+    lanes: Box<[Lane<T>]>,
 }
 
 impl<T> State<T> {
-    fn has_admissible(&self) -> bool {
-        self.running < self.running_max && !self.waiting.is_empty()
+    fn has_room(&self, lane: &Lane<T>) -> bool {
+        lane.has_room() && (lane.plan.beside || self.running < self.running_max + self.lent)
+    }
+
+    /// The lane of the one that is next, if one may run: the one that has waited longest.
+    fn first_admissible(&self) -> Option<LaneNumber> {
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| self.has_room(lane));
+        let first = lanes.filter_map(|(number, lane)| Some((lane.first()?, number))).min()?;
+        Some(first.1)
+    }
+
+    /// The same of those in lanes beside, or in the others, that have not waited for too long.
+    fn first_in_time(&self, beside: bool, now_ms: Millis) -> Option<(Ticket, LaneNumber)> {
+        let lanes = self.lanes.iter().enumerate();
+        let lanes = lanes.filter(|(_, lane)| lane.plan.beside == beside && self.has_room(lane));
+        lanes.filter_map(|(number, lane)| Some((lane.first_in_time(now_ms)?, number))).min()
+    }
+
+    fn occupy(&mut self, lane: LaneNumber) {
+        self.lanes[lane].running += 1;
+        self.running += usize::from(!self.lanes[lane].plan.beside);
+    }
+
+    fn vacate(&mut self, lane: LaneNumber) {
+        self.lanes[lane].running -= 1;
+        self.running -= usize::from(!self.lanes[lane].plan.beside);
     }
 }
 
@@ -61,9 +82,9 @@ pub(crate) struct Turnstile<T> {
 
 impl<T> Turnstile<T> {
     /// Tickets begin after `before`, so that those of two turnstiles can be told apart.
-    pub(crate) fn new(running_max: usize, waiting_max: usize, before: Ticket) -> Self {
-        let running_max = running_max.max(1);
-        let state = State { running: 0, running_max, waiting_max, last: before, waiting: BTreeMap::new() };
+    pub(crate) fn new(running_max: usize, lanes: &[LanePlan], before: Ticket) -> Self {
+        let lanes = lanes.iter().map(|plan| Lane::new(*plan)).collect();
+        let state = State { running: 0, running_max: running_max.max(1), lent: 0, last: before, lanes };
         Self { state: Mutex::new(state), waiting_count: AtomicUsize::new(0) }
     }
 
@@ -73,30 +94,36 @@ impl<T> Turnstile<T> {
     }
 
     fn note_waiting(&self, state: &State<T>) {
-        self.waiting_count.store(state.waiting.len(), Ordering::Release);
+        let waiting = state.lanes.iter().map(Lane::waiting_count).sum();
+        self.waiting_count.store(waiting, Ordering::Release);
     }
 
     /// One more is ready to run. It is made only to wait.
-    pub(crate) fn come(&self, until_ms: Millis, what: impl FnOnce() -> T) -> Entry {
+    pub(crate) fn come(&self, lane: LaneNumber, now_ms: Millis, what: impl FnOnce() -> T) -> Entry {
         let mut state = self.lock();
-        if state.running < state.running_max && state.waiting.is_empty() {
-            state.running += 1;
+        let may_run = state.has_room(&state.lanes[lane]);
+        let mine = &state.lanes[lane];
+        // Who has waited and may run as well has been told so, and is on its way: that is waited for, where there is where to wait.
+        let goes_first = mine.plan.beside || mine.is_full();
+        if may_run && (goes_first || !self.any_waits() || state.first_admissible().is_none()) {
+            state.occupy(lane);
             return Entry::Run;
         }
-        if state.waiting.len() >= state.waiting_max {
-            return Entry::TurnAway;
+        if mine.is_full() {
+            let shed = if mine.has_room() { Shed::QueueFull } else { Shed::Limit };
+            return Entry::TurnAway(TurnedAway { shed, delay_ms: mine.delay_ms(now_ms) });
         }
         state.last += 1;
         let ticket = state.last;
-        state.waiting.insert(ticket, Waiting { what: what(), until_ms });
+        state.lanes[lane].put(ticket, what(), now_ms);
         self.note_waiting(&state);
         Entry::Wait(ticket)
     }
 
     /// The one with this ticket waits no longer.
-    pub(crate) fn leave(&self, ticket: Ticket) {
+    pub(crate) fn leave(&self, lane: LaneNumber, ticket: Ticket) {
         let mut state = self.lock();
-        state.waiting.remove(&ticket);
+        state.lanes[lane].leave(ticket);
         self.note_waiting(&state);
     }
 
@@ -105,27 +132,30 @@ impl<T> Turnstile<T> {
         if !self.any_waits() {
             return NEVER;
         }
-        self.lock().waiting.values().next().map_or(NEVER, |first| first.until_ms)
+        self.lock().lanes.iter().map(Lane::earliest_ms).min().unwrap_or(NEVER)
     }
 
     /// Takes out one that has waited for too long.
-    pub(crate) fn pop_expired(&self, now_ms: Millis) -> Option<(Ticket, T)> {
+    pub(crate) fn pop_over(&self, now_ms: Millis) -> Option<(Ticket, T, TurnedAway)> {
+        if !self.any_waits() {
+            return None;
+        }
         let mut state = self.lock();
-        let first = state.waiting.first_entry().filter(|first| first.get().until_ms <= now_ms)?;
-        let (ticket, waiting) = first.remove_entry();
+        let over = state.lanes.iter_mut().find_map(|lane| lane.pop_over(now_ms))?;
         self.note_waiting(&state);
-        Some((ticket, waiting.what))
+        Some(over)
     }
 
     /// Gives the place of one that is over to the one that has waited longest, and not too long, and that `begin` does not refuse, as it
-    /// may have left just now. When there is none, the place is still to be given back.
+    /// may have left just now. `place` is the lane that it is in, before and after. When there is none, the place is still to be given back.
     pub(crate) fn pass_on<R>(
         &self,
+        place: &mut LaneNumber,
         now_ms: impl Fn() -> Millis,
         mut begin: impl FnMut(Ticket, T) -> Option<R>,
     ) -> Option<R> {
         while self.any_waits() {
-            let (ticket, what) = self.pop_waiting(now_ms())?;
+            let (ticket, what) = self.pop_waiting(place, now_ms())?;
             // The lock is free again: `begin` takes others, which come before it.
             let begun = begin(ticket, what);
             if begun.is_some() {
@@ -136,52 +166,63 @@ impl<T> Turnstile<T> {
     }
 
     /// None if fewer may run than when the place was given out.
-    fn pop_waiting(&self, now_ms: Millis) -> Option<(Ticket, T)> {
+    fn pop_waiting(&self, place: &mut LaneNumber, now_ms: Millis) -> Option<(Ticket, T)> {
         let mut state = self.lock();
-        if state.running > state.running_max {
-            return None;
-        }
+        // A place beside is for those beside, and others are for others: there may be threads for them.
+        let beside = state.lanes[*place].plan.beside;
+        state.vacate(*place);
         // Those whose time is up are the reactor's to turn away.
-        let (&ticket, _) = state.waiting.iter().find(|(_, waiting)| waiting.until_ms > now_ms)?;
-        let waiting = state.waiting.remove(&ticket)?;
+        let next = state.first_in_time(beside, now_ms);
+        *place = next.map_or(*place, |(_, lane)| lane);
+        state.occupy(*place);
+        let (ticket, lane) = next?;
+        let what = state.lanes[lane].take(ticket, now_ms)?;
         self.note_waiting(&state);
-        Some((ticket, waiting.what))
+        Some((ticket, what))
     }
 
-    /// Takes a free place for one that waits, to be passed on. False when there is none, or nobody wants it.
-    pub(crate) fn take_place(&self) -> bool {
+    /// Takes a free place for one that waits, to be passed on. None when there is none, or nobody wants it.
+    pub(crate) fn take_place(&self) -> Option<LaneNumber> {
         if !self.any_waits() {
-            return false;
+            return None;
         }
         let mut state = self.lock();
-        let taken = state.has_admissible();
-        state.running += usize::from(taken);
-        taken
+        let lane = state.first_admissible()?;
+        state.occupy(lane);
+        Some(lane)
     }
 
     /// One is over, and its place was not passed on. True when one waits that may run now, of which somebody is to be told.
-    pub(crate) fn give_back(&self) -> bool {
+    pub(crate) fn give_back(&self, place: LaneNumber) -> bool {
         let mut state = self.lock();
-        state.running -= 1;
-        state.has_admissible()
+        state.vacate(place);
+        self.any_waits() && state.first_admissible().is_some()
     }
 
     /// Whether one waits that may run.
     pub(crate) fn has_admissible(&self) -> bool {
-        self.any_waits() && self.lock().has_admissible()
+        self.any_waits() && self.lock().first_admissible().is_some()
     }
 
     /// Changes how many may run. What runs already goes on. True as of [`Turnstile::give_back`].
     pub(crate) fn limit(&self, running_max: usize) -> bool {
         let mut state = self.lock();
         state.running_max = running_max.max(1);
-        state.has_admissible()
+        state.first_admissible().is_some()
+    }
+
+    /// So many of those that run do not end, and others may in their stead. True as of [`Turnstile::give_back`].
+    pub(crate) fn lend(&self, count: usize) -> bool {
+        let mut state = self.lock();
+        state.lent = count;
+        state.first_admissible().is_some()
     }
 
     /// Whether what comes now would be turned away.
-    pub(crate) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self, lane: LaneNumber) -> bool {
         let state = self.lock();
-        state.running >= state.running_max && state.waiting.len() >= state.waiting_max
+        let lane = &state.lanes[lane];
+        !state.has_room(lane) && lane.is_full()
     }
 
     /// Whether any wait.
@@ -192,7 +233,7 @@ impl<T> Turnstile<T> {
     /// Forgets those that wait: there will be nobody to run them.
     pub(crate) fn clear(&self) {
         let mut state = self.lock();
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting: Vec<_> = state.lanes.iter_mut().map(Lane::clear).collect();
         self.note_waiting(&state);
         drop(state);
         drop(waiting);
@@ -222,27 +263,34 @@ mod model {
     }
 
     #[derive(Debug)]
-    struct Request(Mutex<Phase>);
+    struct Request {
+        at: Mutex<Phase>,
+        lane: LaneNumber,
+    }
 
     struct Server {
         gate: Turnstile<Arc<Request>>,
         sleep: Sleep,
         reactor: Bell,
+        lanes: Vec<LanePlan>,
         running_max: usize,
         now_ms: Millis,
         // Not loom's, so that counting adds no interleavings. Threads take turns here.
-        running: std::sync::atomic::AtomicUsize,
+        running: Vec<std::sync::atomic::AtomicUsize>,
         left_over: std::sync::atomic::AtomicUsize,
     }
 
     impl Server {
-        fn begin(&self) {
-            let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
+        fn begin(&self, lane: LaneNumber) {
+            let running = self.running[lane].fetch_add(1, Ordering::Relaxed) + 1;
+            assert!(running <= self.lanes[lane].running_max, "{running} run in lane {lane}");
+            let all = self.running.iter().zip(&self.lanes).filter(|(_, plan)| !plan.beside);
+            let running: usize = all.map(|(running, _)| running.load(Ordering::Relaxed)).sum();
             assert!(running <= self.running_max, "{running} run");
         }
 
-        fn end(&self) {
-            self.running.fetch_sub(1, Ordering::Relaxed);
+        fn end(&self, lane: LaneNumber) {
+            self.running[lane].fetch_sub(1, Ordering::Relaxed);
         }
 
         /// One request less to hear of. Nothing is left that a wake-up could be lost of when the last has its own.
@@ -254,57 +302,56 @@ mod model {
 
         /// `Connection::end_wait`.
         fn end_wait(&self, ticket: Ticket, request: &Request, phase: Phase) -> Option<()> {
-            let mut at = request.0.lock().unwrap();
+            let mut at = request.at.lock().unwrap();
             if *at != Phase::Queued(ticket) {
                 return None;
             }
             *at = phase;
             if phase == Phase::Begun {
-                self.begin();
+                self.begin(request.lane);
             }
             self.settle();
             Some(())
         }
 
-        fn pass_on(&self) -> bool {
-            self.gate
-                .pass_on(|| self.now_ms, |ticket, request| self.end_wait(ticket, &request, Phase::Begun))
-                .is_some()
+        fn pass_on(&self, place: &mut LaneNumber) -> bool {
+            let begin = |ticket, request: Arc<Request>| self.end_wait(ticket, &request, Phase::Begun);
+            self.gate.pass_on(place, || self.now_ms, begin).is_some()
         }
 
         /// The end of a request and what a permit does then, passed on for as long as any wait, or not at all.
-        fn finish(&self, passes_on: bool) {
-            self.end();
-            while passes_on && self.pass_on() {
-                self.end();
+        fn finish(&self, mut place: LaneNumber, passes_on: bool) {
+            self.end(place);
+            while passes_on && self.pass_on(&mut place) {
+                self.end(place);
             }
-            self.drop_permit();
+            self.drop_permit(place);
         }
 
-        fn drop_permit(&self) {
-            if self.gate.give_back() && self.sleep.must_be_woken() {
+        fn drop_permit(&self, place: LaneNumber) {
+            if self.gate.give_back(place) && self.sleep.must_be_woken() {
                 self.reactor.ring();
             }
         }
 
         /// A request is ready to run; if it may, the reactor runs it itself.
         fn dispatch(&self, request: &Arc<Request>) {
-            let mut at = request.0.lock().unwrap();
-            match self.gate.come(UNTIL_MS, || request.clone()) {
+            let mut at = request.at.lock().unwrap();
+            match self.gate.come(request.lane, 0, || request.clone()) {
                 Entry::Run => {
                     *at = Phase::Begun;
-                    self.begin();
+                    self.begin(request.lane);
                     self.settle();
                     drop(at);
-                    self.finish(false);
+                    self.finish(request.lane, false);
                 }
                 Entry::Wait(ticket) => *at = Phase::Queued(ticket),
-                Entry::TurnAway => unreachable!("more may wait than come"),
+                Entry::TurnAway(_) => unreachable!("more may wait than come"),
             }
         }
 
         fn turn_away(&self, now_ms: Millis) {
-            while let Some((ticket, request)) = self.gate.pop_expired(now_ms) {
+            while let Some((ticket, request, _)) = self.gate.pop_over(now_ms) {
                 let _ = self.end_wait(ticket, &request, Phase::TurnedAway);
             }
         }
@@ -314,11 +361,11 @@ mod model {
         fn turn_to_the_end(&self) {
             while self.left_over.load(Ordering::Relaxed) > 0 {
                 self.turn_away(self.now_ms);
-                while self.gate.take_place() {
-                    if self.pass_on() {
-                        self.finish(false);
+                while let Some(mut place) = self.gate.take_place() {
+                    if self.pass_on(&mut place) {
+                        self.finish(place, false);
                     } else {
-                        self.drop_permit();
+                        self.drop_permit(place);
                     }
                 }
                 if self.sleep.fall_asleep(|| self.gate.has_admissible()) {
@@ -329,6 +376,17 @@ mod model {
         }
     }
 
+    const ANY: LanePlan = LanePlan {
+        running_max: usize::MAX,
+        waiting_max: 9,
+        wait_max_ms: UNTIL_MS,
+        beside: false,
+        codel: None,
+    };
+    /// One of it runs at a time.
+    const SINGLE: LanePlan = LanePlan { running_max: 1, ..ANY };
+    const BESIDE: LanePlan = LanePlan { beside: true, ..SINGLE };
+
     /// So many requests run, as many as may, on threads of their own. `coming` come meanwhile, `then` something happens to them,
     /// and what becomes of them is looked at.
     fn requests_come(
@@ -338,37 +396,53 @@ mod model {
         passes_on: bool,
         then: impl Fn(&Server, &[Arc<Request>]) + Send + Sync + 'static,
     ) {
-        explore(1 + running_max, move || {
+        come_in_lanes(running_max, &[ANY], (vec![0; running_max], vec![0; coming]), now_ms, passes_on, then);
+    }
+
+    /// The same with the lanes of those that run, and of those that come.
+    fn come_in_lanes(
+        running_max: usize,
+        lanes: &[LanePlan],
+        (running, coming): (Vec<LaneNumber>, Vec<LaneNumber>),
+        now_ms: Millis,
+        passes_on: bool,
+        then: impl Fn(&Server, &[Arc<Request>]) + Send + Sync + 'static,
+    ) {
+        let lanes = lanes.to_vec();
+        explore(1 + running.len(), move || {
             let server = Arc::new(Server {
-                gate: Turnstile::new(running_max, coming, 0),
+                gate: Turnstile::new(running_max, &lanes, 0),
                 sleep: Sleep::default(),
                 reactor: Bell::new(),
+                running: lanes.iter().map(|_| 0.into()).collect(),
+                lanes: lanes.clone(),
                 running_max,
                 now_ms,
-                running: 0.into(),
-                left_over: coming.into(),
+                left_over: coming.len().into(),
             });
-            let others: Vec<JoinHandle<()>> = (0..running_max)
-                .map(|_| {
-                    assert_eq!(server.gate.come(UNTIL_MS, || unreachable!()), Entry::Run);
-                    server.begin();
+            let others: Vec<JoinHandle<()>> = running
+                .iter()
+                .map(|&lane| {
+                    assert_eq!(server.gate.come(lane, 0, || unreachable!()), Entry::Run);
+                    server.begin(lane);
                     let server = server.clone();
-                    thread::spawn(move || server.finish(passes_on))
+                    thread::spawn(move || server.finish(lane, passes_on))
                 })
                 .collect();
-            let requests: Vec<_> =
-                (0..coming).map(|_| Arc::new(Request(Mutex::new(Phase::Coming)))).collect();
+            let request = |&lane: &LaneNumber| Arc::new(Request { at: Mutex::new(Phase::Coming), lane });
+            let requests: Vec<_> = coming.iter().map(request).collect();
             requests.iter().for_each(|request| server.dispatch(request));
             then(&server, &requests);
             server.turn_to_the_end();
             others.into_iter().for_each(|other| other.join().unwrap());
             for request in &requests {
-                let phase = *request.0.lock().unwrap();
+                let phase = *request.at.lock().unwrap();
                 assert!(matches!(phase, Phase::Begun | Phase::Left | Phase::TurnedAway), "{phase:?}");
             }
             // As it was before: no place is lost, none is counted twice.
             let state = server.gate.lock();
-            assert_eq!((state.running, state.waiting.len()), (0, 0));
+            assert_eq!(state.running, 0);
+            assert!(state.lanes.iter().all(|lane| (lane.running, lane.waiting_count()) == (0, 0)));
         });
     }
 
@@ -393,9 +467,9 @@ mod model {
     #[test]
     fn a_client_leaves_while_its_turn_comes() {
         requests_come(1, 2, 0, true, |server, requests| {
-            let mut at = requests[0].0.lock().unwrap();
+            let mut at = requests[0].at.lock().unwrap();
             if let Phase::Queued(ticket) = *at {
-                server.gate.leave(ticket);
+                server.gate.leave(requests[0].lane, ticket);
                 *at = Phase::Left;
                 server.settle();
             }
@@ -410,6 +484,35 @@ mod model {
     #[test]
     fn a_permit_is_not_passed_on_to_one_whose_time_is_up() {
         requests_come(1, 2, UNTIL_MS, true, |_, _| {});
+    }
+
+    #[test]
+    fn one_that_waits_for_its_lane_is_not_forgotten_by_others() {
+        for passes_on in [false, true] {
+            come_in_lanes(2, &[ANY, SINGLE], (vec![1], vec![1, 0]), 0, passes_on, |_, _| {});
+            come_in_lanes(1, &[ANY, SINGLE], (vec![1], vec![1, 0]), 0, passes_on, |_, _| {});
+            come_in_lanes(2, &[ANY, SINGLE], (vec![0, 1], vec![1, 0]), 0, passes_on, |_, _| {});
+        }
+    }
+
+    #[test]
+    fn a_place_of_one_lane_is_passed_on_to_another() {
+        come_in_lanes(1, &[ANY, SINGLE, SINGLE], (vec![1], vec![2, 1]), 0, true, |_, _| {});
+        come_in_lanes(1, &[ANY, SINGLE, SINGLE], (vec![1], vec![2, 1]), 0, true, |server, requests| {
+            let mut at = requests[0].at.lock().unwrap();
+            if let Phase::Queued(ticket) = *at {
+                server.gate.leave(requests[0].lane, ticket);
+                *at = Phase::Left;
+                server.settle();
+            }
+        });
+    }
+
+    #[test]
+    fn a_lane_beside_is_no_matter_of_the_others() {
+        for passes_on in [false, true] {
+            come_in_lanes(1, &[ANY, BESIDE], (vec![0, 1], vec![1, 0]), 0, passes_on, |_, _| {});
+        }
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl Core {
         self.websocket = Some(Box::new(session));
         self.close_after = true;
         self.phase = Phase::Open;
+        self.forget_time();
         Ok(())
     }
 

@@ -186,6 +186,29 @@ fn a_response_may_end_before_its_request_does() {
 }
 
 #[test]
+fn a_body_may_have_less_room_than_others() {
+    let known = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let chunked =
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
+    let two = [known.as_slice(), known].concat();
+    for received in [&two[..], chunked] {
+        let mut connection = connection(received);
+        request(&mut connection);
+        assert_eq!(connection.limit_body(5), Ok(()));
+        assert_eq!(body(&mut connection), b"hello");
+    }
+    let mut connection = connection(known);
+    request(&mut connection);
+    assert_eq!(connection.limit_body(4), Err(RequestFault::BodyTooLarge));
+    assert!(connection.must_close());
+    let mut connection = self::connection(chunked);
+    request(&mut connection);
+    assert_eq!(connection.limit_body(4), Ok(()));
+    assert!(matches!(connection.next_event(), Ok(Event::Data(b"he"))));
+    assert!(matches!(connection.next_event(), Err(RequestFault::BodyTooLarge)));
+}
+
+#[test]
 fn a_truncated_body_is_told_from_a_finished_one() {
     let mut connection = connection(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabc");
     connection.receive_eof();

@@ -5,6 +5,7 @@
 mod applications;
 mod check;
 mod collector;
+mod doctor;
 mod error_log;
 mod event_loop;
 mod ffi;
@@ -12,6 +13,7 @@ mod gateway;
 mod host;
 mod loader;
 mod log_to_stderr;
+mod overdue;
 mod privileges;
 mod readiness;
 mod refusal;
@@ -31,6 +33,8 @@ mod _tidegate {
     use crate::gateway::{Cancelled, ClientDisconnected, ClientLeft, FileWrapper};
     #[pymodule_export]
     use crate::host::await_;
+    #[pymodule_export]
+    use crate::overdue::RequestTimeout;
     #[pymodule_export]
     use crate::request_id::set_request_ids_in;
     #[pymodule_export]

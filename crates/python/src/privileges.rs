@@ -101,6 +101,36 @@ fn user_and_group(py: Python<'_>, settings: &Settings) -> Result<(Option<Found>,
 
 /// Goes on as the user and the group of the settings. To be called with everything bound that only root may bind.
 pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    change_user(py, settings, |uid, gid| {
+        let os = py.import("os")?;
+        let chown = |path: &PathBuf, uid: Option<u32>, gid: Option<u32>| {
+            os.call_method1("lchown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))
+        };
+        let owner = settings.unix_socket_owner.as_ref();
+        for path in unix_sockets(settings) {
+            // Not what was given away.
+            let uid = uid.filter(|_| owner.is_none());
+            let gid = gid.filter(|_| owner.is_none_or(|owner| owner.group.is_none()));
+            chown(path, uid, gid)?;
+        }
+        if let Some(path) = &settings.control_socket {
+            chown(path, uid, gid)?;
+        }
+        Ok(())
+    })
+}
+
+/// Goes on as a worker would, with nothing bound.
+pub(crate) fn become_worker(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+    change_user(py, settings, |_, _| Ok(()))
+}
+
+/// Before that, while it may, it gives away what is to be the new user's.
+fn change_user(
+    py: Python<'_>,
+    settings: &Settings,
+    give_away: impl FnOnce(Option<u32>, Option<u32>) -> PyResult<()>,
+) -> Result<(), Refusal> {
     let os = py.import("os")?;
     if let Some(mask) = settings.umask {
         os.call_method1("umask", (mask,))?;
@@ -122,19 +152,7 @@ pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<
         return Ok(());
     }
     let change = || -> PyResult<()> {
-        let chown = |path: &PathBuf, uid: Option<u32>, gid: Option<u32>| {
-            os.call_method1("lchown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))
-        };
-        let owner = settings.unix_socket_owner.as_ref();
-        for path in unix_sockets(settings) {
-            // Not what was given away.
-            let uid = uid.filter(|_| owner.is_none());
-            let gid = gid.filter(|_| owner.is_none_or(|owner| owner.group.is_none()));
-            chown(path, uid, gid)?;
-        }
-        if let Some(path) = &settings.control_socket {
-            chown(path, uid, gid)?;
-        }
+        give_away(uid, gid)?;
         if let Some(gid) = gid {
             match user.as_ref().and_then(|found| found.name.as_deref()) {
                 Some(name) => os.call_method1("initgroups", (name, gid))?,

@@ -24,6 +24,7 @@ use crate::host::{
     ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
+use crate::overdue::{Attendant, Runs};
 use crate::privileges;
 use crate::readiness;
 use crate::refusal::{Culprit, Refusal};
@@ -129,6 +130,13 @@ fn run_on<'py>(
         }
         _ => None,
     };
+    let attendant =
+        settings.limits_time().then(|| Attendant::start(&reactor)).transpose().map_err(PyErr::from)?;
+    let attend = |host: Arc<dyn Runs>| {
+        if let Some(attendant) = &attendant {
+            attendant.set(Arc::downgrade(&host));
+        }
+    };
     let wsgi = |loaded: &Loaded<'_>, script_name, host| {
         let options = WsgiOptions {
             script_name,
@@ -142,18 +150,21 @@ fn run_on<'py>(
     let mut interrupt: fn() = ffi::interrupt_main_thread;
     let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match (runs_on, event_loop) {
         (RunsOn::MainThread, _) => {
-            let host = InlineHost::new(reactor);
+            let host = InlineHost::new(reactor, settings.limits_time());
+            attend(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, &mounts))
         }
         (RunsOn::Greenlets, _) => {
             let host = GreenletsHost::new(py, reactor, GeventHub::start(py)?, settings.cancel_on_disconnect)?;
+            attend(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
         (RunsOn::Bridge, Some(event_loop)) => {
             let hub = AsyncioHub::new(py, event_loop.bound().clone())?;
             let host = GreenletsHost::new(py, reactor, hub, settings.cancel_on_disconnect)?;
+            attend(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
@@ -161,6 +172,7 @@ fn run_on<'py>(
             // Where the main thread runs no calls, interrupting it ends none.
             interrupt = || {};
             let host = ThreadsHost::new(reactor, translate::threads(settings));
+            attend(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
@@ -175,7 +187,9 @@ fn run_on<'py>(
                 }
             })?;
             let cancels = settings.cancel_on_disconnect;
-            let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), cancels, pool)?;
+            let tells_runs = settings.limits_time();
+            let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), cancels, tells_runs, pool)?;
+            attend(host.clone());
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
     };
@@ -223,6 +237,8 @@ fn run_on<'py>(
         drop(watch);
         // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
         handle.finish_access_log();
+        handle.end_timeouts();
+        attendant.into_iter().for_each(Attendant::join);
     });
     served?;
     match unready.get() {
@@ -255,7 +271,7 @@ fn orders(py: Python<'_>, tether: &Tether, handle: &Handle, what: String) -> PyR
 }
 
 /// What settings ask of one another, of the applications, and of the process.
-fn check(
+pub(crate) fn check(
     py: Python<'_>,
     settings: &Settings,
     applications: &Applications<'_>,

@@ -14,6 +14,7 @@ use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Va
 use crate::applications::Applications;
 use crate::check::{check, check_packages};
 use crate::collector::Collector;
+use crate::doctor;
 use crate::host::{any_at_work, patch_standard_library};
 use crate::loader::{self, Kind};
 use crate::log_to_stderr;
@@ -23,8 +24,8 @@ use crate::translate;
 use crate::workers::supervise;
 
 /// Exit statuses of the command.
-const STATUS_OK: i32 = 0;
-const STATUS_FAILED: i32 = 1;
+pub(crate) const STATUS_OK: i32 = 0;
+pub(crate) const STATUS_FAILED: i32 = 1;
 const STATUS_BAD_SETTINGS: i32 = 2;
 
 /// The command `tidegate`: `arguments` are those after the program's name. Gives the exit status.
@@ -41,6 +42,10 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
                 .and_then(|()| check(py, &settings))
                 .and_then(|()| check_packages(py, &settings));
             return end(py, checked.map(|()| print(&report)));
+        }
+        Ok(Outcome::Examine(settings, show)) => {
+            let examined = doctor::examine(py, &settings, show);
+            return end(py, examined);
         }
         Ok(Outcome::Ask(socket, question)) => return Ok(py.detach(|| ask(&socket, question))),
         Ok(Outcome::Print(text)) => return Ok(print(&text)),
@@ -126,24 +131,29 @@ fn ask(socket: &Path, question: Question) -> i32 {
 }
 
 /// Text that was asked for.
-fn print(text: &str) -> i32 {
+pub(crate) fn print(text: &str) -> i32 {
     // A reader that has seen enough (`| head`) is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
     STATUS_OK
 }
 
 /// Goes where relative paths start.
-fn enter(settings: &Settings) -> Result<(), Refusal> {
+pub(crate) fn enter(settings: &Settings) -> Result<(), Refusal> {
     let Some(directory) = &settings.chdir else { return Ok(()) };
     std::env::set_current_dir(directory).map_err(|error| settings.refusal("chdir", &error.to_string()).into())
+}
+
+/// As `python -m` does: modules in the working directory are found first.
+pub(crate) fn import_from_here(py: Python<'_>) -> PyResult<()> {
+    let directory = std::env::current_dir()?;
+    py.import("sys")?.getattr("path")?.call_method1("insert", (0, directory.as_os_str()))?;
+    Ok(())
 }
 
 fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Result<i32, Refusal> {
     enter(settings)?;
     check(py, settings)?;
-    // As `python -m` does: modules in the working directory are found first.
-    let directory = std::env::current_dir().map_err(PyErr::from)?;
-    py.import("sys")?.getattr("path")?.call_method1("insert", (0, directory.as_os_str()))?;
+    import_from_here(py)?;
     log_to_stderr::set_level(translate::log_level(settings.log_level));
     if let Err(error) = raise_descriptor_limit(settings.connections_max) {
         log::warn!("the limit of open descriptors stays as it is: {error}");
@@ -271,7 +281,7 @@ pub(crate) fn serve(
     })
 }
 
-/// What `socket.getsockname` and people's scripts give: text, numbers, paths, and lists of them.
+/// What `socket.getsockname` and people's scripts give: text, numbers, paths, and lists and dicts of them.
 fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
     if let Ok(value) = value.extract::<bool>() {
         return Some(Value::Bool(value));
@@ -288,6 +298,12 @@ fn value_of(value: &Bound<'_, PyAny>) -> Option<Value> {
     if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
         let items = value.try_iter().ok()?.map(|item| value_of(&item.ok()?));
         return Some(Value::List(items.collect::<Option<Vec<_>>>()?));
+    }
+    if let Ok(table) = value.cast::<PyDict>() {
+        let pair = |(key, value): (Bound<'_, PyAny>, _)| {
+            Some((key.extract::<String>().ok()?.replace('_', "-"), value_of(&value)?))
+        };
+        return Some(Value::Table(table.iter().map(pair).collect::<Option<_>>()?));
     }
     let path: std::path::PathBuf = value.extract().ok()?;
     Some(Value::Text(path.to_str()?.to_owned()))

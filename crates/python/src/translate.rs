@@ -7,15 +7,19 @@ use log::LevelFilter;
 use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
-    BindAddress, CollectorAddress, Gathering, Piece, Protocol, Shape, TrustedProxies, WebSocketSettings,
+    BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
+    Priority, Protocol, Shape, TrustedProxies, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
-    Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings, TrustedProxy,
+    Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings, Shedding, TrustedProxy,
 };
 
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
+
+/// An interval in targets: RFC 8289 section 4.3 has a target of a tenth to a twentieth.
+const CODEL_INTERVAL: u64 = 10;
 
 /// How long idle connections stay when a drain begins.
 const LINGER_MS: u64 = 250;
@@ -142,6 +146,16 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         concurrency_max: settings.concurrency_max(runs_on),
         queue_size_max: settings.queue_size,
         queue_timeout_ms: settings.queue_timeout_ms,
+        request_timeout_ms: settings.request_timeout_ms,
+        slow_request_ms: settings.slow_request_ms,
+        codel: match settings.shed {
+            Shedding::Off => None,
+            Shedding::Codel => Some(Codel {
+                target_ms: settings.queue_target_ms,
+                interval_ms: settings.queue_target_ms * CODEL_INTERVAL,
+            }),
+        },
+        limits: settings.limits.iter().map(|limit| to_limit(limit, settings)).collect(),
         aside: None,
         connections_max: settings.connections_max,
         websocket: WebSocketSettings {
@@ -156,6 +170,21 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
             compression: settings.websocket_compression,
         },
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
+    }
+}
+
+fn to_limit(limit: &supervisor::Limit, settings: &Settings) -> Limit {
+    Limit {
+        path: PathPattern::new(&limit.path),
+        timeout_ms: limit.timeout_ms.or(settings.request_timeout_ms),
+        concurrency_max: limit.max_concurrency,
+        queue_size_max: limit.queue_size.unwrap_or(settings.queue_size),
+        queue_timeout_ms: limit.queue_timeout_ms.unwrap_or(settings.queue_timeout_ms),
+        body_size_max: limit.body_size_max.or(settings.body_size_max),
+        priority: match limit.priority {
+            supervisor::Priority::Normal => Priority::Normal,
+            supervisor::Priority::Health => Priority::Health,
+        },
     }
 }
 
@@ -190,10 +219,14 @@ pub(crate) fn aside(settings: &Settings, takes: Arc<dyn Fn(&RequestHead) -> bool
 }
 
 pub(crate) fn threads(settings: &Settings) -> ThreadsOptions {
+    let has_health = settings.limits.iter().any(|limit| limit.priority == supervisor::Priority::Health);
     ThreadsOptions {
         threads_max: settings.threads,
+        reserve: if has_health { HEALTH_CONCURRENCY_MAX } else { 0 },
         stack_size: settings.thread_stack_size,
         idle: Duration::from_millis(settings.thread_idle_timeout_ms),
+        tells_runs: settings.limits_time(),
+        lost_max: settings.lost_threads_max as usize,
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         patient: settings.reload,
         limits: Limits {
             requests: settings.max_requests,
+            lost_threads: settings.limits_time().then_some(settings.lost_threads_max),
             lifetime_ms: settings.max_lifetime_ms,
             memory: settings.max_rss,
             jitter_percent: settings.recycle_jitter,
@@ -236,6 +237,7 @@ impl Host for Forks {
             requests: seat.as_ref().map_or(0, Seat::requests),
             connections: seat.as_ref().map_or(0, Seat::connections),
             log_lines_lost: seat.as_ref().map_or(0, Seat::lines_lost),
+            lost_threads: seat.as_ref().map_or(0, Seat::lost_threads),
             memory: pages.unwrap_or(0) * rustix::param::page_size() as u64,
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! - [`cli`]: from an argument vector to settings or to a text to print.
 //! - [`settings`]: the table of settings, their values, and the places they are read from.
+//! - [`doctor`]: what a server would find where it is to run.
 //! - [`settings_page`]: docs/settings.md, made from the table.
 //! - [`migrate`]: settings made from those of other servers.
 //! - [`control`]: what operators ask over a socket.
@@ -18,6 +19,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod doctor;
 pub mod fleet;
 pub mod migrate;
 pub mod reload;
@@ -27,9 +29,10 @@ pub mod supervisor;
 pub mod tether;
 pub mod worker;
 
-pub use cli::{Outcome, from_command_line};
+pub use cli::{Outcome, Show, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
-    EventLoop, HopByHop, Interface, Lifespan, LogAtom, LogLevel, LogPiece, LogShape, Mount, Origin, Owner,
-    RequestBuffering, RunsOn, Settings, SettingsError, TrustedProxy, UnderscoreNames, Value, from_python,
+    EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Origin,
+    Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, TrustedProxy,
+    UnderscoreNames, Value, from_python,
 };

@@ -16,7 +16,14 @@ const PLAN: Plan = Plan {
     limits: LIMITS,
 };
 
-const LIMITS: Limits = Limits { requests: None, lifetime_ms: None, memory: None, jitter_percent: 0, seed: 7 };
+const LIMITS: Limits = Limits {
+    requests: None,
+    lifetime_ms: None,
+    memory: None,
+    lost_threads: None,
+    jitter_percent: 0,
+    seed: 7,
+};
 
 /// A fleet with a clock, and its last actions without what was said.
 struct Course {

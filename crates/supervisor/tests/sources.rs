@@ -385,6 +385,13 @@ fn a_mistake_in_a_file_is_one_line_that_names_the_file() {
             "bind [] (from FILE): at least one address is needed; accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N",
         ),
         ("tidegate.toml", "[factory]\nx = 1", "factory (from FILE): must not be a table; accepted: true, false"),
+        (
+            "tidegate.toml",
+            "[[limits]]\npath = \"/a\"\n[[limits]]\npath = \"/b\"\ntimeout = \"soon\"",
+            "limits [{ path = \"/a\" }, { path = \"/b\", timeout = \"soon\" }] (from FILE): table 2, timeout \"soon\": not a duration; \
+             accepted: [[limits]] tables with path (exact, or with *) and any of timeout, max-concurrency, queue-size, queue-timeout, \
+             max-body-size, priority; on a line \"/PATH KEY=VALUE ...\"",
+        ),
         ("tidegate.toml", "factory = 2026-01-01", "factory (from FILE): must not be a date or a time; accepted: true, false"),
         (
             "tidegate.toml",

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 use memchr::{memchr, memchr_iter, memrchr};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::clock;
 
@@ -74,14 +75,14 @@ const WHOLE_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) enum Sink {
     Stream(Stream),
+    /// None while it cannot be opened.
+    File(PathBuf, Option<Stream>),
     Datagrams(Socket, Collector),
 }
 
 #[derive(Debug)]
 pub(super) struct Stream {
     file: File,
-    /// Where it is opened anew.
-    path: Option<PathBuf>,
     /// Most bytes that are written at a time, if they hold more than one line.
     whole_max: usize,
     /// The last line has no end, as what takes it was full.
@@ -100,7 +101,7 @@ pub(super) enum Socket {
 type Unwritten<'a> = (&'a [u8], io::Error);
 
 impl AccessLogTarget {
-    /// Looks whether there is the collector that is to take the lines. Later it may go and come.
+    /// Looks whether there is what is to take the lines. Later it may go and come.
     ///
     /// # Errors
     /// What the system says of it.
@@ -112,7 +113,12 @@ impl AccessLogTarget {
             Self::Collector(Collector { address: CollectorAddress::Udp(host, port), .. }) => {
                 connect(host, *port).map(drop)
             }
-            Self::Stdout | Self::Stderr | Self::File(_) => Ok(()),
+            // A pipe is not opened for a look: its reader would take the close for the end.
+            Self::File(path) if path.metadata().is_ok_and(|found| !found.is_file()) => {
+                Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?)
+            }
+            Self::File(path) => append_to(path).map(drop),
+            Self::Stdout | Self::Stderr => Ok(()),
         }
     }
 }
@@ -121,9 +127,10 @@ impl Sink {
     pub(super) fn open(target: &AccessLogTarget) -> io::Result<Self> {
         Ok(Self::Stream(match target {
             // By descriptor: what Rust's own handle holds back, and the lock on it, could keep the process from ending.
-            AccessLogTarget::Stdout => Stream::new(io::stdout().as_fd().try_clone_to_owned()?.into(), None)?,
-            AccessLogTarget::Stderr => Stream::new(io::stderr().as_fd().try_clone_to_owned()?.into(), None)?,
-            AccessLogTarget::File(path) => Stream::new(append_to(path)?, Some(path.clone()))?,
+            AccessLogTarget::Stdout => Stream::new(io::stdout().as_fd().try_clone_to_owned()?.into())?,
+            AccessLogTarget::Stderr => Stream::new(io::stderr().as_fd().try_clone_to_owned()?.into())?,
+            // Whoever starts a server has looked; a worker that takes the place of another serves without it.
+            AccessLogTarget::File(path) => return Ok(Self::File(path.clone(), Stream::open(path).ok())),
             AccessLogTarget::Collector(collector) => {
                 let socket = match &collector.address {
                     CollectorAddress::Unix(path) => {
@@ -140,7 +147,12 @@ impl Sink {
 
     pub(super) fn write<'a>(&mut self, lines: &'a [u8]) -> Result<(), Unwritten<'a>> {
         match self {
-            Self::Stream(stream) => stream.write_all(lines),
+            Self::Stream(stream) | Self::File(_, Some(stream)) => stream.write_all(lines),
+            Self::File(_, None) if lines.is_empty() => Ok(()),
+            Self::File(path, none) => match Stream::open(path) {
+                Ok(stream) => none.insert(stream).write_all(lines),
+                Err(error) => Err((lines, error)),
+            },
             Self::Datagrams(socket, collector) => send_all(socket, collector, lines),
         }
     }
@@ -151,9 +163,9 @@ impl Sink {
     }
 
     pub(super) fn reopen(&mut self) {
-        if let Self::Stream(Stream { path: Some(path), .. }) = self {
-            match append_to(path).and_then(|file| Stream::new(file, Some(path.clone()))) {
-                Ok(new) => *self = Self::Stream(new),
+        if let Self::File(path, stream) = self {
+            match Stream::open(path) {
+                Ok(new) => *stream = Some(new),
                 Err(error) => log::error!("the access log {path:?} cannot be opened anew: {error}"),
             }
         }
@@ -161,10 +173,14 @@ impl Sink {
 }
 
 impl Stream {
-    fn new(file: File, path: Option<PathBuf>) -> io::Result<Self> {
+    fn open(path: &Path) -> io::Result<Self> {
+        append_to(path).and_then(Self::new)
+    }
+
+    fn new(file: File) -> io::Result<Self> {
         // What is written to a file at once is in it as one.
         let whole_max = if file.metadata()?.is_file() { usize::MAX } else { WHOLE_MAX };
-        Ok(Self { file, path, whole_max, cut: false })
+        Ok(Self { file, whole_max, cut: false })
     }
 
     fn write_all<'a>(&mut self, mut lines: &'a [u8]) -> Result<(), Unwritten<'a>> {

@@ -19,6 +19,7 @@ impl Core {
     /// The response is complete: what remains is to send what waits, to read what the application has not, and to go on.
     pub(crate) fn complete(&mut self, connection: &Connection, now_ms: Millis) {
         self.phase = Phase::Flushing;
+        self.forget_time();
         self.since_ms = now_ms;
         if self.output.is_empty() {
             self.start_next(connection, now_ms);
@@ -164,12 +165,13 @@ impl Core {
 
     pub(crate) fn close(&mut self, connection: &Connection) {
         if let Phase::Queued(ticket) = self.phase {
-            connection.shared.gates.of(self.aside).leave(ticket);
+            connection.shared.gates.leave(self.way(), ticket);
         }
         connection.mark_left();
         connection.socket.shut();
         self.output.clear();
         self.lose_websocket();
+        self.forget_time();
         self.head = None;
         self.phase = Phase::Closed;
     }

@@ -17,6 +17,7 @@
 //! nothing is left to do, which is the common path. `ending` has what comes after a response. What waits its turn (Queued) is moved on by the gate in admission.rs. Both hold the core's lock, for short and never while application code runs.
 
 mod ending;
+mod overdue;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,7 @@ use tidegate_http as http;
 use tidegate_http::{Event, RequestFault, RequestHead};
 
 use crate::access_log::Noted;
-use crate::admission::{Admission, Admitted, Ticket};
+use crate::admission::{Admission, Admitted, Ticket, Way};
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::changes::Changes;
@@ -36,6 +37,8 @@ use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
 use crate::exchange::Exchange;
 use crate::front_queue;
+use crate::keeper::Alarm;
+use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
@@ -44,6 +47,7 @@ use crate::shared::Shared;
 use crate::socket::{Moved, Peer, Socket};
 use crate::timer::Timers;
 use crate::websocket::Session;
+use overdue::Timed;
 
 /// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
 pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
@@ -103,6 +107,13 @@ pub(crate) struct Arrival {
     pub(crate) front_queue_us: Option<u32>,
 }
 
+impl Arrival {
+    /// The field that has the request's id.
+    pub(crate) fn id_field<'a>(&self, head: &'a RequestHead) -> Option<(&'a [u8], &'a [u8])> {
+        head.field_at(self.id_place? as usize)
+    }
+}
+
 pub(crate) struct Connection {
     pub(crate) slot: usize,
     pub(crate) id: u64,
@@ -113,6 +124,8 @@ pub(crate) struct Connection {
     pub(crate) local: Arc<LocalAddress>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) left: Left,
+    /// The time of a request was over while the application had it: nothing that comes from there counts any more. There is none after it.
+    pub(crate) expired: AtomicBool,
     /// See [`Exchange::note`].
     pub(crate) note: OnceLock<Box<dyn Any + Send + Sync>>,
     core: Mutex<Core>,
@@ -133,6 +146,13 @@ pub(crate) struct Core {
     pub(crate) close_after: bool,
     /// The request that is being gathered, or that waits its turn, is one of [`Settings::aside`].
     aside: bool,
+    /// What limits the time of the request at hand, and where that is looked at.
+    timed: Option<Timed>,
+    alarm: Option<Alarm>,
+    /// It was answered for the application, and logged.
+    pub(crate) is_answered_for: bool,
+    /// Which of [`Settings::limits`] has the request that is at hand.
+    pub(crate) limit: Option<usize>,
     /// The head of the request that is being gathered.
     head: Option<(RequestHead, Arrival)>,
     /// The socket may hold bytes: edge-triggered wakes come once.
@@ -172,13 +192,17 @@ impl Connection {
         now_ms: Millis,
     ) -> Self {
         let core = Core {
-            http: http::Connection::new(shared.settings.http.clone()),
+            http: http::Connection::new(shared.http.clone()),
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
             websocket: None,
             close_after: false,
             aside: false,
+            timed: None,
+            alarm: None,
+            is_answered_for: false,
+            limit: None,
             head: None,
             readable: false,
             ended: false,
@@ -203,6 +227,7 @@ impl Connection {
             local,
             shared,
             left: Left::default(),
+            expired: AtomicBool::new(false),
             note: OnceLock::new(),
             core: Mutex::new(core),
             changes: Changes::default(),
@@ -277,9 +302,14 @@ impl Connection {
     }
 
     /// The request has waited for its turn as long as it may.
-    pub(crate) fn on_queue_timeout(self: &Arc<Self>, ticket: Ticket, turn: &mut Turn<'_>) -> Looked {
+    pub(crate) fn on_queue_timeout(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        turned_away: TurnedAway,
+        turn: &mut Turn<'_>,
+    ) -> Looked {
         let mut core = self.lock();
-        turn.turned_away = core.end_wait(self, ticket);
+        turn.turned_away = core.end_wait(self, ticket).map(|exchange| (exchange, turned_away));
         core.looked(self.settings(), false)
     }
 
@@ -460,7 +490,7 @@ impl Core {
                         if self.phase == Phase::Gathering && self.http.expect_pending() {
                             // What would be turned away is not asked for.
                             let whole = self.must_be_whole(connection.settings());
-                            if whole && !connection.shared.gates.of(self.aside).is_full() {
+                            if whole && !connection.shared.gates.is_full(self.way()) {
                                 self.send_continue(connection, turn.now_ms);
                             } else {
                                 return self.dispatch(connection, turn);
@@ -478,12 +508,20 @@ impl Core {
                     let arrival = connection.note_arrival(&mut head);
                     self.aside =
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
+                    self.limit = connection.settings().limit_of(&head);
+                    self.limit_time(connection, &head, arrival, turn.now_ms);
                     self.head = Some((head, arrival));
                     self.phase = Phase::Gathering;
                     let time_us =
                         connection.settings().body_timeout_ms.map_or(NEVER, |time_ms| time_ms * 1000);
                     self.body_clock = BodyClock::Stopped { left_us: time_us };
                     self.body_clock.start(turn.now_ms);
+                    if let Some(size_max) = connection.settings().body_size_max_of(self.limit)
+                        && let Err(fault) = self.http.limit_body(size_max)
+                    {
+                        self.refuse(connection, &fault);
+                        return Step::Again;
+                    }
                 }
                 Ok(Event::Data(data)) => {
                     self.body.push(data);
@@ -505,6 +543,11 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Where the request at hand is counted, and waits.
+    fn way(&self) -> Way {
+        Way { aside: self.aside, limit: self.limit }
     }
 
     /// Whether the body is to be gathered to its end before the application starts.
@@ -642,12 +685,16 @@ impl Core {
             turn.unready = Some(Exchange::new(connection.clone(), head, self.served, arrival));
             return Step::Rest;
         }
-        let until_ms = turn.now_ms + connection.settings().queue_timeout_ms;
-        match connection.shared.gates.enter(connection, self.aside, until_ms) {
+        match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {
             Admission::Run(permit) => {
                 self.phase = Phase::Serving;
                 let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
-                turn.ready.push_back(Admitted { exchange, permit });
+                let admitted = Admitted { exchange, permit };
+                if admitted.permit.goes_first() {
+                    turn.ready.push_front(admitted);
+                } else {
+                    turn.ready.push_back(admitted);
+                }
             }
             Admission::Wait(ticket) => {
                 self.phase = Phase::Queued(ticket);
@@ -656,9 +703,10 @@ impl Core {
                     return Step::Again;
                 }
             }
-            Admission::TurnAway => {
+            Admission::TurnAway(turned_away) => {
                 self.phase = Phase::Serving;
-                turn.turned_away = Some(Exchange::new(connection.clone(), head, self.served, arrival));
+                let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
+                turn.turned_away = Some((exchange, turned_away));
             }
         }
         Step::Rest
@@ -678,11 +726,12 @@ impl Core {
     fn refuse(&mut self, connection: &Arc<Connection>, fault: &RequestFault) {
         log::debug!("{}: {} {fault}", connection.peer, fault.status());
         let head = self.head.take();
+        self.forget_time();
         self.refused = true;
         let now_ms = clock::now_ms();
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
-        let extra = head.as_ref().and_then(|(head, arrival)| head.field_at(arrival.id_place? as usize));
+        let extra = head.as_ref().and_then(|(head, arrival)| arrival.id_field(head));
         let context = http::SendContext { date: &date, server, extra, close: true };
         with_scratch(|out| {
             self.http.send_fault(fault, &context, out);

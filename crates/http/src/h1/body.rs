@@ -111,6 +111,8 @@ pub(crate) struct Chunked {
     chunks: u64,
     /// Data bytes announced so far.
     announced: u64,
+    /// Most of them, where this one body has a limit of its own.
+    pub(crate) announced_max: Option<u64>,
     extension_size: usize,
 }
 
@@ -213,7 +215,7 @@ impl Chunked {
             .checked_add(self.remaining)
             .filter(|&announced| announced <= i64::MAX as u64)
             .ok_or(RequestFault::ChunkSize)?;
-        if limits.body_size_max.is_some_and(|max| self.announced > max) {
+        if [limits.body_size_max, self.announced_max].into_iter().flatten().any(|max| self.announced > max) {
             return Err(RequestFault::BodyTooLarge);
         }
         self.chunks += 1;

@@ -6,6 +6,7 @@
 //! end in CRLF only, where httparse takes LF too.
 
 use std::fmt;
+use std::sync::Arc;
 
 use httparse::Header;
 use memchr::memchr;
@@ -61,9 +62,9 @@ enum Method {
     Other(Span),
 }
 
-/// The head of one request. It owns its bytes.
+/// The head of one request. It owns its bytes; a clone costs nothing.
 #[derive(Clone)]
-pub struct RequestHead(Box<Parts>);
+pub struct RequestHead(Arc<Parts>);
 
 /// In one piece, as a head goes through many hands.
 #[derive(Clone)]
@@ -150,7 +151,7 @@ impl RequestHead {
     /// checked, and does not change what the head says about the message. Names that an application cannot tell apart (`-` and `_` in CGI)
     /// count as one.
     pub fn replace_field(&mut self, name: &str, value: Option<&[u8]>) {
-        let FieldList { bytes, spans } = &mut self.0.list;
+        let FieldList { bytes, spans } = &mut Arc::make_mut(&mut self.0).list;
         spans.retain(|field| !is_same_variable(field.name.in_bytes(bytes), name.as_bytes()));
         if let Some(value) = value {
             let start = bytes.len();
@@ -211,7 +212,7 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        Ok(Self(Box::new(Parts { list, line, facts, size })))
+        Ok(Self(Arc::new(Parts { list, line, facts, size })))
     }
 }
 

@@ -168,6 +168,21 @@ impl Connection {
         }
     }
 
+    /// Lowers the limit of one body: that of the request whose head was given out last, of which nothing else was.
+    ///
+    /// # Errors
+    /// [`RequestFault::BodyTooLarge`] where Content-Length tells that it is larger. From then on as of [`Connection::next_event`].
+    pub fn limit_body(&mut self, size_max: u64) -> Result<(), RequestFault> {
+        match &mut self.decoder {
+            Decoder::Length(length) if *length > size_max => Err(self.refuse(RequestFault::BodyTooLarge)),
+            Decoder::Length(_) => Ok(()),
+            Decoder::Chunked(chunked) => {
+                chunked.announced_max = Some(size_max);
+                Ok(())
+            }
+        }
+    }
+
     fn next_head(&mut self) -> Result<Event<'_>, RequestFault> {
         match self.read_head() {
             Ok(Some(head)) => {

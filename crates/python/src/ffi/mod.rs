@@ -5,6 +5,8 @@ mod chunks;
 mod coroutine;
 
 use std::borrow::Cow;
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use callable::{Arguments, Callable, Kind, Object};
 pub(crate) use chunks::keep_frame_chunks;
@@ -101,6 +103,51 @@ pub(crate) fn interrupt_main_thread() {
     // Before Python 3.13 code that computes does not see it until somebody else wants the interpreter. On a thread of its own, as
     // it may wait for ever.
     std::thread::spawn(|| Python::attach(|_| ()));
+}
+
+/// What Python calls a thread by.
+pub(crate) type ThreadIdent = std::ffi::c_ulong;
+
+/// That of this thread.
+pub(crate) fn thread_ident() -> ThreadIdent {
+    // SAFETY: it only asks the system.
+    unsafe { ffi::PyThread_get_thread_ident() }
+}
+
+/// Has an exception of this kind raised in a thread at its next step in Python, or the one that was to be raised forgotten. One that has
+/// ended is not found.
+pub(crate) fn raise_in_thread(_py: Python<'_>, thread: ThreadIdent, kind: Option<&Bound<'_, PyAny>>) {
+    let kind = kind.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: attached; it takes a reference of its own to the kind, which is live, or null for none.
+    unsafe { ffi::PyThreadState_SetAsyncExc(thread as std::ffi::c_long, kind) };
+}
+
+type MainThreadWork = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send>;
+
+extern "C" fn call_work(work: *mut c_void) -> c_int {
+    // SAFETY: made by `call_on_main_thread`, which gives each to one call.
+    let work = unsafe { Box::from_raw(work.cast::<MainThreadWork>()) };
+    let attached = |py: Python<'_>| match catch_unwind(AssertUnwindSafe(|| work(py))) {
+        Ok(Ok(())) | Err(_) => 0,
+        Ok(Err(error)) => {
+            error.restore(py);
+            -1
+        }
+    };
+    // SAFETY: Python calls this.
+    unsafe { callable::as_called(attached) }
+}
+
+/// Has the main thread call `work` at its next step in Python, in the middle of whatever it runs, where an error is raised. `work` runs for moments. Not at
+/// all if too much is to be called already.
+pub(crate) fn call_on_main_thread(work: impl FnOnce(Python<'_>) -> PyResult<()> + Send + 'static) {
+    let work: MainThreadWork = Box::new(work);
+    let work = Box::into_raw(Box::new(work)).cast::<c_void>();
+    // SAFETY: documented as callable from any thread. The function takes what it is given with it.
+    if unsafe { ffi::Py_AddPendingCall(Some(call_work), work) } != 0 {
+        // SAFETY: it was not taken, and so is still ours.
+        drop(unsafe { Box::from_raw(work.cast::<MainThreadWork>()) });
+    }
 }
 
 /// Raises a signal for this thread; its handler has run when this comes back.

@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
-use tidegate_engine::{Admitted, Exchange, Permit, Registration};
+use tidegate_engine::{Admitted, Exchange, Permit, Registration, RequestKey};
 
 use crate::error_log::ErrorLog;
 use crate::ffi::{Coroutine, Kind, Object, Step, is_coroutine, send_none};
@@ -17,7 +17,8 @@ use crate::gateway::asgi_http::{HttpCall, HttpCalls, is_about_departure};
 use crate::gateway::asgi_scope::Scopes;
 use crate::gateway::asgi_socket::{Left, SocketCall, SocketCalls};
 use crate::gateway::error_response::{answer_error, status_of};
-use crate::host::{AsyncioHost, TaskNumber, lock};
+use crate::host::{AsyncioHost, lock};
+use crate::overdue::{RequestTimeout, timeout_error};
 use crate::request_id;
 
 /// An application, and all that its calls share.
@@ -55,7 +56,7 @@ impl Asgi {
         self: &Arc<Self>,
         py: Python<'_>,
         host: &Arc<AsyncioHost>,
-        number: TaskNumber,
+        key: RequestKey,
         admitted: Admitted,
     ) -> PyResult<Option<Object<Run>>> {
         let Admitted { exchange, permit } = admitted;
@@ -80,9 +81,10 @@ impl Asgi {
         let run = Run {
             gateway: self.clone(),
             host: host.clone(),
-            number,
+            key,
             id: id.map(Bound::unbind),
             call,
+            is_expired: AtomicBool::new(false),
             stage: Mutex::new(Stage::New(scope.unbind())),
             over: AtomicBool::new(false),
             permit: Mutex::new(permit),
@@ -167,10 +169,12 @@ impl Asgi {
         }
     }
 
-    /// Where nobody is left to be answered: the server cancels such tasks only. With somebody left it is the application that has
+    /// Where nobody is left to be answered: the server ends such tasks only. With somebody left it is the application that has
     /// cancelled its own, or that waited for one that was.
     fn is_no_failure(&self, py: Python<'_>, error: &PyErr) -> bool {
-        self.is_cancellation(py, error) || is_about_departure(py, error)
+        self.is_cancellation(py, error)
+            || is_about_departure(py, error)
+            || error.is_instance_of::<RequestTimeout>(py)
     }
 
     fn is_cancellation(&self, py: Python<'_>, error: &PyErr) -> bool {
@@ -182,10 +186,12 @@ impl Asgi {
 pub(crate) struct Run {
     gateway: Arc<Asgi>,
     host: Arc<AsyncioHost>,
-    number: TaskNumber,
+    key: RequestKey,
     /// That of the request, if it has one.
     id: Option<Py<PyString>>,
     call: Call,
+    /// The application is told that the time is over.
+    is_expired: AtomicBool,
     stage: Mutex<Stage>,
     over: AtomicBool,
     /// What the request holds while it runs.
@@ -208,6 +214,23 @@ enum Stage {
 impl Run {
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// The application is to be told that the time is over. False when it was told before.
+    pub(crate) fn expire(&self) -> bool {
+        !self.is_expired.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_expired(&self) -> bool {
+        self.is_expired.load(Ordering::Acquire)
+    }
+
+    /// The application's coroutine, once it has begun and until it is over.
+    pub(crate) fn awaited(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &*lock(&self.stage) {
+            Stage::Running(coroutine) => Some(coroutine.clone_ref(py)),
+            Stage::New(..) | Stage::Over => None,
+        }
     }
 
     /// Whether it is to be cancelled when its client leaves, where that is wanted: a WebSocket receives a message instead, and what
@@ -248,27 +271,30 @@ impl Run {
     }
 
     fn go_on<'py>(
-        &self,
+        this: &Object<Self>,
         py: Python<'py>,
         work: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
     ) -> PyResult<Step<'py>> {
-        let step = match self.coroutine(py) {
-            Ok(Some(coroutine)) => work(&coroutine),
+        let former = this.host.enter(this.key, || this.clone_ref(py));
+        let step = this.coroutine(py).and_then(|coroutine| coroutine.as_ref().map(work).transpose());
+        this.host.leave(former);
+        let step = match step {
+            Ok(Some(step)) => Ok(step),
             Ok(None) => return Ok(Step::Return(None)),
             Err(error) => Err(error),
         };
         match step {
             Ok(Step::Yield(pause)) => Ok(Step::Yield(pause)),
             Ok(Step::Return(_)) => {
-                self.end(py, None);
+                this.end(py, None);
                 Ok(Step::Return(None))
             }
             Err(error) => {
-                self.end(py, Some(&error));
+                this.end(py, Some(&error));
                 // What ends the task from outside is for it to see. An application's own SystemExit is one more way to fail: one request's
                 // code does not decide for all the others.
                 let is_of_the_task =
-                    self.gateway.is_cancellation(py, &error) || error.is_instance_of::<PyGeneratorExit>(py);
+                    this.gateway.is_cancellation(py, &error) || error.is_instance_of::<PyGeneratorExit>(py);
                 if is_of_the_task { Err(error) } else { Ok(Step::Return(None)) }
             }
         }
@@ -286,7 +312,7 @@ impl Run {
         }
         let permit = lock(&self.permit).take();
         drop(permit);
-        drop(self.host.task_over(self.number));
+        drop(self.host.task_over(self.key));
     }
 }
 
@@ -313,7 +339,7 @@ impl Coroutine for Run {
     const TYPE_NAME: &'static CStr = c"tidegate._tidegate.Request";
 
     fn step<'py>(this: &Object<Self>, py: Python<'py>) -> PyResult<Step<'py>> {
-        this.go_on(py, send_none)
+        Self::go_on(this, py, send_none)
     }
 
     fn throw<'py>(this: &Object<Self>, py: Python<'py>, error: PyErr) -> PyResult<Step<'py>> {
@@ -323,7 +349,13 @@ impl Coroutine for Run {
             this.end(py, Some(&error));
             return Err(error);
         }
-        this.go_on(py, |coroutine| {
+        // asyncio has no other way to interrupt a task than to cancel it.
+        let error = if this.is_expired() && this.gateway.is_cancellation(py, &error) {
+            timeout_error()
+        } else {
+            error
+        };
+        Self::go_on(this, py, |coroutine| {
             // As generators do with what they delegate to: an iterator need not have it.
             let Some(throw) = coroutine.getattr_opt(intern!(py, "throw"))? else { return Err(error) };
             match throw.call1((error.into_value(py),)) {

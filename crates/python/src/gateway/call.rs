@@ -212,7 +212,9 @@ fn body_error(fault: &BodyFault) -> PyErr {
     use pyo3::exceptions::{PyOSError, PyTimeoutError};
     match fault {
         BodyFault::TooSlow => PyTimeoutError::new_err(fault.to_string()),
-        BodyFault::Lost | BodyFault::Stopped => PyConnectionResetError::new_err(fault.to_string()),
+        BodyFault::Lost | BodyFault::Stopped | BodyFault::Expired => {
+            PyConnectionResetError::new_err(fault.to_string())
+        }
         BodyFault::Request(_) | BodyFault::Storage(_) => PyOSError::new_err(fault.to_string()),
     }
 }

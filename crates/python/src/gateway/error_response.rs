@@ -19,7 +19,7 @@ pub(crate) fn status_of(fault: &BodyFault) -> Option<(u16, &'static str)> {
         },
         BodyFault::TooSlow => Some((408, "Request Timeout")),
         BodyFault::Storage(_) => Some((500, "Internal Server Error")),
-        BodyFault::Lost | BodyFault::Stopped => None,
+        BodyFault::Lost | BodyFault::Stopped | BodyFault::Expired => None,
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -18,19 +18,18 @@ use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tidegate_engine::{Admitted, Departure, Handle, Lifecycle, Reactor, Registration};
+use tidegate_engine::{Admitted, Departure, Handle, Lifecycle, Reactor, Registration, RequestKey};
 
 use crate::error_log::ErrorLog;
-use crate::ffi::{Arguments, Callable, Kind, Object};
+use crate::ffi::{Arguments, Callable, Kind, Object, ThreadIdent, call_on_main_thread, thread_ident};
 use crate::gateway::{Asgi, Mounts, Run, Wsgi, not_found};
 use crate::host::pause::{Pauses, Woken};
+use crate::host::thread_runs::{stacks, thread_stack};
 use crate::host::{Pool, lock};
+use crate::overdue::{Runs, timeout_error};
 
 /// Requests begun in one turn before the loop's other work has its.
 const BEGUN_MAX: usize = 256;
-
-/// Names a request's task.
-pub(crate) type TaskNumber = u64;
 
 /// What an application's requests are given to.
 pub(crate) enum Application {
@@ -50,9 +49,14 @@ pub(crate) struct AsyncioHost {
     pool: Arc<Pool>,
     woken: Arc<Woken>,
     /// Tasks whose clients have left, to be cancelled.
-    abandoned: Arc<Mutex<Vec<TaskNumber>>>,
-    running: Mutex<HashMap<TaskNumber, Running>>,
-    last_number: AtomicU64,
+    abandoned: Arc<Mutex<Vec<RequestKey>>>,
+    /// Requests whose time is over.
+    expired: Mutex<Vec<RequestKey>>,
+    running: Mutex<HashMap<RequestKey, Running>>,
+    /// Whose task takes a step just now, where somebody wants to know.
+    tells_runs: bool,
+    current: Mutex<Option<(RequestKey, Object<Run>)>>,
+    ident: ThreadIdent,
     failure: Mutex<Option<PyErr>>,
     cancelled: AtomicBool,
     finished: AtomicBool,
@@ -67,13 +71,17 @@ pub(crate) struct Running {
 
 /// Cancels the task of a request.
 struct Abandon {
-    number: TaskNumber,
-    abandoned: Arc<Mutex<Vec<TaskNumber>>>,
+    key: RequestKey,
+    departure: Departure,
+    abandoned: Arc<Mutex<Vec<RequestKey>>>,
 }
 
 impl Wake for Abandon {
     fn wake(self: Arc<Self>) {
-        lock(&self.abandoned).push(self.number);
+        // One whose time is over is told that.
+        if !self.departure.is_expired() {
+            lock(&self.abandoned).push(self.key);
+        }
     }
 }
 
@@ -83,6 +91,7 @@ impl AsyncioHost {
         reactor: Reactor,
         event_loop: Bound<'_, PyAny>,
         cancel_on_disconnect: bool,
+        tells_runs: bool,
         pool: Arc<Pool>,
     ) -> PyResult<Arc<Self>> {
         let handle = reactor.handle();
@@ -103,8 +112,11 @@ impl AsyncioHost {
             pool,
             woken: Arc::default(),
             abandoned: Arc::default(),
+            expired: Mutex::default(),
             running: Mutex::default(),
-            last_number: AtomicU64::new(0),
+            tells_runs,
+            current: Mutex::default(),
+            ident: thread_ident(),
             failure: Mutex::new(None),
             cancelled: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -188,6 +200,7 @@ impl AsyncioHost {
         }
         self.resume_woken(py, &mut outcome);
         outcome?;
+        self.cancel_expired(py);
         self.cancel_abandoned(py);
         self.pool.recover(py, mounts)?;
         self.pool.call_deferred(py)?;
@@ -213,9 +226,9 @@ impl AsyncioHost {
 
     /// Has a task run a request; an eager one goes at once as far as it does without waiting.
     fn begin(self: &Arc<Self>, py: Python<'_>, gateway: &Arc<Asgi>, admitted: Admitted) -> PyResult<()> {
-        let number = self.last_number.fetch_add(1, Ordering::Relaxed);
+        let key = admitted.exchange.key();
         let departure = self.cancel_on_disconnect.then(|| admitted.exchange.departure());
-        let run = match gateway.begin(py, self, number, admitted) {
+        let run = match gateway.begin(py, self, key, admitted) {
             Ok(Some(run)) => run,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -230,9 +243,9 @@ impl AsyncioHost {
         match task {
             Ok(task) if !run.is_over() => {
                 if let Some(departure) = departure.filter(|_| run.ends_with_its_client()) {
-                    run.keep(self.watch_for_departure(&departure, number));
+                    run.keep(self.watch_for_departure(&departure, key));
                 }
-                lock(&self.running).insert(number, Running { task: task.unbind(), run });
+                lock(&self.running).insert(key, Running { task: task.unbind(), run });
             }
             Ok(_) => {}
             Err(error) if error.is_instance_of::<PyException>(py) => {
@@ -243,8 +256,9 @@ impl AsyncioHost {
         Ok(())
     }
 
-    fn watch_for_departure(&self, departure: &Departure, number: TaskNumber) -> Option<Registration> {
-        let abandon = Arc::new(Abandon { number, abandoned: self.abandoned.clone() });
+    fn watch_for_departure(&self, departure: &Departure, key: RequestKey) -> Option<Registration> {
+        let abandon =
+            Arc::new(Abandon { key, departure: departure.clone(), abandoned: self.abandoned.clone() });
         let registration = departure.wake_on_leaving(Waker::from(abandon.clone()));
         if registration.is_none() {
             abandon.wake();
@@ -254,22 +268,55 @@ impl AsyncioHost {
     }
 
     /// A request's task is at its end.
-    pub(crate) fn task_over(&self, number: TaskNumber) -> Option<Running> {
+    pub(crate) fn task_over(&self, key: RequestKey) -> Option<Running> {
         if self.handle.lifecycle().is_ending() {
             // The last one to end must be seen to.
             self.handle.wake();
         }
         let mut running = lock(&self.running);
         // As a rule it never waited, and nothing does.
-        if running.is_empty() { None } else { running.remove(&number) }
+        if running.is_empty() { None } else { running.remove(&key) }
+    }
+
+    /// Takes note that a task takes a step; gives whose step it interrupts, to be restored.
+    pub(crate) fn enter(
+        &self,
+        key: RequestKey,
+        run: impl FnOnce() -> Object<Run>,
+    ) -> Option<(RequestKey, Object<Run>)> {
+        if !self.tells_runs {
+            return None;
+        }
+        lock(&self.current).replace((key, run()))
+    }
+
+    /// Its step is over.
+    pub(crate) fn leave(&self, former: Option<(RequestKey, Object<Run>)>) {
+        if self.tells_runs {
+            let current = std::mem::replace(&mut *lock(&self.current), former);
+            drop(current);
+        }
+    }
+
+    fn cancel_expired(&self, py: Python<'_>) {
+        let expired = std::mem::take(&mut *lock(&self.expired));
+        for key in expired {
+            let task = lock(&self.running)
+                .get(&key)
+                .filter(|running| running.run.expire())
+                .map(|running| running.task.clone_ref(py));
+            if let Some(task) = task {
+                self.cancel(py, &task);
+            }
+        }
     }
 
     fn cancel_abandoned(&self, py: Python<'_>) {
         let abandoned = std::mem::take(&mut *lock(&self.abandoned));
-        for number in abandoned {
+        for key in abandoned {
             // By now its response may be complete: the last of it and the end of the connection can come in one turn.
             let task = lock(&self.running)
-                .get(&number)
+                .get(&key)
                 .filter(|running| running.run.ends_with_its_client())
                 .map(|running| running.task.clone_ref(py));
             if let Some(task) = task {
@@ -303,6 +350,45 @@ impl AsyncioHost {
         }
         if let Err(error) = self.event_loop.call_method0(py, intern!(py, "stop")) {
             lock(&self.failure).get_or_insert(error);
+        }
+    }
+}
+
+impl Runs for AsyncioHost {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+        let is_current = lock(&self.current).as_ref().is_some_and(|(current, _)| *current == key);
+        if is_current {
+            return thread_stack(py, self.ident);
+        }
+        let coroutine = lock(&self.running).get(&key).and_then(|running| running.run.awaited(py));
+        match coroutine {
+            Some(coroutine) => stacks(py)?
+                .call_method1(intern!(py, "of_coroutine"), (coroutine, self.ident))
+                .ok()?
+                .extract()
+                .ok(),
+            None => self.pool.runs().stack(py, key),
+        }
+    }
+
+    fn interrupt(&self, py: Python<'_>, key: RequestKey) {
+        self.pool.runs().interrupt(py, key);
+        lock(&self.expired).push(key);
+        self.handle.wake();
+    }
+
+    /// The loop has not come to it: somebody computes. If it is this request, it is told where it is.
+    fn insist(self: Arc<Self>, _py: Python<'_>, key: RequestKey) {
+        self.pool.give_up(key);
+        let is_current =
+            |host: &Self| lock(&host.current).as_ref().is_some_and(|(current, _)| *current == key);
+        if is_current(&self) {
+            call_on_main_thread(move |_| {
+                let current = lock(&self.current);
+                let expires = current.as_ref().is_some_and(|(current, run)| *current == key && run.expire());
+                drop(current);
+                if expires { Err(timeout_error()) } else { Ok(()) }
+            });
         }
     }
 }

@@ -19,14 +19,18 @@ use std::time::Duration;
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyModuleNotFoundError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
+use tidegate_engine::{Admitted, Departure, Handle, Lifecycle, Reactor, RequestKey};
 
-use crate::ffi::{Arguments, Callable, Kind, Object, keep_frame_chunks};
+use crate::ffi::{
+    Arguments, Callable, Kind, Object, ThreadIdent, call_on_main_thread, keep_frame_chunks, thread_ident,
+};
 use crate::gateway::{ClientLeft, Mounts, Wsgi};
 use crate::host::hub::{Hub, go_on};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
+use crate::host::thread_runs::stacks;
 use crate::host::{Callbacks, Deferred, Host, Sign, lock};
+use crate::overdue::{Runs, timeout_error};
 
 /// Requests begun in one turn before the hub's other watchers have theirs.
 const BEGUN_MAX: usize = 256;
@@ -44,8 +48,10 @@ type Wait = u64;
 #[derive(Default)]
 struct Woken {
     waits: Mutex<Vec<Wait>>,
-    /// Greenlets whose clients have left.
-    abandoned: Mutex<Vec<u64>>,
+    /// Requests whose time is over.
+    expired: Mutex<Vec<RequestKey>>,
+    /// Requests whose clients have left.
+    abandoned: Mutex<Vec<RequestKey>>,
 }
 
 /// Resumes a greenlet that waits.
@@ -64,14 +70,25 @@ impl Wake for Resume {
 
 /// Raises [`ClientLeft`] in the greenlet of a request.
 struct Abandon {
-    number: u64,
+    key: RequestKey,
+    departure: Departure,
     woken: Arc<Woken>,
 }
 
 impl Wake for Abandon {
     fn wake(self: Arc<Self>) {
-        lock(&self.woken.abandoned).push(self.number);
+        // One whose time is over is told that.
+        if !self.departure.is_expired() {
+            lock(&self.woken.abandoned).push(self.key);
+        }
     }
+}
+
+/// A greenlet that runs a request.
+struct Running {
+    greenlet: Py<PyAny>,
+    /// It was told that the time of its request is over.
+    is_expired: bool,
 }
 
 pub(crate) struct GreenletsHost {
@@ -80,15 +97,15 @@ pub(crate) struct GreenletsHost {
     deferred: Arc<Deferred>,
     due: Kind<Due>,
     cancel_on_disconnect: bool,
-    /// The thread of the hub.
+    /// The thread of the hub, and what Python calls it by.
     thread: ThreadId,
+    ident: ThreadIdent,
     hub: Arc<dyn Hub>,
     greenlet: Py<PyAny>,
     getcurrent: Py<PyAny>,
     /// What the greenlet that is about to start is to run.
     next: Mutex<Option<Admitted>>,
-    /// Greenlets that run requests, by number.
-    running: Mutex<HashMap<u64, Py<PyAny>>>,
+    running: Mutex<HashMap<RequestKey, Running>>,
     last_number: AtomicU64,
     waiting: Mutex<HashMap<Wait, Py<PyAny>>>,
     woken: Arc<Woken>,
@@ -115,6 +132,7 @@ impl GreenletsHost {
             due: Kind::new(py)?,
             cancel_on_disconnect,
             thread: thread::current().id(),
+            ident: thread_ident(),
             hub,
             greenlet: greenlet.getattr("greenlet")?.unbind(),
             getcurrent: greenlet.getattr("getcurrent")?.unbind(),
@@ -219,14 +237,18 @@ impl GreenletsHost {
     /// The life of a request's greenlet.
     fn serve(&self, py: Python<'_>, mounts: &Mounts<Wsgi>) {
         let Some(Admitted { exchange, permit }) = lock(&self.next).take() else { return };
-        let number = self.last_number.fetch_add(1, Ordering::Relaxed);
+        let key = exchange.key();
         match self.getcurrent.bind(py).call0() {
-            Ok(current) => lock(&self.running).insert(number, current.unbind()),
+            Ok(current) => {
+                let running = Running { greenlet: current.unbind(), is_expired: false };
+                lock(&self.running).insert(key, running)
+            }
             Err(error) => return mounts.log_error(py, "a greenlet does not know itself", &error),
         };
         let registration = self.cancel_on_disconnect.then(|| {
-            let abandon = Arc::new(Abandon { number, woken: self.woken.clone() });
-            let registration = exchange.departure().wake_on_leaving(Waker::from(abandon.clone()));
+            let departure = exchange.departure();
+            let abandon = Arc::new(Abandon { key, departure: departure.clone(), woken: self.woken.clone() });
+            let registration = departure.wake_on_leaving(Waker::from(abandon.clone()));
             if registration.is_none() {
                 // It has left before its turn; it is told so in its first wait.
                 abandon.wake();
@@ -238,8 +260,8 @@ impl GreenletsHost {
         let _ = catch_unwind(AssertUnwindSafe(|| mounts.serve(py, exchange)));
         drop(registration);
         // Dropped without the lock, as everything that may run code.
-        let current = lock(&self.running).remove(&number);
-        drop(current);
+        let running = lock(&self.running).remove(&key);
+        drop(running);
         drop(permit);
         if self.handle.lifecycle().is_ending() {
             // The last one to end must be seen to.
@@ -259,14 +281,28 @@ impl GreenletsHost {
                 mounts.log_error(py, "a greenlet could not be resumed", &error);
             }
         }
+        let expired = std::mem::take(&mut *lock(&self.woken.expired));
+        for key in expired {
+            if let Some(greenlet) = self.note_expired(py, key) {
+                self.throw(py, mounts, &greenlet, timeout_error());
+            }
+        }
         let abandoned = std::mem::take(&mut *lock(&self.woken.abandoned));
-        for number in abandoned {
-            let greenlet = lock(&self.running).get(&number).map(|greenlet| greenlet.clone_ref(py));
+        for key in abandoned {
+            let greenlet = lock(&self.running).get(&key).map(|running| running.greenlet.clone_ref(py));
             if let Some(greenlet) = greenlet {
                 let error = ClientLeft::new_err("the client has left");
                 self.throw(py, mounts, &greenlet, error);
             }
         }
+    }
+
+    /// The greenlet of a request whose time is over, if it runs and was not told yet.
+    fn note_expired(&self, py: Python<'_>, key: RequestKey) -> Option<Py<PyAny>> {
+        let mut running = lock(&self.running);
+        let running = running.get_mut(&key).filter(|running| !running.is_expired)?;
+        running.is_expired = true;
+        Some(running.greenlet.clone_ref(py))
     }
 
     fn throw(&self, py: Python<'_>, mounts: &Mounts<Wsgi>, greenlet: &Py<PyAny>, error: PyErr) {
@@ -311,7 +347,8 @@ impl GreenletsHost {
         if self.killed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let running: Vec<_> = lock(&self.running).values().map(|greenlet| greenlet.clone_ref(py)).collect();
+        let running: Vec<_> =
+            lock(&self.running).values().map(|running| running.greenlet.clone_ref(py)).collect();
         for greenlet in running {
             // What a greenlet makes of it is its own affair; one that holds on ends with the process.
             let _ = go_on(&*self.hub, py, || greenlet.bind(py).call_method0(intern!(py, "throw")));
@@ -325,6 +362,32 @@ impl GreenletsHost {
         if let Err(error) = self.hub.stop(py) {
             lock(&self.failure).get_or_insert(error);
         }
+    }
+}
+
+impl Runs for GreenletsHost {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+        let greenlet = lock(&self.running).get(&key)?.greenlet.clone_ref(py);
+        stacks(py)?.call_method1(intern!(py, "of_greenlet"), (greenlet, self.ident)).ok()?.extract().ok()
+    }
+
+    fn interrupt(&self, _py: Python<'_>, key: RequestKey) {
+        lock(&self.woken.expired).push(key);
+        self.handle.wake();
+    }
+
+    /// The hub has not come to it: somebody computes. If it is this request, it is told where it is.
+    fn insist(self: Arc<Self>, _py: Python<'_>, key: RequestKey) {
+        let is_told = |running: &Running| running.is_expired;
+        if lock(&self.running).get(&key).is_none_or(is_told) {
+            return;
+        }
+        call_on_main_thread(move |py| {
+            let current = self.getcurrent.bind(py).call0()?;
+            let runs = |running: &Running| running.greenlet.bind(py).is(&current);
+            let is_current = lock(&self.running).get(&key).is_some_and(runs);
+            if is_current && self.note_expired(py, key).is_some() { Err(timeout_error()) } else { Ok(()) }
+        });
     }
 }
 

@@ -5,12 +5,14 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor};
+use tidegate_engine::{Admitted, Handle, Lifecycle, Reactor, RequestKey};
 
 use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
+use crate::host::thread_runs::ThreadRuns;
 use crate::host::{Deferred, Host, Sign};
+use crate::overdue::Runs;
 
 /// Longest sleep of a call that waits: another thread of the application may have taken the wake-up meant for this one.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -20,17 +22,19 @@ pub(crate) struct InlineHost {
     reactor: Mutex<Reactor>,
     handle: Handle,
     deferred: Arc<Deferred>,
+    runs: ThreadRuns,
     /// The one that serves.
     thread: ThreadId,
 }
 
 impl InlineHost {
-    pub(crate) fn new(reactor: Reactor) -> Arc<Self> {
+    pub(crate) fn new(reactor: Reactor, tells_runs: bool) -> Arc<Self> {
         let handle = reactor.handle();
         Arc::new(Self {
             reactor: Mutex::new(reactor),
             handle,
             deferred: Arc::default(),
+            runs: ThreadRuns::new(tells_runs),
             thread: thread::current().id(),
         })
     }
@@ -72,7 +76,7 @@ impl InlineHost {
             while let Some(Admitted { exchange, permit }) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.
                 if self.handle.lifecycle() != Lifecycle::Stopping {
-                    mounts.serve(py, exchange);
+                    self.runs.run(py, exchange.key(), || mounts.serve(py, exchange));
                 }
                 drop(permit);
             }
@@ -81,6 +85,20 @@ impl InlineHost {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Runs for InlineHost {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+        self.runs.stack(py, key)
+    }
+
+    fn interrupt(&self, py: Python<'_>, key: RequestKey) {
+        self.runs.interrupt(py, key);
+    }
+
+    fn insist(self: Arc<Self>, _py: Python<'_>, _key: RequestKey) {
+        // There is no other thread; should it never come back, the supervisor sees that the reactor does not turn.
     }
 }
 

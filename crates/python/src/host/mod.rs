@@ -14,9 +14,10 @@ mod python_thread;
 mod shortage;
 mod signals;
 mod system_thread;
+mod thread_runs;
 mod threads;
 
-pub(crate) use asyncio::{Application, AsyncioHost, TaskNumber};
+pub(crate) use asyncio::{Application, AsyncioHost};
 pub(crate) use bridge::{AsyncioHub, await_};
 pub(crate) use deferred::{Callbacks, Deferred};
 pub(crate) use greenlets::{

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use tidegate_engine::{Admitted, Handle, Lifecycle, Permit};
+use tidegate_engine::{Admitted, Handle, Lifecycle, Permit, RequestKey, Shed};
 
 use crate::error_log::ErrorLog;
 use crate::gateway::Mounts;
 use crate::host::parking::park_until;
 use crate::host::place::Place;
 use crate::host::shortage::{SHORT, Shortage};
+use crate::host::thread_runs::{ThreadRuns, tell_lost};
 use crate::host::{Application, Deferred, Host, Sign, ThreadsOptions, lock, python_thread};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
@@ -49,6 +50,7 @@ pub(crate) struct Pool {
     handle: Handle,
     deferred: Arc<Deferred>,
     options: ThreadsOptions,
+    runs: ThreadRuns,
     threads: Mutex<Threads>,
     /// A thread has ended.
     gone: Condvar,
@@ -66,6 +68,7 @@ impl Pool {
         Arc::new(Self {
             handle,
             deferred: Arc::default(),
+            runs: ThreadRuns::new(options.tells_runs),
             options,
             threads: Mutex::default(),
             gone: Condvar::new(),
@@ -113,7 +116,7 @@ impl Pool {
             // Others come for what waits, if there are any.
             if threads.total == 0 { std::mem::take(&mut threads.waiting) } else { VecDeque::new() }
         };
-        left.into_iter().for_each(|admitted| admitted.exchange.turn_away());
+        left.into_iter().for_each(|admitted| admitted.exchange.turn_away(Shed::QueueFull, Duration::ZERO));
         outcome
     }
 
@@ -207,7 +210,12 @@ impl Pool {
                 && let Some(Application::Wsgi(gateway)) = mounts.find(exchange.head().path())
             {
                 // A panic is a mistake of ours; it costs one request.
-                let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
+                let was_lost = self.runs.run(py, exchange.key(), || {
+                    let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
+                });
+                if was_lost {
+                    self.replace_lost();
+                }
             }
             // What was let through before has the first thread that is free, if none could be started for it.
             if !lock(&self.threads).waiting.is_empty() {
@@ -221,6 +229,30 @@ impl Pool {
         }
     }
 
+    /// Has requests run in the stead of those that do not end, as far as that may be.
+    fn replace_lost(&self) {
+        self.handle.show_lost_threads(self.runs.lost());
+        self.handle.lend_aside(self.lent());
+    }
+
+    /// Threads that there may be in the place of lost ones.
+    fn lent(&self) -> usize {
+        self.runs.lost().min(self.options.lost_max)
+    }
+
+    /// What runs on these threads.
+    pub(super) fn runs(&self) -> &ThreadRuns {
+        &self.runs
+    }
+
+    /// Counts on the thread of a request no longer.
+    pub(super) fn give_up(&self, key: RequestKey) {
+        if self.runs.give_up(key) {
+            tell_lost(self.runs.lost(), self.options.lost_max);
+            self.replace_lost();
+        }
+    }
+
     /// Waits for a request; none when the thread may go. A permit goes back when the thread can be found among those that wait, so
     /// that there is a thread for each that is given out.
     fn park(&self, place: &Arc<Place<Option<Admitted>>>, permit: Option<Permit>) -> Option<Admitted> {
@@ -229,7 +261,8 @@ impl Pool {
             if let Some(admitted) = threads.waiting.pop_front() {
                 return Some(admitted);
             }
-            if threads.ending {
+            // One that had been lost has been replaced.
+            if threads.ending || threads.total > self.options.threads_max + self.lent() {
                 threads.total -= 1;
                 return None;
             }

@@ -25,14 +25,16 @@ use pyo3::exceptions::{PyConnectionResetError, PyException, PyMemoryError, PyRun
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permit, Reactor};
+use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permit, Reactor, RequestKey};
 
 use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::place::Place;
 use crate::host::shortage::Shortage;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
+use crate::host::thread_runs::{ThreadRuns, tell_lost};
 use crate::host::{Deferred, Host, Sign, lock, python_thread, system_thread};
+use crate::overdue::Runs;
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -114,10 +116,16 @@ struct Pool {
 pub(crate) struct ThreadsOptions {
     /// Most calls at once.
     pub(crate) threads_max: usize,
+    /// Threads beyond them, for requests that ask after the server's health.
+    pub(crate) reserve: usize,
     /// Bytes; none for what `threading` has.
     pub(crate) stack_size: Option<u64>,
     /// How long a thread stays without work, unless it is the last.
     pub(crate) idle: Duration,
+    /// Somebody wants to know which request runs where.
+    pub(crate) tells_runs: bool,
+    /// Most threads that are replaced because they do not come back.
+    pub(crate) lost_max: usize,
 }
 
 thread_local! {
@@ -132,6 +140,7 @@ pub(crate) struct ThreadsHost {
     deferred: Arc<Deferred>,
     options: ThreadsOptions,
     pool: Mutex<Pool>,
+    runs: ThreadRuns,
     /// For the names of threads.
     started: AtomicUsize,
     /// The system's number of the thread that leads.
@@ -159,6 +168,7 @@ impl ThreadsHost {
             handle,
             leadership: Leadership::default(),
             deferred: Arc::default(),
+            runs: ThreadRuns::new(options.tells_runs),
             options,
             pool: Mutex::default(),
             started: AtomicUsize::new(0),
@@ -336,16 +346,33 @@ impl ThreadsHost {
         let Admitted { exchange, permit } = admitted;
         // One that the server no longer waits for is cut by being dropped.
         if self.handle.lifecycle() != Lifecycle::Stopping {
-            let _ = catch_unwind(AssertUnwindSafe(|| mounts.serve(py, exchange)));
+            let was_lost = self.runs.run(py, exchange.key(), || {
+                let _ = catch_unwind(AssertUnwindSafe(|| mounts.serve(py, exchange)));
+            });
+            if was_lost {
+                self.replace_lost();
+            }
         }
         permit
+    }
+
+    /// Has requests run in the stead of those that do not end, as far as that may be.
+    fn replace_lost(&self) {
+        self.handle.show_lost_threads(self.runs.lost());
+        self.handle.lend(self.lent());
+    }
+
+    /// Threads that there may be in the place of lost ones.
+    fn lent(&self) -> usize {
+        self.runs.lost().min(self.options.lost_max)
     }
 
     /// Waits for a role; none when the thread may go. A permit goes back when the thread can be found among the parked ones.
     fn park(&self, place: &Arc<Place<Role>>, permit: Option<Permit>) -> Option<Role> {
         {
             let mut pool = lock(&self.pool);
-            if self.ending.load(Ordering::Acquire) {
+            // One that had been lost has been replaced.
+            if self.ending.load(Ordering::Acquire) || pool.total > self.total_max() {
                 pool.total -= 1;
                 return None;
             }
@@ -438,9 +465,10 @@ impl ThreadsHost {
         self.deferred.any() && !self.calls_deferred.load(Ordering::SeqCst)
     }
 
-    /// Threads that there may be: one to lead, and one for what is deferred while it is called.
+    /// Threads that there may be: one to lead, one for what is deferred while it is called, and those in the place of lost ones.
     fn total_max(&self) -> usize {
-        self.options.threads_max + 1 + usize::from(self.calls_deferred.load(Ordering::SeqCst))
+        let most = self.options.threads_max + self.options.reserve + self.lent();
+        most + 1 + usize::from(self.calls_deferred.load(Ordering::SeqCst))
     }
 
     /// From here on the leader may be deposed.
@@ -653,6 +681,23 @@ impl Host for ThreadsHost {
     fn unsent_max(&self) -> u64 {
         // While the leader itself runs the application, nobody sends what is queued.
         if LEADS_IN.get().is_some() { 0 } else { UNSENT_MAX }
+    }
+}
+
+impl Runs for ThreadsHost {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+        self.runs.stack(py, key)
+    }
+
+    fn interrupt(&self, py: Python<'_>, key: RequestKey) {
+        self.runs.interrupt(py, key);
+    }
+
+    fn insist(self: Arc<Self>, _py: Python<'_>, key: RequestKey) {
+        if self.runs.give_up(key) {
+            tell_lost(self.runs.lost(), self.options.lost_max);
+            self.replace_lost();
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The command line: the server's own, and the subcommands beside it.
 //!
 //! - `server`: the server's options, made from the table of settings.
-//! - `config`, `ctl`, `migrate`, `completions`: subcommands.
+//! - `config`, `doctor`, `ctl`, `migrate`, `completions`: subcommands.
 //! - `fault`: what the parser finds wrong, in one line.
 
 mod completions;
 mod config;
 mod ctl;
+mod doctor;
 mod fault;
 mod migrate;
 mod server;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
+
+pub use doctor::Show;
 
 use crate::control::Question;
 use crate::migrate::Request;
@@ -29,6 +32,8 @@ pub enum Outcome {
     Run(Settings),
     /// To see whether the system goes along with these settings, and then to print this text.
     Check(Settings, String),
+    /// To look at what a server with these settings would find here.
+    Examine(Settings, Show),
     /// To print this text on standard output and end with status 0.
     Print(String),
     /// To ask the server that has this control socket.
@@ -38,8 +43,13 @@ pub enum Outcome {
 }
 
 /// The words that may stand first, in the order of help. Another subcommand is a line here.
-pub(crate) static SUBCOMMANDS: &[&Subcommand] =
-    &[&config::SUBCOMMAND, &ctl::SUBCOMMAND, &migrate::SUBCOMMAND, &completions::SUBCOMMAND];
+pub(crate) static SUBCOMMANDS: &[&Subcommand] = &[
+    &config::SUBCOMMAND,
+    &doctor::SUBCOMMAND,
+    &ctl::SUBCOMMAND,
+    &migrate::SUBCOMMAND,
+    &completions::SUBCOMMAND,
+];
 
 /// What the command does instead of serving when its first argument is this word.
 pub(crate) struct Subcommand {

@@ -12,6 +12,8 @@ pub struct Limits {
     pub lifetime_ms: Option<Millis>,
     /// Bytes of memory (RSS).
     pub memory: Option<u64>,
+    /// Threads that do not come back, where requests have a time after which that is known.
+    pub lost_threads: Option<u32>,
     /// By how much of each the limits of one worker may be lower than those of another, in percent, so that not all come to theirs at once.
     pub jitter_percent: u32,
     /// What the differences are drawn from.
@@ -29,12 +31,17 @@ pub struct Usage {
     pub log_lines_lost: u64,
     /// Bytes of memory.
     pub memory: u64,
+    /// Threads that do not come back.
+    pub lost_threads: u32,
 }
 
 impl Limits {
     /// Whether there are any, and usage is to be looked at.
     pub fn any(&self) -> bool {
-        self.requests.is_some() || self.lifetime_ms.is_some() || self.memory.is_some()
+        self.requests.is_some()
+            || self.lifetime_ms.is_some()
+            || self.memory.is_some()
+            || self.lost_threads.is_some()
     }
 
     /// A limit as it is for this worker.
@@ -56,6 +63,9 @@ impl Limits {
         }
         if over(self.memory, usage.memory) {
             return Some(format!("it holds {} MiB", usage.memory >> 20));
+        }
+        if self.lost_threads.is_some_and(|most| usage.lost_threads > most) {
+            return Some(format!("{} of its threads do not come back", usage.lost_threads));
         }
         over(self.lifetime_ms, age_ms).then(|| format!("it has served for {} s", age_ms / 1_000))
     }

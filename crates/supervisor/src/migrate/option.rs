@@ -169,6 +169,7 @@ pub(super) fn is_off(value: &Value) -> bool {
         Value::Float(number) => *number == 0.0,
         Value::Text(text) => matches!(text.as_str(), "" | "0" | "false" | "off" | "no" | "none"),
         Value::List(values) => values.is_empty(),
+        Value::Table(pairs) => pairs.is_empty(),
     }
 }
 

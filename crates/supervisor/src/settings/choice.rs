@@ -87,6 +87,22 @@ choices! {
         Off = "off",
     }
 
+    /// Which requests go before others.
+    Priority {
+        /// None.
+        Normal = "normal",
+        /// Those that ask whether the server is well.
+        Health = "health",
+    }
+
+    /// Which waiting requests are turned away though there is room for them.
+    Shedding {
+        /// None.
+        Off = "off",
+        /// Those of a queue that has been too long for too long.
+        Codel = "codel",
+    }
+
     /// What becomes of request fields with `_` in their names.
     UnderscoreNames {
         /// The field is left out.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::table::{SETTINGS, Setting, VARIABLE_PREFIX};
-use super::value::Value;
+use super::value::{Value, is_bare_key};
 
 /// Where the effective value of a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +71,7 @@ impl fmt::Display for Place<'_> {
 
 /// A part of a TOML key: bare, or in quotes.
 fn key(name: &str) -> String {
-    let is_bare =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if is_bare { name.to_owned() } else { Value::Text(name.into()).excerpt() }
+    if is_bare_key(name) { name.to_owned() } else { Value::Text(name.into()).excerpt() }
 }
 
 /// Why the settings cannot be used. `Display` is one line, for standard error before exit status 2.
@@ -135,7 +133,7 @@ impl SettingsError {
 }
 
 /// The known name that a slip may have turned into the typed one, or that it is the beginning of.
-fn nearest(typed: &str, known: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn nearest(typed: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let typed = bare(typed);
     // One slip in three letters; beyond that, unlike names come out as near.
     let slips_max = (typed.len() / 3).max(1);

@@ -222,7 +222,7 @@ fn settings_of(table: toml::Table, origin: &Origin) -> Result<Vec<(&'static Sett
             let reason = format!("decides what is read of files; accepted: {flag}, {variable}");
             return Err(SettingsError::misplaced(setting, origin, &reason));
         }
-        let value = value_of(value).map_err(|fault| {
+        let value = value_of(value, setting.tables).map_err(|fault| {
             let accepted = setting.kind.accepted();
             SettingsError::misplaced(setting, origin, &format!("{fault}; accepted: {accepted}"))
         })?;
@@ -282,14 +282,18 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn value_of(value: toml::Value) -> Result<Value, &'static str> {
+fn value_of(value: toml::Value, tables: bool) -> Result<Value, &'static str> {
     Ok(match value {
         toml::Value::String(text) => Value::Text(text),
         toml::Value::Integer(number) => Value::Int(number),
         toml::Value::Float(number) => Value::Float(number),
         toml::Value::Boolean(value) => Value::Bool(value),
         toml::Value::Array(values) => {
-            Value::List(values.into_iter().map(value_of).collect::<Result<_, _>>()?)
+            Value::List(values.into_iter().map(|value| value_of(value, tables)).collect::<Result<_, _>>()?)
+        }
+        toml::Value::Table(pairs) if tables => {
+            let pairs = pairs.into_iter().map(|(key, value)| Ok((key, value_of(value, false)?)));
+            Value::Table(pairs.collect::<Result<_, _>>()?)
         }
         toml::Value::Table(_) => return Err("must not be a table"),
         toml::Value::Datetime(_) => return Err("must not be a date or a time"),

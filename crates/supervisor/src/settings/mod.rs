@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `mount`, `texts`, `trusted_proxy`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `texts`, `trusted_proxy`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -12,6 +12,7 @@ mod app_spec;
 mod choice;
 mod error;
 mod kind;
+mod limit;
 mod load;
 mod mount;
 mod table;
@@ -30,9 +31,11 @@ pub use access_log::{
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, RequestBuffering, UnderscoreNames,
+    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Priority, RequestBuffering, Shedding,
+    UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
+pub use limit::{Limit, Own};
 pub use load::from_python;
 pub use mount::Mount;
 pub use texts::{Config, Owner};
@@ -99,6 +102,13 @@ pub struct Settings {
     pub max_concurrency: Option<u64>,
     pub queue_size: usize,
     pub queue_timeout_ms: u64,
+    /// `None`: a request may take as long as it does.
+    pub request_timeout_ms: Option<u64>,
+    pub slow_request_ms: Option<u64>,
+    pub lost_threads_max: u32,
+    pub shed: Shedding,
+    pub queue_target_ms: u64,
+    pub limits: Vec<Limit>,
     pub request_buffering: RequestBuffering,
     pub cancel_on_disconnect: bool,
     /// 0: as Python has it.
@@ -193,6 +203,12 @@ impl Settings {
             RunsOn::Greenlets | RunsOn::Asyncio | RunsOn::Bridge => most.unwrap_or(Self::TASKS),
             RunsOn::MainThread | RunsOn::Threads => most.unwrap_or(self.threads).min(self.threads),
         }
+    }
+
+    /// Whether requests are looked at that take long.
+    pub fn limits_time(&self) -> bool {
+        let own = self.limits.iter().any(|limit| limit.timeout_ms.or(None).is_some());
+        own || self.request_timeout_ms.is_some() || self.slow_request_ms.is_some()
     }
 
     /// Workers to start.
@@ -332,6 +348,12 @@ impl Settings {
             max_concurrency: None,
             queue_size: 0,
             queue_timeout_ms: 0,
+            request_timeout_ms: None,
+            slow_request_ms: None,
+            lost_threads_max: 0,
+            shed: Shedding::Off,
+            queue_target_ms: 0,
+            limits: Vec::new(),
             request_buffering: RequestBuffering::Auto,
             cancel_on_disconnect: false,
             gc_threshold: 0,

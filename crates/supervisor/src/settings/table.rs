@@ -4,7 +4,9 @@
 use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
-use super::{AppSpec, Bind, Mount, Settings, TrustedProxy, access_log, address, mount, trusted_proxy};
+use super::{
+    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, trusted_proxy,
+};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -15,6 +17,8 @@ pub(crate) struct Setting {
     pub(crate) reach: Reach,
     /// Whether it can be given several times, or as a list.
     pub(crate) repeats: bool,
+    /// Whether files have it as `[[tables]]`.
+    pub(crate) tables: bool,
     pub(crate) kind: Kind,
     /// As it would be typed.
     pub(crate) default: Option<&'static str>,
@@ -103,6 +107,7 @@ const PLAIN: Setting = Setting {
     category: Category::Application,
     reach: Reach::Everywhere,
     repeats: false,
+    tables: false,
     kind: Kind::Switch(|s| &mut s.factory),
     default: None,
     help: "",
@@ -399,6 +404,83 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("10s"),
         help: "How long a request may wait for its turn.",
         doc: "Then it is answered with 503. An answer that comes later than its client waits for is work for nobody.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request-timeout",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(request_timeout_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take, from its head to the end of its response.",
+        doc: "Then its client is answered at once: with 504 for an application that has it, or by a cut where a response has begun; with 503 \
+              while it waits for its turn, and with 408 while its body is on its way. What the application is at is logged, \
+              environ['tidegate.cancelled'] is set, and tidegate.RequestTimeout is raised in its thread, greenlet or task. WebSockets \
+              have no such time, nor has what follows the response. See limits.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "slow-request",
+        category: Category::Running,
+        kind: Kind::Duration {
+            range: Range(10, 24 * HOUR),
+            can_be_off: true,
+            field: number_or_none!(slow_request_ms),
+        },
+        default: Some("off"),
+        help: "How long a request may take before what it is at is logged.",
+        doc: "With the stack of its thread, greenlet or task, to the logger tidegate.error. Nothing else is done about it.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max-lost-threads",
+        category: Category::Running,
+        kind: Kind::Count { range: Range(0, 10_000), note: "", field: number!(lost_threads_max) },
+        default: Some("10"),
+        help: "Most threads that are replaced because they do not come back.",
+        doc: "A thread in code that is not Python's hears of --request-timeout when that returns. Until then it is counted as lost, and another one \
+              may take its place. A worker that has lost more is replaced, as after --max-requests; a server without workers \
+              goes on with fewer threads.",
+        ..PLAIN
+    },
+    Setting {
+        name: "shed",
+        category: Category::Running,
+        kind: Kind::Choice(|s| &mut s.shed),
+        default: Some("off"),
+        help: "Whether a queue that stays long is cut before it is full.",
+        doc: "codel: when all requests have waited for longer than --queue-target for ten times as long, those that have waited for twice the \
+              target are answered with 503, until one is in time again (RFC 8289). A burst is let be; under lasting overload the requests that are \
+              served are served in time. off: requests wait until --queue-timeout. See docs/limits.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "queue-target",
+        category: Category::Running,
+        kind: Kind::Duration { range: Range(10, HOUR), can_be_off: false, field: number!(queue_target_ms) },
+        default: Some("50ms"),
+        help: "How long requests should wait for their turn at most.",
+        doc: "For --shed codel. Some wait longer when many come at once; it is when all do that there are too many.",
+        ..PLAIN
+    },
+    Setting {
+        name: "limits",
+        category: Category::Running,
+        repeats: true,
+        tables: true,
+        kind: Kind::Special {
+            placeholder: "\"/PATH KEY=VALUE ...\"",
+            accepted: limit::ACCEPTED,
+            put: |s, value| put(&mut s.limits, limit::limits(value)),
+            get: |s| (!s.limits.is_empty()).then(|| Value::List(s.limits.iter().map(Limit::shown).collect())),
+        },
+        help: "Limits for the requests of some paths; can be given several times.",
+        doc: "The first whose path matches the percent-decoded path has the request: exactly, or with each * standing for any characters, slashes \
+              too. It has its own timeout, runs so many at once (max-concurrency) and lets so many wait (queue-size, queue-timeout), takes bodies up to \
+              its own max-body-size, or goes before others (priority = \"health\"): docs/limits.md.",
         ..PLAIN
     },
     Setting {

@@ -18,6 +18,8 @@ pub enum Value {
     Text(String),
     /// Several values.
     List(Vec<Value>),
+    /// Values by name.
+    Table(Vec<(String, Value)>),
 }
 
 /// Most characters of a value that an error line repeats.
@@ -41,6 +43,19 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
+            Self::Table(pairs) => {
+                f.write_str("{")?;
+                for (index, (key, value)) in pairs.iter().enumerate() {
+                    f.write_str(if index > 0 { ", " } else { " " })?;
+                    if is_bare_key(key) {
+                        f.write_str(key)?
+                    } else {
+                        quoted(key, f)?
+                    }
+                    write!(f, " = {value}")?;
+                }
+                f.write_str(" }")
+            }
         }
     }
 }
@@ -53,8 +68,14 @@ impl From<Value> for serde_json::Value {
             Value::Float(value) => value.into(),
             Value::Text(text) => text.into(),
             Value::List(values) => values.into_iter().map(Self::from).collect(),
+            Value::Table(pairs) => pairs.into_iter().map(|(key, value)| (key, Self::from(value))).collect(),
         }
     }
+}
+
+/// Whether a part of a TOML key needs no quotes.
+pub(super) fn is_bare_key(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// A TOML basic string: control characters are escaped, so that the result is always on one line.

@@ -142,7 +142,8 @@ impl<H: Host> Supervisor<'_, H> {
         let mut workers = Vec::with_capacity(beliefs.len());
         for (id, generation, state) in beliefs {
             let Some(child) = self.children.iter().find(|child| child.id == id) else { continue };
-            let Usage { requests, connections, log_lines_lost, memory } = self.host.usage(child.pid);
+            let Usage { requests, connections, log_lines_lost, memory, lost_threads } =
+                self.host.usage(child.pid);
             workers.push(json!({
                 "id": id.0,
                 "pid": child.pid.as_raw_nonzero().get(),
@@ -153,6 +154,7 @@ impl<H: Host> Supervisor<'_, H> {
                 "connections": connections,
                 "log_lines_lost": log_lines_lost,
                 "memory_bytes": memory,
+                "lost_threads": lost_threads,
             }));
         }
         let mut status = self.host.about();

@@ -1,0 +1,112 @@
+//! Which requests run on which threads, where somebody wants to know.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use tidegate_engine::RequestKey;
+
+use crate::ffi;
+use crate::host::lock;
+use crate::overdue::RequestTimeout;
+
+/// A request's thread.
+struct Run {
+    /// As Python calls it.
+    thread: ffi::ThreadIdent,
+    /// An exception was, or is still to be, raised there.
+    is_interrupted: bool,
+    /// It has not ended after that: its thread is not counted on any more.
+    is_lost: bool,
+}
+
+/// The requests that run on threads of their own.
+pub(crate) struct ThreadRuns {
+    /// Somebody will ask.
+    is_wanted: bool,
+    running: Mutex<HashMap<RequestKey, Run>>,
+    lost: AtomicUsize,
+}
+
+impl ThreadRuns {
+    pub(crate) fn new(is_wanted: bool) -> Self {
+        Self { is_wanted, running: Mutex::default(), lost: AtomicUsize::new(0) }
+    }
+
+    /// Threads that do not come back.
+    pub(crate) fn lost(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Runs a request on this thread. True when its thread had been lost.
+    pub(crate) fn run(&self, py: Python<'_>, key: RequestKey, work: impl FnOnce()) -> bool {
+        if !self.is_wanted {
+            work();
+            return false;
+        }
+        let run = Run { thread: ffi::thread_ident(), is_interrupted: false, is_lost: false };
+        lock(&self.running).insert(key, run);
+        work();
+        let run = lock(&self.running).remove(&key);
+        let Some(Run { thread, is_interrupted, is_lost }) = run else { return false };
+        if is_interrupted {
+            // What was not raised by now is not for what comes next on this thread.
+            ffi::raise_in_thread(py, thread, None);
+        }
+        if is_lost {
+            self.lost.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_lost
+    }
+
+    pub(crate) fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+        let thread = lock(&self.running).get(&key)?.thread;
+        thread_stack(py, thread)
+    }
+
+    /// Raises an exception in the thread of a request, at its next step in Python.
+    pub(crate) fn interrupt(&self, py: Python<'_>, key: RequestKey) {
+        let kind = py.get_type::<RequestTimeout>();
+        // Under the lock: the request is not over before it is raised.
+        if let Some(run) = lock(&self.running).get_mut(&key) {
+            run.is_interrupted = true;
+            ffi::raise_in_thread(py, run.thread, Some(kind.as_any()));
+        }
+    }
+
+    /// Counts on the thread of a request no longer. False when it is over.
+    pub(crate) fn give_up(&self, key: RequestKey) -> bool {
+        let mut running = lock(&self.running);
+        let Some(run) = running.get_mut(&key).filter(|run| !run.is_lost) else { return false };
+        run.is_lost = true;
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+/// Tells the operator of threads that do not come back. A worker that has lost as many as it may is replaced; where nobody does that, there
+/// are fewer threads from then on.
+pub(crate) fn tell_lost(lost: usize, lost_max: usize) {
+    if lost <= lost_max {
+        log::warn!(
+            "{lost} threads do not come back from requests whose time is over; others take their places"
+        );
+    } else {
+        log::error!(
+            "{lost} threads do not come back from requests whose time is over, of which {lost_max} are replaced (--max-lost-threads)"
+        );
+    }
+}
+
+/// What a thread is at.
+pub(crate) fn thread_stack(py: Python<'_>, thread: ffi::ThreadIdent) -> Option<String> {
+    let text = stacks(py)?.call_method1(intern!(py, "of_thread"), (thread,)).ok()?;
+    text.extract().ok()
+}
+
+/// The module that knows how Python keeps them.
+pub(crate) fn stacks(py: Python<'_>) -> Option<Bound<'_, PyModule>> {
+    py.import("tidegate._stacks").ok()
+}

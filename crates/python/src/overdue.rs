@@ -1,0 +1,189 @@
+//! What is done about requests that take too long: what they are at is logged, and those whose time is over are interrupted.
+//!
+//! The engine has answered the client by then, on a thread that needs no interpreter. This needs it, and so is a thread of its own.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use tidegate_engine::{Overdue, Reactor, RequestKey, Stage, Verdict};
+
+use crate::error_log::ErrorLog;
+
+create_exception!(
+    tidegate,
+    RequestTimeout,
+    PyBaseException,
+    "Raised in a request that has taken longer than --request-timeout."
+);
+
+/// How long a request may take to end once it was interrupted before more is done about it.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Requests of one second whose stacks are logged; of the others there is their number. A service that hangs makes thousands late at once.
+const LOGGED_MAX: usize = 10;
+const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+/// What runs requests.
+pub(crate) trait Runs: Send + Sync {
+    /// What a request is at, as tracebacks have it.
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String>;
+
+    /// The time of a request is over: has [`RequestTimeout`] raised in it, where it waits or at its next step.
+    fn interrupt(&self, py: Python<'_>, key: RequestKey);
+
+    /// It goes on nevertheless.
+    fn insist(self: Arc<Self>, py: Python<'_>, key: RequestKey);
+}
+
+/// What a request whose time is over is told.
+pub(crate) fn timeout_error() -> PyErr {
+    RequestTimeout::new_err("the request has taken longer than --request-timeout")
+}
+
+/// The thread, from before there is a host until it has served.
+pub(crate) struct Attendant {
+    runs: Arc<OnceLock<Weak<dyn Runs>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Attendant {
+    /// Listens to a reactor.
+    ///
+    /// # Errors
+    /// What the system says of threads.
+    pub(crate) fn start(reactor: &Reactor) -> io::Result<Self> {
+        let (tell, overdue) = channel();
+        let runs: Arc<OnceLock<Weak<dyn Runs>>> = Arc::default();
+        let of_thread = runs.clone();
+        let thread = std::thread::Builder::new()
+            .name("tidegate-overdue".into())
+            .spawn(move || attend(&overdue, &of_thread))?;
+        // Nobody listens any more at the end.
+        reactor.tell_overdue(move |overdue| drop(tell.send(overdue)))?;
+        Ok(Self { runs, thread })
+    }
+
+    /// Begins, with what serves.
+    pub(crate) fn set(&self, runs: Weak<dyn Runs>) {
+        let _ = self.runs.set(runs);
+    }
+
+    /// Waits for the end, which comes when the engine keeps no time any more. Without the interpreter.
+    pub(crate) fn join(self) {
+        let _ = self.thread.join();
+    }
+}
+
+fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runs>>) {
+    let mut log = Log::default();
+    let mut interrupted: VecDeque<(Instant, RequestKey)> = VecDeque::new();
+    loop {
+        let left = interrupted.front().map(|(since, _)| PATIENCE.saturating_sub(since.elapsed()));
+        let left = left.into_iter().chain(log.rest_is_due_in()).min();
+        let first = match left {
+            None => overdue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(left) => overdue.recv_timeout(left),
+        };
+        let first = match first {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => None,
+            Ok(first) => Some(first),
+        };
+        let late: Vec<_> = first.into_iter().chain(overdue.try_iter()).collect();
+        let Some(runs) = runs.get().and_then(Weak::upgrade) else { continue };
+        // None at the end of the interpreter.
+        let _ = Python::try_attach(|py| {
+            let texts: Vec<_> = late.iter().filter_map(|one| log.text(py, &*runs, one)).collect();
+            for one in
+                late.iter().filter(|one| one.verdict == Verdict::Expired && one.stage == Stage::Application)
+            {
+                runs.interrupt(py, one.key);
+                interrupted.push_back((Instant::now(), one.key));
+            }
+            let due = interrupted.iter().take_while(|(since, _)| since.elapsed() >= PATIENCE).count();
+            interrupted.drain(..due).for_each(|(_, key)| runs.clone().insist(py, key));
+            // Last, as it runs the application's own handlers.
+            texts.into_iter().chain(log.rest()).for_each(|text| log.error_log.say(py, &text, None));
+        });
+    }
+}
+
+/// What is said, and how much of it was in this period.
+struct Log {
+    error_log: ErrorLog,
+    since: Option<Instant>,
+    said: usize,
+    unsaid: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { error_log: ErrorLog::new(), since: None, said: 0, unsaid: 0 }
+    }
+}
+
+impl Log {
+    /// What is to be said of a request.
+    fn text(&mut self, py: Python<'_>, runs: &dyn Runs, overdue: &Overdue) -> Option<String> {
+        if self.since.is_none_or(|since| since.elapsed() >= LOG_PERIOD) && self.unsaid == 0 {
+            (self.since, self.said) = (Some(Instant::now()), 0);
+        }
+        if self.said >= LOGGED_MAX {
+            self.unsaid += 1;
+            return None;
+        }
+        self.said += 1;
+        let Overdue { key, head, request_id, verdict, stage, took } = overdue;
+        let id =
+            request_id.iter().map(|id| format!(" [{}]", String::from_utf8_lossy(id))).collect::<String>();
+        let request = format!("{} {:?}{id}", head.method(), String::from_utf8_lossy(head.path()));
+        let took = format!("{:.1} s", took.as_secs_f64());
+        Some(match (verdict, stage) {
+            (Verdict::Expired, Stage::Body) => {
+                format!(
+                    "{request}: after {took} its body had not come: answered with 408 (--request-timeout)"
+                )
+            }
+            (Verdict::Expired, Stage::Queue) => {
+                format!(
+                    "{request}: after {took} its turn had not come: answered with 503 (--request-timeout)"
+                )
+            }
+            (_, Stage::Application) => {
+                let what = match verdict {
+                    Verdict::Slow => "has taken so long and goes on (--slow-request)",
+                    Verdict::Expired => {
+                        "is over its time: answered for the application with 504 (--request-timeout)"
+                    }
+                };
+                let at = runs.stack(py, *key).map_or(String::new(), |stack| format!("\nIt is at:\n{stack}"));
+                format!("{request}: {took}: it {what}{at}")
+            }
+            (Verdict::Slow, Stage::Body) => {
+                format!("{request}: after {took} its body has not come (--slow-request)")
+            }
+            (Verdict::Slow, Stage::Queue) => {
+                format!("{request}: after {took} its turn has not come (--slow-request)")
+            }
+        })
+    }
+
+    /// In how long there is something to say of those that were not said.
+    fn rest_is_due_in(&self) -> Option<Duration> {
+        (self.unsaid > 0)
+            .then(|| self.since.map_or(Duration::ZERO, |since| LOG_PERIOD.saturating_sub(since.elapsed())))
+    }
+
+    fn rest(&mut self) -> Option<String> {
+        self.rest_is_due_in().filter(Duration::is_zero)?;
+        let unsaid = std::mem::take(&mut self.unsaid);
+        Some(format!("{unsaid} more requests took too long within a second"))
+    }
+}

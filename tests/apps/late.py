@@ -1,0 +1,126 @@
+"""Requests that take too long, each in its own way, and say what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import tidegate
+
+# Much longer than any test lets a request take.
+LONG_S = 4.0
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def sleep_in_a_call() -> None:
+    time.sleep(LONG_S)
+
+
+def sleep_on_the_bridge() -> None:
+    tidegate.await_(asyncio.sleep(LONG_S))
+
+
+def compute_in_a_call(until: float) -> None:
+    while time.monotonic() < until:
+        sum(range(1_000))
+
+
+def in_c() -> None:
+    """Wait where no exception can be raised, without the interpreter; for a while only."""
+    ctypes.CDLL(None).usleep(1_500_000)
+
+
+def waits(environ) -> None:
+    cancelled = environ["tidegate.cancelled"]
+    try:
+        cancelled.wait(LONG_S)
+    finally:
+        say(f"cancelled: {cancelled.is_set()}")
+
+
+def cleans_up() -> None:
+    try:
+        sleep_in_a_call()
+    finally:
+        time.sleep(0.01)
+        say("has cleaned up")
+
+
+def swallows() -> None:
+    try:
+        sleep_in_a_call()
+    except tidegate.RequestTimeout:
+        say("goes on")
+
+
+def stream() -> Iterator[bytes]:
+    yield b"begun"
+    sleep_in_a_call()
+    yield b"never"
+
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    run = {
+        "/sleep": sleep_in_a_call,
+        "/awaits": sleep_on_the_bridge,
+        "/compute": lambda: compute_in_a_call(time.monotonic() + LONG_S),
+        "/c": in_c,
+        "/waits": lambda: waits(environ),
+        "/cleans-up": cleans_up,
+        "/swallows": swallows,
+    }.get(path)
+    if path == "/body":
+        environ["wsgi.input"].read()
+    if run is not None:
+        try:
+            run()
+        except tidegate.RequestTimeout as error:
+            say(f"{path}: {type(error).__name__} in {threading.current_thread().name}")
+            raise
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return stream() if path == "/stream" else [b"in time"]
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    path = scope["path"]
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+    try:
+        if path == "/sleep":
+            await asyncio.sleep(LONG_S)
+        elif path == "/group":
+            await asyncio.wait_for(asyncio.gather(asyncio.sleep(LONG_S), asyncio.sleep(LONG_S)), LONG_S)
+        elif path == "/compute":
+            compute_in_a_call(time.monotonic() + LONG_S)
+        elif path == "/cleans-up":
+            try:
+                await asyncio.sleep(LONG_S)
+            finally:
+                await asyncio.sleep(0.01)
+                say("has cleaned up")
+        elif path == "/swallows":
+            try:
+                await asyncio.sleep(LONG_S)
+            except tidegate.RequestTimeout:
+                say("goes on")
+        elif path == "/body":
+            while (await receive()).get("more_body"):
+                pass
+        elif path == "/stream":
+            await send(start)
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+            await asyncio.sleep(LONG_S)
+    except tidegate.RequestTimeout as error:
+        say(f"{path}: {type(error).__name__} in {threading.current_thread().name}")
+        raise
+    await send(start)
+    await send({"type": "http.response.body", "body": b"in time"})

@@ -1,0 +1,180 @@
+"""A request that takes too long is answered for its application, and no other one notices."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from support.server import Server
+
+WSGI, ASGI = "apps.late:application", "apps.late:asgi"
+HOSTS = {
+    "inline": (WSGI, ["--threads", "1"]),
+    "threads": (WSGI, ["--threads", "4"]),
+    "greenlets": (WSGI, ["--concurrency", "greenlets", "--cancel-on-disconnect"]),
+    "bridge": (WSGI, ["--concurrency", "asyncio"]),
+    "beside asyncio": (WSGI, ["--threads", "4", "--mount", "/asgi=apps.asgi_basics:app"]),
+    "asyncio": (ASGI, ["--cancel-on-disconnect"]),
+}
+FORMAT = '%(method)s %(path)s %(status)s'
+
+
+@pytest.fixture(scope="module", params=HOSTS)
+def server(request):
+    app, options = HOSTS[request.param]
+    with Server(app, options=[*options, "--request-timeout", "0.3", "--access-log", "-"]) as server:
+        server.name = request.param
+        yield server
+
+
+def needs(server: Server, *names: str) -> None:
+    """Skip where there is no such thing."""
+    if server.name not in names:
+        pytest.skip(f"not on {server.name}")
+
+
+def get(server: Server, path: str):
+    with server.connect() as wire:
+        return wire.ask("GET", path)
+
+
+def test_the_client_is_answered_while_the_application_goes_on(server):
+    before = len(server.log)
+    answer = get(server, "/sleep")
+    assert (answer.status, answer.text) == (504, "The request took too long.\n")
+    assert answer.headers["Connection"] == "close"
+    server.wait_for_log(r'GET "/sleep": 0.[3-9] s: it is over its time', since=before)
+    assert server.wait_until(lambda: "GET /sleep HTTP/1.1\" 504 27" in server.output or None)
+
+
+def test_what_it_is_at_is_in_the_log(server):
+    before = len(server.log)
+    get(server, "/sleep")
+    server.wait_for_log(r"in sleep_in_a_call\n|in asgi\n", since=before)
+    server.wait_for_log(r"await asyncio.sleep\(LONG_S\)|time.sleep\(LONG_S\)", since=before)
+
+
+def test_an_exception_ends_it_where_it_waits(server):
+    needs(server, "greenlets", "bridge", "asyncio")
+    before = len(server.log)
+    path = "/awaits" if server.name == "bridge" else "/sleep"
+    assert get(server, path).status == 504
+    server.wait_for_log(f"{path}: RequestTimeout", since=before)
+    assert "failed" not in server.log[before:]
+
+
+def test_an_exception_ends_it_where_it_computes(server):
+    before = len(server.log)
+    assert get(server, "/compute").status == 504
+    server.wait_for_log("/compute: RequestTimeout", since=before)
+    assert get(server, "/quick").text == "in time"
+    assert "the application failed" not in server.log[before:]
+
+
+def test_it_cleans_up_after_itself(server):
+    needs(server, "greenlets", "asyncio")
+    before = len(server.log)
+    assert get(server, "/cleans-up").status == 504
+    server.wait_for_log("has cleaned up", since=before)
+    server.wait_for_log("/cleans-up: RequestTimeout", since=before)
+
+
+def test_one_that_goes_on_regardless_harms_nobody(server):
+    needs(server, "greenlets", "asyncio")
+    before = len(server.log)
+    assert get(server, "/swallows").status == 504
+    server.wait_for_log("goes on", since=before)
+    assert get(server, "/quick").text == "in time"
+
+
+def test_a_task_that_waits_for_others_ends_with_them(server):
+    needs(server, "asyncio")
+    before = len(server.log)
+    assert get(server, "/group").status == 504
+    server.wait_for_log("/group: RequestTimeout", since=before)
+
+
+def test_one_that_waits_for_its_client_sees_that_nobody_waits_for_it(server):
+    needs(server, "threads", "beside asyncio")
+    before = len(server.log)
+    assert get(server, "/waits").status == 504
+    server.wait_for_log("cancelled: True", since=before)
+
+
+def test_a_response_that_has_begun_is_cut(server):
+    with server.connect() as wire:
+        wire.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = wire.rest()
+    assert received.startswith(b"HTTP/1.1 200 ") and b"begun" in received
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_a_body_that_does_not_come_is_the_clients_fault(server):
+    needs(server, "threads", "beside asyncio")
+    with server.connect() as wire:
+        wire.send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+        assert wire.answer().status == 408
+
+
+def test_a_connection_that_was_in_time_goes_on(server):
+    with server.connect() as wire:
+        for _ in range(3):
+            assert wire.ask("GET", "/quick").text == "in time"
+
+
+def test_a_thread_gets_no_exception_that_was_meant_for_the_request_before():
+    with Server(WSGI, options=["--threads", "1", "--request-timeout", "0.3"]) as server:
+        for _ in range(3):
+            assert get(server, "/c").status == 504
+            assert get(server, "/quick").text == "in time"
+        assert "the application failed" not in server.log
+
+
+def test_what_waits_for_its_turn_is_turned_away_in_time():
+    with Server(WSGI, options=["--threads", "2", "--request-timeout", "0.4"]) as server:
+        with contextlib.ExitStack() as stack:
+            wires = [stack.enter_context(server.connect()) for _ in range(4)]
+            for wire in wires:
+                wire.send(b"GET /c HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert sorted(wire.answer().status for wire in wires) == [503, 503, 504, 504]
+
+
+def test_lost_threads_are_replaced():
+    options = ["--threads", "2", "--request-timeout", "0.2", "--max-lost-threads", "4"]
+    with Server(WSGI, options=options) as server, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            wires = [stack.enter_context(server.connect()) for _ in range(2)]
+            for wire in wires:
+                wire.send(b"GET /sleep HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert [wire.answer().status for wire in wires] == [504, 504]
+            server.wait_for_log("threads do not come back")
+        server.wait_for_log("4 threads do not come back")
+        assert get(server, "/quick").text == "in time"
+
+
+def test_a_worker_that_has_lost_too_many_threads_is_replaced():
+    options = ["--threads", "2", "--request-timeout", "0.2", "--max-lost-threads", "0", "--workers", "1"]
+    with Server(WSGI, options=[*options, "--graceful-timeout", "1"], supervised=True) as server:
+        with server.connect() as wire:
+            assert wire.ask("GET", "/sleep").status == 504
+        server.wait_for_log("1 of its threads do not come back")
+        assert get(server, "/quick").text == "in time"
+
+
+def test_slow_requests_are_told_of_and_go_on():
+    with Server(WSGI, options=["--threads", "2", "--slow-request", "0.2"]) as server:
+        assert get(server, "/c").text == "in time"
+        server.wait_for_log(r'GET "/c": 0.[2-9] s: it has taken so long and goes on')
+        server.wait_for_log("in in_c")
+
+
+def test_of_many_that_are_late_at_once_only_some_are_told_of():
+    options = ["--concurrency", "greenlets", "--request-timeout", "0.3"]
+    with Server(WSGI, options=options) as server, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(50)]
+        for wire in wires:
+            wire.send(b"GET /sleep HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert {wire.answer().status for wire in wires} == {504}
+        server.wait_for_log(r"\d+ more requests took too long within a second")
+        assert server.log.count("is over its time") < 50
