@@ -149,6 +149,7 @@ def test_a_line_of_json_says_what_there_is_to_say(tmp_path: Path) -> None:
         "query": "c=d",
         "protocol": "HTTP/1.1",
         "status": 200,
+        "shed": None,
         "bytes": 6,
         "referer": None,
         "user_agent": "me",

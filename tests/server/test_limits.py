@@ -1,4 +1,4 @@
-"""Limits of paths: how many of them run, how many wait, how much they bring, and which go before all others."""
+"""Limits of paths: how many requests run, how many wait, how much they bring, and which go before others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_is_over_its_limit_waits_by_itself_while_others_are_served(host):
         more = [stack.enter_context(server.connect()) for _ in range(2)]
         for wire in more:
             ask(wire, "/wait")
-        # One more than may wait, whichever it is. It is told so before the gate is opened, and so are others served.
+        # One more than may wait, whichever it is, is told so before the gate opens, and others are served.
         late = first_answered(more)
         answer = late.answer()
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
@@ -93,7 +93,7 @@ def test_who_waits_too_long_for_its_own_kind_is_told_so(host):
             assert wire.answer().status == 200
 
 
-def test_what_is_over_its_limit_has_its_turn_before_what_has_come_later(host):
+def test_what_waits_for_its_own_kind_is_not_forgotten_while_others_are_served(host):
     with serve(host, "/wait max-concurrency=1") as server, ExitStack() as stack:
         wires = waiting_at_the_gate(server, stack, 1)
         second, third = (stack.enter_context(server.connect()) for _ in range(2))
@@ -186,11 +186,36 @@ def test_a_queue_that_stays_long_is_cut_but_for_its_last(host):
             assert wire.answer().status == 200
 
 
+def test_the_access_log_says_why_a_request_was_turned_away(tmp_path: Path):
+    log = tmp_path / "log"
+    options = ["--access-log", str(log), "--access-log-format", "%(s)s %(U)s %(shed)s", "--queue-size", "0"]
+    limit = "/wait max-concurrency=1"
+    with serve(HOSTS["threads"], limit, options=options) as server, ExitStack() as stack:
+        (wire,) = waiting_at_the_gate(server, stack, 1)
+        with server.connect() as other, server.connect() as full:
+            assert other.ask("GET", "/wait").status == 503
+            ask(other, "/meet?count=2")
+            # Once that runs as well, nothing else may.
+            while (answer := full.ask("GET", "/")).status == 200:
+                pass
+            assert answer.status == 503
+            server.signal(signal.SIGUSR1)
+            assert wire.answer().status == 200
+            assert wire.ask("GET", "/meet?count=2").status == 200
+            assert other.answer().status == 200
+        server.stop()
+    lines = log.read_text().splitlines()
+    assert "503 /wait limit" in lines
+    assert "503 / queue_full" in lines
+    assert "200 /wait -" in lines
+
+
 def test_limits_stand_in_tables_of_a_file(tmp_path: Path):
     (tmp_path / "tidegate.toml").write_text(
         '[[limits]]\npath = "/upload"\nmax-body-size = 3\n[[limits]]\npath = "/*"\nmax-body-size = "1KiB"\n'
     )
-    with Server(WSGI, options=["--config", str(tmp_path / "tidegate.toml")]) as server, server.connect() as wire:
+    options = ["--config", str(tmp_path / "tidegate.toml")]
+    with Server(WSGI, options=options) as server, server.connect() as wire:
         assert wire.ask("POST", "/read", body=b"four").text == "4"
         assert wire.ask("POST", "/upload", body=b"four").status == 413
 

@@ -17,7 +17,7 @@ HOSTS = {
     "beside asyncio": (WSGI, ["--threads", "4", "--mount", "/asgi=apps.asgi_basics:app"]),
     "asyncio": (ASGI, ["--cancel-on-disconnect"]),
 }
-FORMAT = '%(method)s %(path)s %(status)s'
+FORMAT = "%(method)s %(path)s %(status)s"
 
 
 @pytest.fixture(scope="module", params=HOSTS)
@@ -45,7 +45,7 @@ def test_the_client_is_answered_while_the_application_goes_on(server):
     assert (answer.status, answer.text) == (504, "The request took too long.\n")
     assert answer.headers["Connection"] == "close"
     server.wait_for_log(r'GET "/sleep": 0.[3-9] s: it is over its time', since=before)
-    assert server.wait_until(lambda: "GET /sleep HTTP/1.1\" 504 27" in server.output or None)
+    assert server.wait_until(lambda: 'GET /sleep HTTP/1.1" 504 27' in server.output or None)
 
 
 def test_what_it_is_at_is_in_the_log(server):

@@ -43,6 +43,11 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
+/// Now, to measure the stages of a request by: the same in every process.
+pub(crate) fn now_us() -> u64 {
+    sys::precise_us()
+}
+
 /// The wall clock, for the access log.
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()

@@ -21,6 +21,7 @@ use crate::departure::Departure;
 use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
+use crate::record::{Counter, Flight, Observer};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::websocket::{AcceptError, WebSocket};
@@ -153,6 +154,14 @@ impl Exchange {
     /// How long the request had waited in front of this server when it came, in microseconds, by what a trusted proxy says.
     pub fn front_queue_us(&self) -> Option<u32> {
         self.front_queue_us
+    }
+
+    /// An application is to answer it, the one with this number.
+    pub fn begin(&self, application: usize) {
+        if self.connection.shared.observer.is_some() {
+            let run = |flight: &mut Flight, observer: &Observer| flight.run(observer, application);
+            self.connection.lock().observe(&self.connection.shared, run);
+        }
     }
 
     /// Who asks.
@@ -328,8 +337,11 @@ impl Exchange {
                 };
                 core.http.send_head(head, length, &context, out)?;
                 self.status = head.status();
+                core.observe(&connection.shared, |flight, observer| {
+                    flight.answer(observer, head.status(), end_with.is_some());
+                });
                 if let (Some(logged), Some(access_log)) = (&mut self.logged, &connection.shared.access_log) {
-                    logged.noted = access_log.note(head);
+                    logged.noted.fields = access_log.note(head);
                 }
             }
             let mut after: &[u8] = b"";
@@ -397,8 +409,12 @@ impl Exchange {
 
     /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4). `delay` is
     /// how long the first of the queue has waited.
-    pub fn turn_away(self, shed: Shed, delay: Duration) {
+    pub fn turn_away(mut self, shed: Shed, delay: Duration) {
         log::debug!("{}: turned away: {}", self.connection.peer, shed.name());
+        self.connection.shared.count(Counter::of_shed(shed));
+        if let Some(logged) = &mut self.logged {
+            logged.noted.shed = Some(shed);
+        }
         let delay_s = delay.as_millis().div_ceil(1000) as u64;
         self.decline(delay_s.clamp(RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S));
     }
@@ -442,6 +458,8 @@ impl Exchange {
                 .accept(subprotocol, fields, compression, &context, out)
                 .map_err(AcceptError::Refused)?;
             core.open_websocket(&self.connection, accepted, now_ms)?;
+            core.observe(&self.connection.shared, |flight, observer| flight.answer(observer, 101, true));
+            core.end_flight(&self.connection.shared);
             Ok(core.output.send(&self.connection.socket, out, false))
         })?;
         core.note_flushed(&self.connection, &flushed, now_ms);
@@ -470,6 +488,9 @@ impl Exchange {
                 core.note_flushed(&self.connection, &flushed, now_ms);
             });
             self.status = fault.status();
+            core.observe(&self.connection.shared, |flight, observer| {
+                flight.answer(observer, fault.status(), true);
+            });
         }
         drop(core);
         self.cut();
@@ -487,6 +508,8 @@ impl Exchange {
         if core.phase == Phase::Serving {
             core.close_after = true;
             core.complete(&self.connection, clock::now_ms());
+        } else if core.served == self.number {
+            core.end_flight(&self.connection.shared);
         }
         self.attend(&core);
         let is_logged = core.is_answered_for;

@@ -16,23 +16,13 @@ use tidegate_http::RequestHead;
 
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
+use crate::record::Stage;
 
 /// Names a request, which no other one of this process has been or will be called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestKey {
     pub(crate) connection: u64,
     pub(crate) number: u64,
-}
-
-/// Where a request was when its time was over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Its body was on its way.
-    Body,
-    /// It waited for its turn.
-    Queue,
-    /// The application ran.
-    Application,
 }
 
 /// What has come of a request that takes long.

@@ -5,7 +5,7 @@
 //! is let through in time or nobody waits, who has waited for twice the target is turned away. Twice, as wangle has it: who is let
 //! through is then still over the target, so that the queue is not taken for a short one only because it was cut; and where RFC 8289
 //! drops one at a time, because TCP slows down for one loss, clients here do not know of one another. The last one in a queue is
-//! left, as there (section 4.4): there would be nobody for the place that becomes free next.
+//! left, as there: there would be nobody for the place that becomes free next.
 
 use std::collections::BTreeMap;
 

@@ -22,6 +22,7 @@ mod listener;
 mod look;
 mod output;
 mod reactor;
+mod record;
 mod request_id;
 mod scoreboard;
 mod settings;
@@ -46,7 +47,7 @@ pub use changes::Watch;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};
-pub use keeper::{Overdue, RequestKey, Stage, Verdict};
+pub use keeper::{Overdue, RequestKey, Verdict};
 pub use lane::Codel;
 pub use leadership::{CallNumber, Leadership};
 pub use limit::{Limit, PathPattern, Priority};
@@ -55,6 +56,10 @@ pub use listener::{
     raise_descriptor_limit,
 };
 pub use reactor::Reactor;
+pub use record::{
+    BOUNDS_US, Class, Counter, Figures, Gauge, Histogram, InFlight, METHODS, Record, Records, Runs, Span,
+    Stage, monotonic_us,
+};
 pub use scoreboard::{Scoreboard, Seat};
 pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};

@@ -59,6 +59,8 @@ pub(crate) enum Flushed {
 pub(crate) struct Output {
     segments: VecDeque<Segment>,
     unsent: u64,
+    /// Bytes that it has taken since that was asked.
+    sent: u64,
 }
 
 impl Output {
@@ -69,6 +71,11 @@ impl Output {
     /// Bytes that the kernel has not taken yet.
     pub(crate) fn unsent(&self) -> u64 {
         self.unsent
+    }
+
+    /// Bytes that the kernel has taken since this was asked before.
+    pub(crate) fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
     }
 
     pub(crate) fn clear(&mut self) {
@@ -114,7 +121,10 @@ impl Output {
         let mut rest = bytes;
         while !rest.is_empty() {
             match socket.send(rest, more) {
-                Moved::Bytes(count) => rest = &rest[count..],
+                Moved::Bytes(count) => {
+                    rest = &rest[count..];
+                    self.sent += count as u64;
+                }
                 Moved::Blocked | Moved::End => {
                     self.push_copy(rest);
                     return Flushed::Blocked { progress: rest.len() < bytes.len() };
@@ -145,6 +155,7 @@ impl Output {
             Moved::Blocked | Moved::End => 0,
             Moved::Lost(kind) => return Flushed::Lost(kind),
         };
+        self.sent += sent as u64;
         let data_sent = sent.saturating_sub(before.len()).min(data.len());
         let after_sent = sent.saturating_sub(before.len() + data.len());
         self.push_copy(&before[sent.min(before.len())..]);
@@ -181,6 +192,7 @@ impl Output {
                 Moved::Bytes(count) => {
                     progress = true;
                     self.unsent -= count as u64;
+                    self.sent += count as u64;
                     if left == 0 {
                         self.segments.pop_front();
                     }

@@ -25,6 +25,7 @@ use crate::keeper::Overdue;
 use crate::lane::TurnedAway;
 use crate::listener::{Accepted, Listener, LocalAddress};
 use crate::look::{Looked, Next, Turn, Wake};
+use crate::record::Gauge;
 use crate::settings::Settings;
 use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
@@ -151,6 +152,11 @@ impl Reactor {
     /// The addresses it listens on.
     pub fn addresses(&self) -> Vec<LocalAddress> {
         self.listeners.iter().map(|listener| listener.address().clone()).collect()
+    }
+
+    /// Its listeners, until it drains or stops.
+    pub fn listeners(&mut self) -> &mut [Listener] {
+        &mut self.listeners
     }
 
     /// The one descriptor: readable whenever a turn would find something to do. Asked for by an outer loop that watches it.
@@ -489,6 +495,9 @@ impl Reactor {
     fn show_connections(&self) {
         if let Some(seat) = &self.shared.settings.seat {
             seat.set_connections(self.connections.len());
+        }
+        if let Some(record) = self.shared.record() {
+            record.set(Gauge::Connections, self.connections.len() as u64);
         }
     }
 

@@ -7,6 +7,7 @@ use tidegate_http::{Limits, RequestHead, ws};
 
 use crate::lane::Codel;
 use crate::limit::Limit;
+use crate::record::Record;
 use crate::scoreboard::Seat;
 use crate::trust::TrustedProxies;
 
@@ -67,6 +68,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// The field that has each request's id, in the request and in the response; a request without a good one is given one.
     pub request_id_header: Option<String>,
+    /// What it counts, and shows of its requests; nothing without.
+    pub record: Option<Record>,
     /// Asks whether this server is to be sent requests: answered with 503 by itself when it is not any more.
     pub ready_path: Option<String>,
     /// How long a drain may last before what is left is cut.
@@ -145,6 +148,7 @@ impl Default for Settings {
             seat: None,
             trusted_proxies: TrustedProxies::default(),
             request_id_header: None,
+            record: None,
             ready_path: None,
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,

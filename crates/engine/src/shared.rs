@@ -11,6 +11,7 @@ use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
 use crate::keeper::Keeper;
 use crate::reactor::Work;
+use crate::record::{Counter, Gauge, Observer, Record};
 use crate::request_id::RequestIds;
 use crate::settings::Settings;
 use crate::sleep::Sleep;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     /// Where the time of requests is limited.
     pub(crate) keeper: Option<Arc<Keeper>>,
     pub(crate) request_ids: RequestIds,
+    pub(crate) observer: Option<Observer>,
     /// Bytes of request bodies in memory, of all connections.
     pub(crate) bodies_held: AtomicUsize,
     lifecycle: AtomicU8,
@@ -58,11 +60,21 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
+        let observer = settings.record.clone().map(Observer::new);
+        if let Some(record) = observer.as_ref().map(Observer::record) {
+            let aside_max = settings.aside.as_ref().map(|aside| aside.concurrency_max);
+            record.set(Gauge::RunningMax, (settings.concurrency_max + aside_max.unwrap_or(0)) as u64);
+            record.set(
+                Gauge::QueuedMax,
+                (settings.queue_size_max * (1 + usize::from(aside_max.is_some()))) as u64,
+            );
+        }
         Self {
             gates: Gates::new(&settings),
             keeper: settings.shortest_time_ms().map(Keeper::new),
             http: parser_limits(&settings),
             request_ids: RequestIds::default(),
+            observer,
             bodies_held: AtomicUsize::new(0),
             settings,
             access_log,
@@ -87,6 +99,18 @@ impl Shared {
     pub(crate) fn is_unready_for(&self, head: &RequestHead) -> bool {
         self.settings.ready_path.as_ref().is_some_and(|path| path.as_bytes() == head.path())
             && self.lifecycle() == Lifecycle::Retiring
+    }
+
+    /// What this worker counts, if it does.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.observer.as_ref().map(Observer::record)
+    }
+
+    /// Counts one, if that is wanted.
+    pub(crate) fn count(&self, counter: Counter) {
+        if let Some(record) = self.record() {
+            record.add(counter, 1);
+        }
     }
 
     fn advance_lifecycle(&self, to: Lifecycle) {
@@ -210,6 +234,9 @@ impl Handle {
         if let Some(seat) = &self.0.settings.seat {
             seat.set_lost_threads(count);
         }
+        if let Some(record) = self.record() {
+            record.set(Gauge::ThreadsLost, count as u64);
+        }
     }
 
     /// So many requests (none of those that stand aside) do not end, and as many others may run in their stead.
@@ -256,6 +283,11 @@ impl Handle {
         if let Some(access_log) = &self.0.access_log {
             access_log.reopen();
         }
+    }
+
+    /// Where what is counted goes, if it is.
+    pub fn record(&self) -> Option<&Record> {
+        self.0.record()
     }
 
     /// How far it is.

@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -16,16 +16,7 @@ impl<T: Sync + Default> SharedMemory<T> {
     /// So many values, each as zeros make it, which for the atomics that this is for is their default.
     pub(crate) fn new(count: usize) -> io::Result<Self> {
         const { assert!(!std::mem::needs_drop::<T>()) };
-        let size = (count * size_of::<T>()).max(1);
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: no address is asked for, so nothing that is mapped is replaced.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), size, protection, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0)
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = start.cast::<T>();
+        let start = Self::map(count * size_of::<T>())?.cast::<T>();
         for index in 0..count {
             // SAFETY: within the new mapping, which is aligned to a page and nobody else knows of.
             unsafe { start.add(index).write(T::default()) };
@@ -33,9 +24,28 @@ impl<T: Sync + Default> SharedMemory<T> {
         // SAFETY: all of it was written, it is never unmapped, and other processes change it through atomics alone, as T is Sync.
         Ok(Self(unsafe { std::slice::from_raw_parts(start, count) }))
     }
+}
+
+impl<T> SharedMemory<T> {
+    fn map(size: usize) -> io::Result<*mut libc::c_void> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: no address is asked for, so nothing that is mapped is replaced.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), size.max(1), protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(start) }
+    }
 
     pub(crate) fn as_slice(&self) -> &[T] {
         self.0
+    }
+}
+
+impl SharedMemory<AtomicU64> {
+    /// So many zeros, of which those take memory that are used.
+    pub(crate) fn zeros(count: usize) -> io::Result<Self> {
+        let start = Self::map(count * size_of::<AtomicU64>())?.cast::<AtomicU64>();
+        // SAFETY: new pages are zeros, which an AtomicU64 may be; they are never unmapped, and other processes change them through atomics.
+        Ok(Self(unsafe { std::slice::from_raw_parts(start, count) }))
     }
 }
 
@@ -101,6 +111,14 @@ pub(crate) fn coarse_ms() -> u64 {
     // SAFETY: the pointer is to a live timespec; every system has this clock, so the call cannot fail.
     unsafe { libc::clock_gettime(COARSE, &raw mut now) };
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// The kernel's monotonic time, to the microsecond.
+pub(crate) fn precise_us() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
 }
 
 /// Where the handler writes the numbers of signals; -1 when nobody listens.

@@ -62,13 +62,15 @@ impl<T> State<T> {
     }
 
     fn occupy(&mut self, lane: LaneNumber) {
-        self.lanes[lane].running += 1;
-        self.running += usize::from(!self.lanes[lane].plan.beside);
+        let lane = &mut self.lanes[lane];
+        lane.running += 1;
+        self.running += usize::from(!lane.plan.beside);
     }
 
     fn vacate(&mut self, lane: LaneNumber) {
-        self.lanes[lane].running -= 1;
-        self.running -= usize::from(!self.lanes[lane].plan.beside);
+        let lane = &mut self.lanes[lane];
+        lane.running -= 1;
+        self.running -= usize::from(!lane.plan.beside);
     }
 }
 
@@ -101,11 +103,10 @@ impl<T> Turnstile<T> {
     /// One more is ready to run. It is made only to wait.
     pub(crate) fn come(&self, lane: LaneNumber, now_ms: Millis, what: impl FnOnce() -> T) -> Entry {
         let mut state = self.lock();
-        let may_run = state.has_room(&state.lanes[lane]);
         let mine = &state.lanes[lane];
         // Who has waited and may run as well has been told so, and is on its way: that is waited for, where there is where to wait.
-        let goes_first = mine.plan.beside || mine.is_full();
-        if may_run && (goes_first || !self.any_waits() || state.first_admissible().is_none()) {
+        let goes_first = || mine.plan.beside || mine.is_full() || state.first_admissible().is_none();
+        if state.has_room(mine) && (!self.any_waits() || goes_first()) {
             state.occupy(lane);
             return Entry::Run;
         }

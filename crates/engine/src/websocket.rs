@@ -21,6 +21,7 @@ use crate::connection::{Arrival, Connection, Core, Filled, Phase, Step};
 use crate::exchange::{Block, SendError};
 use crate::look::Turn;
 use crate::output::{Flushed, with_scratch};
+use crate::record::Gauge;
 use crate::settings::Settings;
 use crate::socket::Moved;
 
@@ -137,6 +138,10 @@ impl Core {
         self.close_after = true;
         self.phase = Phase::Open;
         self.forget_time();
+        if let Some(record) = connection.shared.record() {
+            self.is_websocket = true;
+            record.shift(Gauge::WebSockets, true);
+        }
         Ok(())
     }
 

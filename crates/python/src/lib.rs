@@ -2,6 +2,7 @@
 //!
 //! Everything below knows Python; nothing below parses HTTP, touches a socket or reads a clock: that is the engine's.
 
+mod admin;
 mod applications;
 mod check;
 mod collector;

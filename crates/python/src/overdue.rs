@@ -31,7 +31,7 @@ const LOGGED_MAX: usize = 10;
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 /// What runs requests.
-pub(crate) trait Runs: Send + Sync {
+pub(crate) trait Runner: Send + Sync {
     /// What a request is at, as tracebacks have it.
     fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String>;
 
@@ -49,7 +49,7 @@ pub(crate) fn timeout_error() -> PyErr {
 
 /// The thread, from before there is a host until it has served.
 pub(crate) struct Attendant {
-    runs: Arc<OnceLock<Weak<dyn Runs>>>,
+    runs: Arc<OnceLock<Weak<dyn Runner>>>,
     thread: JoinHandle<()>,
 }
 
@@ -60,7 +60,7 @@ impl Attendant {
     /// What the system says of threads.
     pub(crate) fn start(reactor: &Reactor) -> io::Result<Self> {
         let (tell, overdue) = channel();
-        let runs: Arc<OnceLock<Weak<dyn Runs>>> = Arc::default();
+        let runs: Arc<OnceLock<Weak<dyn Runner>>> = Arc::default();
         let of_thread = runs.clone();
         let thread = std::thread::Builder::new()
             .name("tidegate-overdue".into())
@@ -71,7 +71,7 @@ impl Attendant {
     }
 
     /// Begins, with what serves.
-    pub(crate) fn set(&self, runs: Weak<dyn Runs>) {
+    pub(crate) fn set(&self, runs: Weak<dyn Runner>) {
         let _ = self.runs.set(runs);
     }
 
@@ -81,7 +81,7 @@ impl Attendant {
     }
 }
 
-fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runs>>) {
+fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runner>>) {
     let mut log = Log::default();
     let mut interrupted: VecDeque<(Instant, RequestKey)> = VecDeque::new();
     loop {
@@ -131,7 +131,7 @@ impl Default for Log {
 
 impl Log {
     /// What is to be said of a request.
-    fn text(&mut self, py: Python<'_>, runs: &dyn Runs, overdue: &Overdue) -> Option<String> {
+    fn text(&mut self, py: Python<'_>, runs: &dyn Runner, overdue: &Overdue) -> Option<String> {
         if self.since.is_none_or(|since| since.elapsed() >= LOG_PERIOD) && self.unsaid == 0 {
             (self.since, self.said) = (Some(Instant::now()), 0);
         }
@@ -156,7 +156,7 @@ impl Log {
                     "{request}: after {took} its turn had not come: answered with 503 (--request-timeout)"
                 )
             }
-            (_, Stage::Application) => {
+            (_, Stage::Application | Stage::Write) => {
                 let what = match verdict {
                     Verdict::Slow => "has taken so long and goes on (--slow-request)",
                     Verdict::Expired => {

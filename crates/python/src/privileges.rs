@@ -63,10 +63,10 @@ pub(crate) fn look_up(py: Python<'_>, settings: &Settings) -> Result<(), Refusal
 }
 
 /// Gives the unix sockets that this process has bound to the owner that the settings name.
-pub(crate) fn give_sockets_away(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
+pub(crate) fn give_sockets_away(py: Python<'_>, settings: &Settings, bound: &[Bind]) -> Result<(), Refusal> {
     let Some((user, group)) = socket_owner(py, settings)? else { return Ok(()) };
     let chown = py.import("os")?.getattr("lchown")?;
-    for path in unix_sockets(settings) {
+    for path in unix_sockets(bound) {
         chown.call1((path, user, group.map_or(-1, i64::from))).map_err(|error| {
             match error.is_instance_of::<PyPermissionError>(py) {
                 true => {
@@ -79,8 +79,8 @@ pub(crate) fn give_sockets_away(py: Python<'_>, settings: &Settings) -> Result<(
     Ok(())
 }
 
-fn unix_sockets(settings: &Settings) -> impl Iterator<Item = &PathBuf> {
-    settings.bind.iter().filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
+fn unix_sockets(bound: &[Bind]) -> impl Iterator<Item = &PathBuf> {
+    bound.iter().filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
 }
 
 /// The numbers of `unix-socket-owner`.
@@ -107,7 +107,7 @@ pub(crate) fn give_up_privileges(py: Python<'_>, settings: &Settings) -> Result<
             os.call_method1("lchown", (path, uid.map_or(-1, i64::from), gid.map_or(-1, i64::from)))
         };
         let owner = settings.unix_socket_owner.as_ref();
-        for path in unix_sockets(settings) {
+        for path in unix_sockets(&settings.bind).chain(unix_sockets(&settings.admin)) {
             // Not what was given away.
             let uid = uid.filter(|_| owner.is_none());
             let gid = gid.filter(|_| owner.is_none_or(|owner| owner.group.is_none()));

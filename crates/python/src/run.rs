@@ -1,6 +1,7 @@
 //! Applications and settings made into a server, from the first bind to the end.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,13 +10,14 @@ use pyo3::prelude::*;
 use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
-    AccessLog, BindAddress, BindOptions, Graces, Handle, Listener, LocalAddress, Orders, Reactor, Seat,
-    SignalWatch, bind_all, close_inherited,
+    AccessLog, BindAddress, BindOptions, Gauge, Graces, Handle, Listener, LocalAddress, Orders, Reactor,
+    Record, Records, Runs, Seat, SignalWatch, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
-use tidegate_supervisor::{Origin, RunsOn, Settings, Value};
+use tidegate_supervisor::{Bind, Origin, RunsOn, Settings, Value};
 
-use crate::applications::Applications;
+use crate::admin::{Admin, Application as Counted, Scope};
+use crate::applications::{Applications, Mounted};
 use crate::event_loop::EventLoop;
 use crate::ffi;
 use crate::gateway::{Asgi, Wsgi, WsgiOptions};
@@ -24,7 +26,7 @@ use crate::host::{
     ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
-use crate::overdue::{Attendant, Runs};
+use crate::overdue::{Attendant, Runner};
 use crate::privileges;
 use crate::readiness;
 use crate::refusal::{Culprit, Refusal};
@@ -38,7 +40,7 @@ pub(crate) enum Post {
     /// Itself.
     Alone,
     /// A supervisor, that has bound these.
-    Worker { tether: Tether, listeners: Vec<Listener>, seat: Option<Seat> },
+    Worker { tether: Tether, listeners: Vec<Listener>, seat: Option<Seat>, record: Option<Record> },
 }
 
 /// Serves the applications in this process until it is stopped.
@@ -92,9 +94,23 @@ fn run_on<'py>(
     on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
-    let (listeners, tether, seat) = match post {
-        Post::Alone => (bind(py, settings)?, None, None),
-        Post::Worker { tether, listeners, seat } => (listeners, Some(tether), seat),
+    let mut admin = None;
+    let (listeners, tether, seat, record) = match post {
+        Post::Alone => {
+            let listeners = bind(py, settings)?;
+            let counted = Counted::loaded(applications, settings);
+            let records = settings.observes().then(|| Records::new(1, counted.len()));
+            let records = records.transpose().map_err(PyErr::from)?;
+            let record = records.as_ref().and_then(|records| records.record(0));
+            if let Some(records) = records.filter(|_| !settings.admin.is_empty()) {
+                let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
+                let scope = Scope { records, applications: counted, addresses };
+                let made = Admin::new(bind_admin(py, settings)?, scope, &settings.admin_allowed_hosts);
+                admin = Some(made.map_err(PyErr::from)?);
+            }
+            (listeners, None, None, record)
+        }
+        Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
     };
     let access_log = match translate::access_log(settings) {
         None => None,
@@ -110,6 +126,16 @@ fn run_on<'py>(
     };
     let mut engine = translate::engine(settings, runs_on);
     engine.seat = seat;
+    if let Some(record) = &record {
+        let runs = match runs_on {
+            RunsOn::MainThread | RunsOn::Threads => Runs::Threads,
+            RunsOn::Greenlets | RunsOn::Bridge => Runs::Greenlets,
+            RunsOn::Asyncio => Runs::Tasks,
+        };
+        record.set(Gauge::Runs, runs as u64);
+        record.set(Gauge::Threads, u64::from(runs_on == RunsOn::MainThread));
+    }
+    engine.record = record;
     if runs_on == RunsOn::Asyncio && applications.first(Kind::Wsgi).is_some() {
         let kinds = applications.mounts(&settings.script_name, |loaded, _| Ok(loaded.interface))?;
         let takes = Arc::new(move |head: &RequestHead| kinds.find(head.path()) == Some(&Kind::Wsgi));
@@ -122,6 +148,7 @@ fn run_on<'py>(
     let mut reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
+    let admin = admin.map(|admin| admin.start(handle.clone())).transpose().map_err(PyErr::from)?;
     let question = match (&tether, &settings.ready_path) {
         (Some(_), Some(path)) => {
             let (ours, theirs) = UnixStream::pair().map_err(PyErr::from)?;
@@ -132,14 +159,15 @@ fn run_on<'py>(
     };
     let attendant =
         settings.limits_time().then(|| Attendant::start(&reactor)).transpose().map_err(PyErr::from)?;
-    let attend = |host: Arc<dyn Runs>| {
+    let attend = |host: Arc<dyn Runner>| {
         if let Some(attendant) = &attendant {
             attendant.set(Arc::downgrade(&host));
         }
     };
-    let wsgi = |loaded: &Loaded<'_>, script_name, host| {
+    let wsgi = |loaded: &Loaded<'_>, at: Mounted, host| {
         let options = WsgiOptions {
-            script_name,
+            number: at.number,
+            script_name: at.prefix,
             multithread: settings.threads > 1 || matches!(runs_on, RunsOn::Greenlets | RunsOn::Bridge),
             multiprocess: settings.worker_count() > 1,
             hop_by_hop: translate::hop_by_hop(settings.hop_by_hop),
@@ -239,6 +267,7 @@ fn run_on<'py>(
         handle.finish_access_log();
         handle.end_timeouts();
         attendant.into_iter().for_each(Attendant::join);
+        drop(admin);
     });
     served?;
     match unready.get() {
@@ -305,15 +334,30 @@ pub(crate) fn check(
 }
 
 pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>, Refusal> {
-    let mut addresses = translate::bind_addresses(settings);
-    let mut passed = upgrade::handed_over();
+    let mut passed = upgrade::handed_over().main;
     if passed.is_empty() && settings.origin("bind") == Origin::Default {
         // Sockets that systemd has bound (sd_listen_fds(3)) come before the default, and what an operator names before both.
         passed = sd_notify::listen_fds().map(|numbers| numbers.collect()).unwrap_or_default();
     }
-    if !passed.is_empty() {
-        addresses = passed.iter().copied().map(BindAddress::Descriptor).collect();
-    }
+    bind_or_adopt(py, settings, ("bind", &settings.bind), passed)
+}
+
+/// What the admin listener listens on.
+pub(crate) fn bind_admin(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>, Refusal> {
+    bind_or_adopt(py, settings, ("admin", &settings.admin), upgrade::handed_over().admin)
+}
+
+/// Binds what a setting says, or takes what was passed to this process instead.
+fn bind_or_adopt(
+    py: Python<'_>,
+    settings: &Settings,
+    (setting, binds): (&str, &[Bind]),
+    passed: Vec<RawFd>,
+) -> Result<Vec<Listener>, Refusal> {
+    let addresses = match passed.is_empty() {
+        true => translate::bind_addresses(settings, binds),
+        false => passed.iter().copied().map(BindAddress::Descriptor).collect(),
+    };
     let options = BindOptions { backlog: settings.backlog, reuse_port: settings.reuse_port };
     let bound = bind_all(&addresses, options).map_err(|(address, error)| {
         let reason = match error.kind() {
@@ -327,10 +371,10 @@ pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>,
             },
         };
         let address = Value::Text(address.to_string());
-        Refusal::of_system(settings.refusal_of("bind", Some(address), &reason))
+        Refusal::of_system(settings.refusal_of(setting, Some(address), &reason))
     })?;
     if passed.is_empty() {
-        privileges::give_sockets_away(py, settings)?;
+        privileges::give_sockets_away(py, settings, binds)?;
     }
     passed.into_iter().for_each(close_inherited);
     Ok(bound)

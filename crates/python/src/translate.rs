@@ -18,7 +18,7 @@ use tidegate_supervisor::{
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
 
-/// An interval in targets: RFC 8289 section 4.3 has a target of a tenth to a twentieth.
+/// An interval in targets: RFC 8289 has the target at a tenth to a twentieth.
 const CODEL_INTERVAL: u64 = 10;
 
 /// How long idle connections stay when a drain begins.
@@ -93,6 +93,7 @@ fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
         LogAtom::Query => Atom::Query,
         LogAtom::Protocol => Atom::Protocol,
         LogAtom::Status => Atom::Status,
+        LogAtom::Shed => Atom::Shed,
         LogAtom::BodySent => Atom::BodySent,
         LogAtom::RequestField(name) => Atom::RequestField(name.clone()),
         LogAtom::ResponseField(name) => Atom::ResponseField(name.clone()),
@@ -138,6 +139,7 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         seat: None,
         trusted_proxies: trusted_proxies(settings),
         request_id_header: request_id_header(settings).map(str::to_owned),
+        record: None,
         ready_path: settings.ready_path.clone(),
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
@@ -237,11 +239,11 @@ pub(crate) fn hop_by_hop(choice: supervisor::HopByHop) -> HopByHop {
     }
 }
 
-pub(crate) fn bind_addresses(settings: &Settings) -> Vec<BindAddress> {
+pub(crate) fn bind_addresses(settings: &Settings, binds: &[Bind]) -> Vec<BindAddress> {
     let address = |bind: &Bind| match bind {
         Bind::Tcp { host, port } => BindAddress::Tcp { host: host.clone(), port: *port },
         Bind::Unix(path) => BindAddress::Unix { path: path.clone(), mode: settings.unix_socket_mode },
         Bind::Fd(number) => BindAddress::Descriptor(*number),
     };
-    settings.bind.iter().map(address).collect()
+    binds.iter().map(address).collect()
 }

@@ -1,7 +1,7 @@
 //! How one server succeeds another: the new one is a child of the old one, has its listening sockets, and stops it when it serves.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::Command;
 
@@ -10,22 +10,39 @@ use rustix::process::{Pid, getppid, kill_process};
 use tidegate_engine::Listener;
 use tidegate_supervisor::supervisor::TAKEN_OVER;
 
-/// Says who hands over, and under which numbers: `PID:FD,FD`. No setting, and so without their prefix.
+/// Says who hands over, and under which numbers: `PID:FD,FD;FD`, the admin listener's last. No setting, and so without their prefix.
 const VARIABLE: &str = "_TIDEGATE_SUCCEEDS";
 
+/// The numbers of sockets that are handed over.
+#[derive(Default)]
+pub(crate) struct HandedOver {
+    pub(crate) main: Vec<RawFd>,
+    pub(crate) admin: Vec<RawFd>,
+}
+
 /// Who has handed sockets over to this process, and their numbers.
-fn read() -> Option<(Pid, Vec<RawFd>)> {
+fn read() -> Option<(Pid, HandedOver)> {
     let text = std::env::var(VARIABLE).ok()?;
     let (pid, numbers) = text.split_once(':')?;
     let pid = Pid::from_raw(pid.parse().ok()?)?;
-    let numbers = numbers.split(',').map(|number| number.parse().ok()).collect::<Option<Vec<_>>>()?;
+    let list = |numbers: &str| {
+        let numbers = numbers.split(',').filter(|number| !number.is_empty());
+        numbers.map(|number| number.parse().ok()).collect::<Option<Vec<_>>>()
+    };
+    let (main, admin) = numbers.split_once(';')?;
+    let numbers = HandedOver { main: list(main)?, admin: list(admin)? };
     // What this process starts inherits the variable, too.
     (getppid() == Some(pid)).then_some((pid, numbers))
 }
 
 /// The sockets that this process was handed over.
-pub(crate) fn handed_over() -> Vec<RawFd> {
+pub(crate) fn handed_over() -> HandedOver {
     read().map(|(_, numbers)| numbers).unwrap_or_default()
+}
+
+/// Whether another server is to be succeeded.
+pub(crate) fn succeeds() -> bool {
+    read().is_some()
 }
 
 /// Tells the predecessor, if there is one, that this server serves.
@@ -38,18 +55,29 @@ pub(crate) fn take_over() {
 }
 
 /// Starts the server anew as this one was started, in `directory`, with these sockets.
-pub(crate) fn start(py: Python<'_>, listeners: &[Listener], directory: &Path) -> PyResult<Pid> {
+pub(crate) fn start(
+    py: Python<'_>,
+    main: &[Listener],
+    admin: &[Listener],
+    directory: &Path,
+) -> PyResult<Pid> {
     let sys = py.import("sys")?;
     let program: String = sys.getattr("executable")?.extract()?;
     let command: Vec<String> = sys.getattr("orig_argv")?.extract()?;
-    let sockets = listeners.iter().map(Listener::for_another_program).collect::<io::Result<Vec<_>>>()?;
-    let numbers: Vec<_> = sockets.iter().map(|socket| socket.as_raw_fd().to_string()).collect();
+    let copies = |listeners: &[Listener]| {
+        listeners.iter().map(Listener::for_another_program).collect::<io::Result<Vec<_>>>()
+    };
+    let (main, admin) = (copies(main)?, copies(admin)?);
+    let list = |sockets: &[OwnedFd]| {
+        let numbers: Vec<_> = sockets.iter().map(|socket| socket.as_raw_fd().to_string()).collect();
+        numbers.join(",")
+    };
     let child = Command::new(program)
         .args(command.iter().skip(1))
         .current_dir(directory)
         // It is to tell systemd that it is well, which names the process that has to.
         .env_remove("WATCHDOG_PID")
-        .env(VARIABLE, format!("{}:{}", std::process::id(), numbers.join(",")))
+        .env(VARIABLE, format!("{}:{};{}", std::process::id(), list(&main), list(&admin)))
         .spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::other("the system gave no process").into())

@@ -10,15 +10,18 @@ use pyo3::prelude::*;
 use rustix::process::{Pid, geteuid};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
-use tidegate_engine::{BindAddress, BindOptions, Listener, Scoreboard, Seat, SignalHandlers, peer_user};
+use tidegate_engine::{
+    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, peer_user,
+};
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
 use tidegate_supervisor::reload::Watcher;
-use tidegate_supervisor::supervisor::{self, Forked, Host, Role, Senses};
+use tidegate_supervisor::supervisor::{self, Forked, Host, Role, Senses, View};
 
+use crate::admin::{Admin, Application, Scope, Sight, memory_of, state};
 use crate::privileges::{PidFile, give_up_privileges};
 use crate::refusal::Refusal;
-use crate::run::{Post, bind, run};
+use crate::run::{Post, bind, bind_admin, run};
 use crate::serve::{load, say};
 use crate::stacks::show_unless_in_time;
 use crate::translate;
@@ -48,9 +51,10 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     };
     let watcher = settings.reload.then(|| Watcher::start(settings)).transpose()?;
     let listeners = bind(py, settings)?;
+    let admin_listeners = bind_admin(py, settings)?;
     let control = bind_control(settings)?;
     let mut pid_file = PidFile::write(settings)?;
-    if let Some(file) = pid_file.as_mut().filter(|_| upgrade::handed_over().is_empty()) {
+    if let Some(file) = pid_file.as_mut().filter(|_| !upgrade::succeeds()) {
         file.put().map_err(|error| settings.refusal("pid-file", &error.to_string()))?;
     }
     give_up_privileges(py, settings)?;
@@ -62,6 +66,17 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     }
     let preloaded = if settings.preload { Some(load(py, settings)?) } else { None };
     let board = Scoreboard::new(seats_for(plan.workers_max)).map_err(PyErr::from)?;
+    let scope = settings.observes().then(|| scope(settings, &board, &listeners)).transpose()?;
+    let admin = match &scope {
+        Some(scope) if !admin_listeners.is_empty() => {
+            let admin = Admin::new(admin_listeners, scope.clone(), &settings.admin_allowed_hosts);
+            Some(admin.map_err(PyErr::from)?)
+        }
+        _ => None,
+    };
+    if let Some(admin) = admin.as_ref().filter(|_| !upgrade::succeeds()) {
+        admin.open();
+    }
     let seated = vec![None; board.seats()];
     let (handlers, signals) = SignalHandlers::install(&supervisor::signals()).map_err(PyErr::from)?;
     let senses = Senses {
@@ -79,8 +94,11 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         started_in,
         successor: None,
         board,
+        scope,
+        admin,
         seated,
         seat: None,
+        record: None,
     };
     let role = py.detach(|| supervisor::supervise(plan, senses, &mut forks)).map_err(PyErr::from)?;
     // In a worker, signals mean what they meant before, until it serves.
@@ -88,8 +106,8 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     match role {
         Role::Supervisor(status) => Ok(status),
         Role::Worker(tether) => {
-            let Forks { listeners, seat, control, .. } = forks;
-            drop(control);
+            let Forks { listeners, seat, record, control, admin, .. } = forks;
+            drop((control, admin));
             mask_the_supervisors_signals(py, "SIG_UNBLOCK")?;
             show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
             if settings.reload {
@@ -101,7 +119,9 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
                     Some(applications) => applications,
                     None => load(py, settings)?,
                 };
-                run(py, &applications, settings, Post::Worker { tether, listeners, seat }, |_, _| Ok(()))
+                run(py, &applications, settings, Post::Worker { tether, listeners, seat, record }, |_, _| {
+                    Ok(())
+                })
             };
             work().inspect_err(|refusal| {
                 // The supervisor may be gone; it is on standard error in any case.
@@ -140,6 +160,13 @@ fn workers_max(workers: usize) -> usize {
     (4 * workers).clamp(32, 1_024).max(workers)
 }
 
+/// What is counted, and of what.
+fn scope(settings: &Settings, board: &Scoreboard, listeners: &[Listener]) -> PyResult<Scope> {
+    let applications = Application::of_settings(settings);
+    let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
+    Ok(Scope { records: Records::new(board.seats(), applications.len())?, applications, addresses })
+}
+
 /// Seats for a fleet of which a reload makes two, with some whose end is not known yet. Who finds none serves all the same.
 fn seats_for(workers_max: usize) -> usize {
     2 * workers_max + 16
@@ -148,9 +175,9 @@ fn seats_for(workers_max: usize) -> usize {
 /// The control socket, if there is to be one. That of a former server has its name until this one serves.
 fn bind_control(settings: &Settings) -> Result<Option<Listener>, Refusal> {
     let Some(path) = &settings.control_socket else { return Ok(None) };
-    let path = match upgrade::handed_over().is_empty() {
-        true => path.clone(),
-        false => PathBuf::from(format!("{}.{}", path.display(), std::process::id())),
+    let path = match upgrade::succeeds() {
+        false => path.clone(),
+        true => PathBuf::from(format!("{}.{}", path.display(), std::process::id())),
     };
     let address = BindAddress::Unix { path, mode: 0o600 };
     let bound = Listener::bind(&address, BindOptions { backlog: 16, reuse_port: false }, false);
@@ -176,10 +203,14 @@ struct Forks {
     /// Another server that has the sockets, too.
     successor: Option<Pid>,
     board: Arc<Scoreboard>,
+    /// What workers count, if they do: each at the index of its seat.
+    scope: Option<Scope>,
+    admin: Option<Admin>,
     /// Whose seat it is.
     seated: Vec<Option<Pid>>,
     /// The seat of the process that was forked last: in a worker, its own.
     seat: Option<Seat>,
+    record: Option<Record>,
 }
 
 /// Tells systemd, if it started this and wants to know (sd_notify(3)).
@@ -214,6 +245,7 @@ impl Host for Forks {
             }
             let index = self.seated.iter().position(Option::is_none);
             self.seat = index.and_then(|index| self.board.seat(index));
+            self.record = index.and_then(|index| self.scope.as_ref()?.records.record(index));
             // In the child they would end it, as long as the handlers are those of the supervisor.
             mask_the_supervisors_signals(py, "SIG_BLOCK")?;
             let forked = py.import("os")?.call_method0("fork").and_then(|pid| pid.extract::<i32>());
@@ -231,14 +263,12 @@ impl Host for Forks {
 
     fn usage(&mut self, pid: Pid) -> Usage {
         let seat = self.seat_of(pid).and_then(|index| self.board.look(index));
-        let memory = std::fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).ok();
-        let pages = memory.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok());
         Usage {
             requests: seat.as_ref().map_or(0, Seat::requests),
             connections: seat.as_ref().map_or(0, Seat::connections),
             log_lines_lost: seat.as_ref().map_or(0, Seat::lines_lost),
             lost_threads: seat.as_ref().map_or(0, Seat::lost_threads),
-            memory: pages.unwrap_or(0) * rustix::param::page_size() as u64,
+            memory: memory_of(pid),
         }
     }
 
@@ -259,11 +289,34 @@ impl Host for Forks {
         json!({"version": env!("CARGO_PKG_VERSION"), "addresses": addresses})
     }
 
+    fn watched(&self) -> Option<BorrowedFd<'_>> {
+        self.admin.as_ref().map(Admin::descriptor)
+    }
+
+    fn attend(&mut self, view: &View) {
+        let seated = &self.seated;
+        let seat_of = |pid| seated.iter().position(|seated| *seated == Some(pid));
+        if let Some(Err(error)) =
+            self.admin.as_mut().map(|admin| admin.turn(|scope| Sight::new(scope, view, seat_of)))
+        {
+            log::error!("the admin listener has ended: {error}");
+            self.admin = None;
+        }
+    }
+
+    fn state(&mut self, view: &View) -> Result<Value, String> {
+        let scope = self.scope.as_ref().ok_or("nothing is counted: observe is off")?;
+        Ok(state(scope, &Sight::new(scope, view, |pid| self.seat_of(pid))))
+    }
+
     fn ended(&mut self, pid: Pid) {
         if let Some(index) = self.seat_of(pid) {
             self.seated[index] = None;
             // Nobody is to be left a connection who will not come for it.
             self.board.seat(index);
+            if let Some(scope) = &self.scope {
+                scope.records.keep(index);
+            }
         }
     }
 
@@ -271,7 +324,8 @@ impl Host for Forks {
         if std::process::id() == 1 {
             return Err(io::Error::other("it is process 1, and its end is that of its container"));
         }
-        let pid = Python::attach(|py| upgrade::start(py, &self.listeners, &self.started_in))
+        let admin = self.admin.as_mut().map_or(&[][..], |admin| admin.listeners());
+        let pid = Python::attach(|py| upgrade::start(py, &self.listeners, admin, &self.started_in))
             .map_err(|error| io::Error::other(error.to_string()))?;
         self.successor = Some(pid);
         Ok(pid)
@@ -285,6 +339,9 @@ impl Host for Forks {
         match change {
             Change::Opened => {
                 self.say_where();
+                if let Some(admin) = &self.admin {
+                    admin.open();
+                }
                 if let (Some(control), Some(path)) = (&mut self.control, &self.control_path)
                     && let Err(error) = control.rename_file(path.clone())
                 {
@@ -306,6 +363,9 @@ impl Host for Forks {
                 match self.successor {
                     Some(pid) => {
                         self.listeners.iter_mut().for_each(Listener::leave_file);
+                        if let Some(admin) = &mut self.admin {
+                            admin.leave();
+                        }
                         // The service goes on in another process; only its former one may say so.
                         notify(&[NotifyState::MainPid(pid.as_raw_nonzero().get().unsigned_abs())]);
                     }

@@ -32,17 +32,20 @@ pub enum Question {
     Workers(usize),
     /// What all threads of all workers are at.
     Stacks,
+    /// What the server has counted, and the requests that it has.
+    State,
     /// A new server; answered when it has failed or succeeded.
     Upgrade,
 }
 
 /// The verbs, as they are written, and what they do.
-pub const VERBS: [(&str, &str); 6] = [
+pub const VERBS: [(&str, &str); 7] = [
     ("status", "Show the server and its workers"),
     ("reload", "Replace the workers by new ones, and wait for that"),
     ("stop", "Finish what is in flight, and end"),
     ("workers", "Have so many workers"),
     ("stacks", "Show what each thread of each worker is at"),
+    ("state", "Show the requests that the server has, and what it has counted"),
     ("upgrade", "Start the server anew in place of this one, and wait for that"),
 ];
 
@@ -54,6 +57,7 @@ impl Question {
             "reload" => Some(Self::Reload),
             "stop" => Some(Self::Stop),
             "stacks" => Some(Self::Stacks),
+            "state" => Some(Self::State),
             "upgrade" => Some(Self::Upgrade),
             _ => None,
         }
@@ -88,6 +92,7 @@ impl Question {
             Self::Stop => json!({"verb": "stop"}),
             Self::Workers(count) => json!({"verb": "workers", "count": count}),
             Self::Stacks => json!({"verb": "stacks"}),
+            Self::State => json!({"verb": "state"}),
             Self::Upgrade => json!({"verb": "upgrade"}),
         }
     }
@@ -253,6 +258,7 @@ mod tests {
             Question::Stop,
             Question::Workers(4),
             Question::Stacks,
+            Question::State,
             Question::Upgrade,
         ] {
             assert_eq!(Question::read(question.to_json().to_string().as_bytes()), Ok(question));

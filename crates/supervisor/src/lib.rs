@@ -32,7 +32,7 @@ pub mod worker;
 pub use cli::{Outcome, Show, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
-    EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Origin,
-    Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, TrustedProxy,
+    EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe,
+    Origin, Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, TrustedProxy,
     UnderscoreNames, Value, from_python,
 };

@@ -3,6 +3,7 @@
 //! It is one thread that waits in one place. What it cannot do itself, a [`Host`] does.
 
 mod answers;
+mod view;
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +21,7 @@ use crate::reload::Watcher;
 use crate::tether::{Tether, order};
 use crate::worker::{State, WorkerId};
 use answers::{Awaited, Waiting};
+pub use view::{View, WorkerView};
 
 /// Most bytes of what a worker says at once, such as a traceback.
 const WORD_SIZE_MAX: usize = 1 << 20;
@@ -49,6 +51,18 @@ pub trait Host {
 
     /// What there is to say about the server that does not change: its version, its addresses.
     fn about(&self) -> Value;
+
+    /// What else is waited for, when it is readable, for [`Host::attend`] to see to.
+    fn watched(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Sees to that.
+    fn attend(&mut self, view: &View);
+
+    /// The server, its workers and their requests; or why they cannot be shown.
+    ///
+    /// # Errors
+    /// For whoever asks.
+    fn state(&mut self, view: &View) -> Result<Value, String>;
 
     /// A process that `fork` has made is over.
     fn ended(&mut self, pid: Pid);
@@ -240,7 +254,7 @@ impl<H: Host> Supervisor<'_, H> {
             self.host.well();
             self.next_well = Some((at.max(self.now()) + every, every));
         }
-        self.wait()?;
+        let is_wanted = self.wait()?;
         let mut events = self.verbs()?;
         events.extend(self.words());
         events.extend(self.questions());
@@ -256,10 +270,15 @@ impl<H: Host> Supervisor<'_, H> {
                 return Ok(Some(role));
             }
         }
+        if is_wanted {
+            let view = self.view();
+            self.host.attend(&view);
+        }
         Ok(None)
     }
 
-    fn wait(&self) -> io::Result<()> {
+    /// Whether the host has something to see to.
+    fn wait(&self) -> io::Result<bool> {
         let unreported = self.children.iter().filter(|child| !child.is_reported);
         let of_silence =
             unreported.filter_map(|child| child.silent_since).min().map(|since| since + SILENCE_MAX_MS);
@@ -285,8 +304,12 @@ impl<H: Host> Supervisor<'_, H> {
         watched.extend(clients.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
         let files = self.watcher.iter().map(Watcher::stream);
         watched.extend(files.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
+        let of_host = self.host.watched().map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN));
+        let is_watched = of_host.is_some();
+        watched.extend(of_host);
         match poll(&mut watched, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Ok(_) => Ok(is_watched && watched.last().is_some_and(|last| !last.revents().is_empty())),
+            Err(Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

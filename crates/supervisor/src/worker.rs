@@ -8,7 +8,7 @@
 //! ```
 //! From each state its process may end; then the belief is dropped.
 
-use crate::fleet::Millis;
+use crate::fleet::{Cause, Millis};
 
 /// A worker's number, which no other worker of this supervisor has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ pub(crate) struct Worker {
     /// The worker that leaves when this one serves.
     pub(crate) replaces: Option<WorkerId>,
     /// Why it is to be replaced, if it is.
-    pub(crate) used_up: Option<String>,
+    pub(crate) used_up: Option<(Cause, String)>,
     pub(crate) state: State,
 }
 

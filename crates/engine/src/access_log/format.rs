@@ -11,6 +11,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use percent_encoding::percent_decode;
 use tidegate_http::{RequestHead, ResponseHead, TraceParent, Version};
 
+use crate::admission::Shed;
 use crate::socket::Peer;
 
 /// What is said of a request.
@@ -44,6 +45,8 @@ pub enum Atom {
     Host,
     /// The status of the response; 0 if it was cut before its head.
     Status,
+    /// Why the request was turned away, if it was.
+    Shed,
     /// Bytes of its body.
     BodySent,
     /// A field of the request, the last one if it is repeated.
@@ -120,13 +123,16 @@ pub(crate) struct Outcome<'a> {
     pub(crate) ended: SystemTime,
     pub(crate) took: Duration,
     pub(crate) front_queue_us: Option<u32>,
-    /// What [`AccessLogFormat::note`] gave.
     pub(crate) noted: &'a Noted,
 }
 
-/// Values of fields of a response, in the order in which the format has them.
+/// What is known of an answer before its line is written.
 #[derive(Debug, Default)]
-pub(crate) struct Noted(Vec<Option<Vec<u8>>>);
+pub(crate) struct Noted {
+    /// Values of fields of the response, in the order in which the format has them.
+    pub(crate) fields: Vec<Option<Vec<u8>>>,
+    pub(crate) shed: Option<Shed>,
+}
 
 thread_local! {
     /// The second that was last formatted, and its text: most lines have the same as the one before.
@@ -159,6 +165,7 @@ impl AccessLogFormat {
             ("query", Atom::Query),
             ("protocol", Atom::Protocol),
             ("status", Atom::Status),
+            ("shed", Atom::Shed),
             ("bytes", Atom::BodySent),
             ("duration_us", Atom::Microseconds),
             ("referer", Atom::RequestField("referer".into())),
@@ -196,8 +203,8 @@ impl AccessLogFormat {
         texts.into_iter().zip(atoms).flat_map(|(before, value)| [text(before), atom(value)]).collect()
     }
 
-    /// What will be said of a response's head, which is gone by the time that the line is written.
-    pub(crate) fn note(&self, head: &ResponseHead) -> Noted {
+    /// What will be said of a response's head, which is gone by the time that the line is written: [`Noted::fields`].
+    pub(crate) fn note(&self, head: &ResponseHead) -> Vec<Option<Vec<u8>>> {
         let value = |name: &String| {
             if name.eq_ignore_ascii_case("content-length") {
                 return head.content_length().map(|length| length.to_string().into_bytes());
@@ -205,12 +212,12 @@ impl AccessLogFormat {
             let same = |(other, _): &(&[u8], _)| other.eq_ignore_ascii_case(name.as_bytes());
             head.fields().filter(same).last().map(|(_, value)| value.to_vec())
         };
-        Noted(self.response_fields.iter().map(value).collect())
+        self.response_fields.iter().map(value).collect()
     }
 
     /// Writes a whole line.
     pub(crate) fn write(&self, outcome: &Outcome<'_>, line: &mut Vec<u8>) {
-        let mut noted = outcome.noted.0.iter();
+        let mut noted = outcome.noted.fields.iter();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
@@ -263,6 +270,7 @@ impl AccessLogFormat {
                 line.extend_from_slice(b"null");
             }
             Atom::Status => push(line, format_args!("{:03}", outcome.status)),
+            Atom::Shed => self.text(outcome.noted.shed.map(|shed| shed.name().as_bytes()), line),
             Atom::BodySent => push(line, format_args!("{}", outcome.body_sent)),
             Atom::RequestField(name) => self.text(head.and_then(|head| last_field(head, name)), line),
             // It is among what was noted.

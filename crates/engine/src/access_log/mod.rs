@@ -116,7 +116,7 @@ impl AccessLog {
     }
 
     /// What the line will say of a response that begins.
-    pub(crate) fn note(&self, head: &ResponseHead) -> Noted {
+    pub(crate) fn note(&self, head: &ResponseHead) -> Vec<Option<Vec<u8>>> {
         self.format.note(head)
     }
 

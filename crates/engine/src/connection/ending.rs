@@ -11,6 +11,7 @@ use crate::body::{Body, BodyFault};
 use crate::clock::{Millis, NEVER};
 use crate::look::Turn;
 use crate::output::Flushed;
+use crate::record::{Counter, Flight, Gauge};
 use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Moved;
@@ -22,7 +23,10 @@ impl Core {
         self.forget_time();
         self.since_ms = now_ms;
         if self.output.is_empty() {
+            self.end_flight(&connection.shared);
             self.start_next(connection, now_ms);
+        } else {
+            self.observe(&connection.shared, Flight::write);
         }
     }
 
@@ -64,6 +68,7 @@ impl Core {
                 Flushed::FileShort | Flushed::Lost(_) => return Step::Again,
             }
         }
+        self.end_flight(&connection.shared);
         // Only for a connection that will be used again; otherwise it lingers, which drops more and ends better.
         let keeps = !self.close_after
             && !self.http.must_close()
@@ -106,6 +111,9 @@ impl Core {
             match connection.socket.receive(turn.scratch) {
                 Moved::Bytes(count) if self.dropped + (count as u64) < LINGER_MAX => {
                     turn.budget = turn.budget.saturating_sub(count);
+                    if let Some(record) = connection.shared.record() {
+                        record.add(Counter::BytesIn, count as u64);
+                    }
                     self.dropped += count as u64;
                 }
                 Moved::Blocked => self.readable = false,
@@ -133,6 +141,9 @@ impl Core {
 
     /// Draws the consequences of an attempt to send.
     pub(crate) fn note_flushed(&mut self, connection: &Connection, flushed: &Flushed, now_ms: Millis) {
+        if let Some(record) = connection.shared.record() {
+            record.add(Counter::BytesOut, self.output.take_sent());
+        }
         match flushed {
             Flushed::All | Flushed::Enough => self.progress_ms = now_ms,
             Flushed::Blocked { progress } => {
@@ -167,6 +178,15 @@ impl Core {
         if let Phase::Queued(ticket) = self.phase {
             connection.shared.gates.leave(self.way(), ticket);
         }
+        if !matches!(self.phase, Phase::Serving | Phase::Closed) {
+            // What an application still has is over when the application is.
+            self.end_flight(&connection.shared);
+        }
+        if std::mem::take(&mut self.is_websocket)
+            && let Some(record) = connection.shared.record()
+        {
+            record.shift(Gauge::WebSockets, false);
+        }
         connection.mark_left();
         connection.socket.shut();
         self.output.clear();
@@ -200,6 +220,16 @@ impl Core {
 
     /// What was due has not happened.
     pub(super) fn miss_deadline(&mut self, connection: &Arc<Connection>) {
+        let counter = match self.phase {
+            Phase::Head => Some(Counter::TimeoutsHead),
+            Phase::Gathering => Some(Counter::TimeoutsBody),
+            Phase::Serving if self.output.is_empty() => Some(Counter::TimeoutsBody),
+            Phase::Serving | Phase::Flushing => Some(Counter::TimeoutsWrite),
+            Phase::Waiting | Phase::Queued(_) | Phase::Open | Phase::Lingering | Phase::Closed => None,
+        };
+        if let Some(counter) = counter {
+            connection.shared.count(counter);
+        }
         match self.phase {
             Phase::Waiting | Phase::Lingering | Phase::Closed => self.close(connection),
             Phase::Head => self.refuse(connection, &RequestFault::HeadTimeout),

@@ -42,6 +42,7 @@ use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
+use crate::record::{Counter, Flight, Observer};
 use crate::settings::{Gathering, Settings};
 use crate::shared::Shared;
 use crate::socket::{Moved, Peer, Socket};
@@ -165,6 +166,10 @@ pub(crate) struct Core {
     pub(crate) served: u64,
     /// It did not come to an orderly end.
     pub(crate) lost: bool,
+    /// The request that this connection has, as it is counted and shown, if it is.
+    flight: Option<Flight>,
+    /// It is counted as a WebSocket.
+    pub(crate) is_websocket: bool,
     pub(crate) since_ms: Millis,
     idle_until_ms: Millis,
     pub(crate) progress_ms: Millis,
@@ -209,6 +214,8 @@ impl Connection {
             refused: false,
             served: 0,
             lost: false,
+            flight: None,
+            is_websocket: false,
             since_ms: now_ms,
             // The first head has its deadline from accept on, whether or not a byte has come.
             idle_until_ms: now_ms + shared.settings.head_timeout_ms,
@@ -388,6 +395,20 @@ impl Drop for Connection {
 }
 
 impl Core {
+    /// Takes note of what the request does, where that is counted and shown.
+    pub(crate) fn observe(&mut self, shared: &Shared, note: impl FnOnce(&mut Flight, &Observer)) {
+        if let (Some(flight), Some(observer)) = (&mut self.flight, &shared.observer) {
+            note(flight, observer);
+        }
+    }
+
+    /// The request is over.
+    pub(crate) fn end_flight(&mut self, shared: &Shared) {
+        if let (Some(flight), Some(observer)) = (self.flight.take(), &shared.observer) {
+            flight.end(observer);
+        }
+    }
+
     /// Brings what this body has in memory into the count of all bodies.
     pub(crate) fn count_body(&mut self, shared: &Shared) {
         let held = self.body.held();
@@ -510,6 +531,11 @@ impl Core {
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
                     self.limit = connection.settings().limit_of(&head);
                     self.limit_time(connection, &head, arrival, turn.now_ms);
+                    self.flight = connection
+                        .shared
+                        .observer
+                        .as_ref()
+                        .map(|observer| Flight::begin(observer, &head, &arrival, connection.peer));
                     self.head = Some((head, arrival));
                     self.phase = Phase::Gathering;
                     let time_us =
@@ -651,6 +677,9 @@ impl Core {
         match *moved {
             Moved::Bytes(count) => {
                 turn.budget = turn.budget.saturating_sub(count);
+                if let Some(record) = connection.shared.record() {
+                    record.add(Counter::BytesIn, count as u64);
+                }
                 // A short read has emptied the socket: what comes later makes a wake of its own (epoll(7), question 9).
                 self.readable = count == size || self.ended;
                 Filled::Some
@@ -680,6 +709,7 @@ impl Core {
         if let Some(seat) = &connection.settings().seat {
             seat.count_request();
         }
+        self.observe(&connection.shared, Flight::queue);
         if connection.shared.is_unready_for(&head) {
             self.phase = Phase::Serving;
             turn.unready = Some(Exchange::new(connection.clone(), head, self.served, arrival));
@@ -699,6 +729,7 @@ impl Core {
             Admission::Wait(ticket) => {
                 self.phase = Phase::Queued(ticket);
                 self.head = Some((head, arrival));
+                self.observe(&connection.shared, Flight::wait);
                 if self.ended {
                     return Step::Again;
                 }
@@ -719,6 +750,7 @@ impl Core {
         }
         let (head, arrival) = self.head.take()?;
         self.phase = Phase::Serving;
+        self.observe(&connection.shared, Flight::end_wait);
         Some(Exchange::new(connection.clone(), head, self.served, arrival))
     }
 
@@ -728,6 +760,11 @@ impl Core {
         let head = self.head.take();
         self.forget_time();
         self.refused = true;
+        match (&mut self.flight, &connection.shared.observer) {
+            (Some(flight), Some(observer)) => flight.answer(observer, fault.status(), false),
+            (None, Some(observer)) => observer.count_unread(fault.status()),
+            (_, None) => {}
+        }
         let now_ms = clock::now_ms();
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();

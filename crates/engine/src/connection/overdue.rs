@@ -11,9 +11,10 @@ use super::{Arrival, Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
-use crate::keeper::{Overdue, RequestKey, Stage, Verdict};
+use crate::keeper::{Overdue, RequestKey, Verdict};
 use crate::lane::Shed;
 use crate::output::with_scratch;
+use crate::record::{Counter, Stage};
 
 const EXPIRED: &[u8] = b"The request took too long.\n";
 
@@ -64,6 +65,7 @@ impl Core {
             self.body.fault = Some(BodyFault::Expired);
         }
         connection.expired.store(true, Ordering::Release);
+        connection.shared.count(Counter::TimeoutsRequest);
         let answered = !self.http.head_sent() && self.answer_expired(connection, timed, now_ms);
         if !answered {
             // What was sent is all there will be, and must not look whole.
@@ -71,6 +73,7 @@ impl Core {
             return;
         }
         self.is_answered_for = true;
+        self.observe(&connection.shared, |flight, observer| flight.answer(observer, 504, true));
         if let Some(access_log) = &connection.shared.access_log {
             let answer = (504, &Noted::default());
             access_log.write(connection.peer, Some(&timed.head), answer, EXPIRED.len() as u64, timed.arrival);
@@ -155,7 +158,10 @@ impl Connection {
         let expired = overdue(&timed, Verdict::Expired);
         match core.phase {
             // It is the client that has kept us waiting.
-            Phase::Gathering => core.refuse(self, &RequestFault::BodyTimeout),
+            Phase::Gathering => {
+                self.shared.count(Counter::TimeoutsBody);
+                core.refuse(self, &RequestFault::BodyTimeout);
+            }
             Phase::Queued(ticket) => {
                 self.shared.gates.leave(core.way(), ticket);
                 let exchange = core.end_wait(self, ticket);

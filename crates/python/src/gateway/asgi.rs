@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyString};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::{Admitted, Exchange, Permit, Registration, RequestKey};
 
+use crate::applications::Mounted;
 use crate::error_log::ErrorLog;
 use crate::ffi::{Coroutine, Kind, Object, Step, is_coroutine, send_none};
 use crate::gateway::asgi_http::{HttpCall, HttpCalls, is_about_departure};
@@ -23,6 +24,8 @@ use crate::request_id;
 
 /// An application, and all that its calls share.
 pub(crate) struct Asgi {
+    /// The number by which the engine knows the application.
+    number: usize,
     application: Py<PyAny>,
     scopes: Scopes,
     calls: Arc<HttpCalls>,
@@ -33,16 +36,17 @@ pub(crate) struct Asgi {
 }
 
 impl Asgi {
-    /// `root_path` is where the application is mounted; `state` what its lifespan has put there.
+    /// `at` is where the application is mounted; `state` what its lifespan has put there.
     pub(crate) fn new(
         py: Python<'_>,
         application: Py<PyAny>,
-        root_path: &str,
+        at: &Mounted,
         state: Option<Py<PyDict>>,
     ) -> PyResult<Self> {
         Ok(Self {
+            number: at.number,
             application,
-            scopes: Scopes::new(py, root_path, state)?,
+            scopes: Scopes::new(py, &at.prefix, state)?,
             calls: HttpCalls::new(py)?,
             socket_calls: SocketCalls::new(py)?,
             run: Kind::coroutine(py)?,
@@ -60,6 +64,7 @@ impl Asgi {
         admitted: Admitted,
     ) -> PyResult<Option<Object<Run>>> {
         let Admitted { exchange, permit } = admitted;
+        exchange.begin(self.number);
         let id = request_id::of(py, &exchange)?;
         let (scope, call, permit) = match upgrade(exchange.head()) {
             Upgrade::NotAsked => {

@@ -33,6 +33,8 @@ pub(crate) enum HopByHop {
 
 /// What the operator decides about the gateway.
 pub(crate) struct WsgiOptions {
+    /// The number by which the engine knows the application.
+    pub(crate) number: usize,
     /// Where the application is mounted: empty, or a path that begins and does not end with a slash.
     pub(crate) script_name: String,
     /// Calls of the application may overlap.
@@ -44,6 +46,7 @@ pub(crate) struct WsgiOptions {
 
 /// An application, and all that its calls share.
 pub(crate) struct Wsgi {
+    number: usize,
     application: Py<PyAny>,
     environs: Environs,
     calls: Arc<Calls>,
@@ -59,11 +62,12 @@ impl Wsgi {
     ) -> PyResult<Self> {
         let environs = Environs::new(py, &options, host.clone())?;
         let calls = Calls::new(py, host, options.hop_by_hop)?;
-        Ok(Self { application, environs, calls, error_log: ErrorLog::new() })
+        Ok(Self { number: options.number, application, environs, calls, error_log: ErrorLog::new() })
     }
 
     /// Answers one exchange; whatever the application does, this thread goes on.
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
+        exchange.begin(self.number);
         let environ = self.environs.build(py, &exchange);
         let has_body = !matches!(exchange.head().body(), BodyKind::Empty | BodyKind::Length(0));
         let call = match self.calls.begin(py, exchange) {

@@ -30,7 +30,7 @@ use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::thread_runs::stacks;
 use crate::host::{Callbacks, Deferred, Host, Sign, lock};
-use crate::overdue::{Runs, timeout_error};
+use crate::overdue::{Runner, timeout_error};
 
 /// Requests begun in one turn before the hub's other watchers have theirs.
 const BEGUN_MAX: usize = 256;
@@ -365,7 +365,7 @@ impl GreenletsHost {
     }
 }
 
-impl Runs for GreenletsHost {
+impl Runner for GreenletsHost {
     fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
         let greenlet = lock(&self.running).get(&key)?.greenlet.clone_ref(py);
         stacks(py)?.call_method1(intern!(py, "of_greenlet"), (greenlet, self.ident)).ok()?.extract().ok()

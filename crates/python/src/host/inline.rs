@@ -11,8 +11,8 @@ use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::thread_runs::ThreadRuns;
-use crate::host::{Deferred, Host, Sign};
-use crate::overdue::Runs;
+use crate::host::{Deferred, Host, Sign, away};
+use crate::overdue::Runner;
 
 /// Longest sleep of a call that waits: another thread of the application may have taken the wake-up meant for this one.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ impl InlineHost {
         let most = (!signals.is_used()).then_some(WAIT_MAX);
         loop {
             run_signal_handlers(py, mounts)?;
-            py.detach(|| self.reactor().poll(most))?;
+            away(py, &self.handle, || self.reactor().poll(most))?;
             while let Some(Admitted { exchange, permit }) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.
                 if self.handle.lifecycle() != Lifecycle::Stopping {
@@ -88,7 +88,7 @@ impl InlineHost {
     }
 }
 
-impl Runs for InlineHost {
+impl Runner for InlineHost {
     fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
         self.runs.stack(py, key)
     }

@@ -28,6 +28,7 @@ pub(crate) use inline::InlineHost;
 pub(crate) use pause::{Awaited, Pauses, PausesIfAny};
 pub(crate) use pool::Pool;
 pub(crate) use python_thread::any_at_work;
+pub(crate) use system_thread::sleeps_in;
 pub(crate) use threads::{ThreadsHost, ThreadsOptions};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use tidegate_engine::{Departure, Registration, Watch};
+use tidegate_engine::{Counter, Departure, Handle, Registration, Watch, monotonic_us};
 
 /// What a gateway asks of the place its application runs in.
 pub(crate) trait Host: Send + Sync {
@@ -75,6 +76,15 @@ impl Sign for Departure {
         }
         registration
     }
+}
+
+/// Waits without the interpreter. How long this thread, with work in hand, waits for the interpreter afterwards is counted.
+pub(crate) fn away<T: Send>(py: Python<'_>, handle: &Handle, wait: impl FnOnce() -> T + Send) -> T {
+    let Some(record) = handle.record() else { return py.detach(wait) };
+    let (given, since_us) = py.detach(|| (wait(), monotonic_us()));
+    record.add(Counter::InterpreterWaits, 1);
+    record.add(Counter::InterpreterWaitUs, monotonic_us().saturating_sub(since_us));
+    given
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

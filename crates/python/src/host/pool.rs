@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use tidegate_engine::{Admitted, Handle, Lifecycle, Permit, RequestKey, Shed};
+use tidegate_engine::{Admitted, Gauge, Handle, Lifecycle, Permit, RequestKey, Shed};
 
 use crate::error_log::ErrorLog;
 use crate::gateway::Mounts;
@@ -22,7 +22,7 @@ use crate::host::parking::park_until;
 use crate::host::place::Place;
 use crate::host::shortage::{SHORT, Shortage};
 use crate::host::thread_runs::{ThreadRuns, tell_lost};
-use crate::host::{Application, Deferred, Host, Sign, ThreadsOptions, lock, python_thread};
+use crate::host::{Application, Deferred, Host, Sign, ThreadsOptions, away, lock, python_thread};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -100,6 +100,12 @@ impl Pool {
         self.have_one_more(py, mounts)
     }
 
+    fn show_total(&self, threads: &Threads) {
+        if let Some(record) = self.handle.record() {
+            record.set(Gauge::Threads, threads.total as u64);
+        }
+    }
+
     /// Starts a thread for what waits, if the system has one.
     fn have_one_more(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Application>>) -> PyResult<()> {
         let mut outcome = Ok(());
@@ -155,6 +161,7 @@ impl Pool {
             let mut threads = lock(&self.threads);
             threads.alive += 1;
             threads.total += counted;
+            self.show_total(&threads);
         }
         let (pool, begun) = (self.clone(), Arc::new(AtomicBool::new(false)));
         let name = format!("tidegate-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
@@ -203,7 +210,7 @@ impl Pool {
         let place = Arc::new(Place::default());
         let (mut next, mut permit) = (None, None);
         while let Some(Admitted { exchange, permit: used }) =
-            next.take().or_else(|| py.detach(|| self.park(&place, permit.take())))
+            next.take().or_else(|| away(py, &self.handle, || self.park(&place, permit.take())))
         {
             // One that the server no longer waits for is cut by being dropped.
             if self.handle.lifecycle() != Lifecycle::Stopping
@@ -287,6 +294,7 @@ impl Pool {
             if let Some(at) = threads.parked.iter().position(|parked| Arc::ptr_eq(parked, place)) {
                 threads.parked.remove(at);
                 threads.total -= 1;
+                self.show_total(&threads);
                 return None;
             }
         }

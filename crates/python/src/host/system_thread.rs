@@ -22,10 +22,19 @@ pub(super) fn set_name(name: &CStr) {
 /// Whether a thread of this process waits for something, rather than runs or would like to (proc(5)). Where the system does not
 /// tell, a call that takes long is taken for one that waits.
 pub(super) fn sleeps(thread: i32) -> bool {
+    waits(&format!("/proc/self/task/{thread}/stat"))
+}
+
+/// The same of a thread of another process.
+pub(crate) fn sleeps_in(process: i32, thread: i32) -> bool {
+    waits(&format!("/proc/{process}/task/{thread}/stat"))
+}
+
+fn waits(stat: &str) -> bool {
     if cfg!(not(target_os = "linux")) {
         return true;
     }
-    let Ok(stat) = std::fs::read(format!("/proc/self/task/{thread}/stat")) else { return true };
+    let Ok(stat) = std::fs::read(stat) else { return true };
     // The name, in parentheses, may hold anything.
     let after_name = memchr::memrchr(b')', &stat).map_or(0, |end| end + 2);
     matches!(stat.get(after_name), Some(b'S' | b'D'))

@@ -25,7 +25,9 @@ use pyo3::exceptions::{PyConnectionResetError, PyException, PyMemoryError, PyRun
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tidegate_engine::{Admitted, CallNumber, Handle, Leadership, Lifecycle, Permit, Reactor, RequestKey};
+use tidegate_engine::{
+    Admitted, CallNumber, Counter, Gauge, Handle, Leadership, Lifecycle, Permit, Reactor, RequestKey,
+};
 
 use crate::gateway::{Mounts, Wsgi};
 use crate::host::parking::park_until;
@@ -33,8 +35,8 @@ use crate::host::place::Place;
 use crate::host::shortage::Shortage;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::thread_runs::{ThreadRuns, tell_lost};
-use crate::host::{Deferred, Host, Sign, lock, python_thread, system_thread};
-use crate::overdue::Runs;
+use crate::host::{Deferred, Host, Sign, away, lock, python_thread, system_thread};
+use crate::overdue::Runner;
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -269,6 +271,13 @@ impl ThreadsHost {
     fn count_new_thread(&self, pool: &mut Pool) {
         pool.total += 1;
         pool.alive += 1;
+        self.show_total(pool);
+    }
+
+    fn show_total(&self, pool: &Pool) {
+        if let Some(record) = self.handle.record() {
+            record.set(Gauge::Threads, pool.total as u64);
+        }
     }
 
     /// Starts a thread, which is counted already, with a role, or to be parked. When the system has no more, the role comes back. A signal
@@ -312,7 +321,9 @@ impl ThreadsHost {
     fn live(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>, first: Option<Role>) {
         let place = Arc::new(Place::default());
         let (mut next, mut permit) = (first, None);
-        while let Some(role) = next.take().or_else(|| py.detach(|| self.park(&place, permit.take()))) {
+        while let Some(role) =
+            next.take().or_else(|| away(py, &self.handle, || self.park(&place, permit.take())))
+        {
             // A panic is a mistake of ours. On a thread that serves it costs one request; on the leader it ends the server, in order.
             match role {
                 Role::Lead => match catch_unwind(AssertUnwindSafe(|| self.lead(py, mounts))) {
@@ -389,6 +400,7 @@ impl ThreadsHost {
             if surplus && let Some(at) = pool.parked.iter().position(|parked| Arc::ptr_eq(parked, place)) {
                 pool.parked.remove(at);
                 pool.total -= 1;
+                self.show_total(&pool);
                 return None;
             }
         }
@@ -418,7 +430,7 @@ impl ThreadsHost {
         loop {
             let admitted = match self.next_inline() {
                 Some(admitted) => admitted,
-                None => match py.detach(|| self.turn())? {
+                None => match away(py, &self.handle, || self.turn())? {
                     Turned::Run(admitted) => {
                         self.have_a_follower(py, mounts);
                         admitted
@@ -605,6 +617,9 @@ impl ThreadsHost {
         }
         let place = pool.parked.pop();
         drop(pool);
+        if let Some(record) = self.handle.record() {
+            record.add(Counter::LeadershipMoves, 1);
+        }
         place.into_iter().for_each(|place| place.give(Role::Lead));
         true
     }
@@ -684,7 +699,7 @@ impl Host for ThreadsHost {
     }
 }
 
-impl Runs for ThreadsHost {
+impl Runner for ThreadsHost {
     fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
         self.runs.stack(py, key)
     }

@@ -8,7 +8,7 @@ use crate::settings::SettingsError;
 
 pub(super) const SUBCOMMAND: Subcommand = Subcommand {
     name: "ctl",
-    usage: "status|reload|stop|workers N|stacks|upgrade [OPTIONS]",
+    usage: "status|reload|stop|workers N|stacks|state|upgrade [OPTIONS]",
     about: "Ask a running server, or tell it what to do",
     arguments,
     run,

@@ -1,6 +1,6 @@
 //! What a worker may use, and has used.
 
-use super::Millis;
+use super::{Cause, Millis};
 use crate::worker::WorkerId;
 
 /// What a worker may use before another one takes its place.
@@ -56,17 +56,19 @@ impl Limits {
     }
 
     /// Why a worker is to be replaced, if it is.
-    pub(super) fn exceeded(&self, id: WorkerId, age_ms: Millis, usage: Usage) -> Option<String> {
+    pub(super) fn exceeded(&self, id: WorkerId, age_ms: Millis, usage: Usage) -> Option<(Cause, String)> {
         let over = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= self.of(id, limit));
         if over(self.requests, usage.requests) {
-            return Some(format!("it has had {} requests", usage.requests));
+            return Some((Cause::MaxRequests, format!("it has had {} requests", usage.requests)));
         }
         if over(self.memory, usage.memory) {
-            return Some(format!("it holds {} MiB", usage.memory >> 20));
+            return Some((Cause::MaxRss, format!("it holds {} MiB", usage.memory >> 20)));
         }
         if self.lost_threads.is_some_and(|most| usage.lost_threads > most) {
-            return Some(format!("{} of its threads do not come back", usage.lost_threads));
+            let text = format!("{} of its threads do not come back", usage.lost_threads);
+            return Some((Cause::LostThreads, text));
         }
-        over(self.lifetime_ms, age_ms).then(|| format!("it has served for {} s", age_ms / 1_000))
+        let old = || (Cause::MaxLifetime, format!("it has served for {} s", age_ms / 1_000));
+        over(self.lifetime_ms, age_ms).then(old)
     }
 }

@@ -10,7 +10,7 @@ mod words;
 use crate::worker::{Generation, State, Worker, WorkerId};
 
 pub use limits::{Limits, Usage};
-pub use words::{Action, Change, Ending, Event, Order, Saying, Verb};
+pub use words::{Action, Cause, Change, Ending, Event, Order, Saying, Verb};
 
 /// Milliseconds of a clock that never goes back.
 pub type Millis = u64;
@@ -89,6 +89,8 @@ pub struct Fleet {
     next_start: Millis,
     /// A reload was asked for while another was under way.
     reload_again: bool,
+    /// How many workers had others put in their place, for each cause.
+    restarts: [u64; Cause::ALL.len()],
     actions: Vec<Action>,
 }
 
@@ -108,6 +110,7 @@ impl Fleet {
             failed_at: 0,
             next_start: 0,
             reload_again: false,
+            restarts: [0; Cause::ALL.len()],
             actions: Vec::new(),
         }
     }
@@ -164,6 +167,15 @@ impl Fleet {
         self.plan.workers
     }
 
+    /// How many workers had others put in their place, and why.
+    pub fn restarts(&self) -> impl Iterator<Item = (Cause, u64)> + '_ {
+        Cause::ALL.into_iter().map(|cause| (cause, self.restarts[cause as usize]))
+    }
+
+    fn count(&mut self, cause: Cause) {
+        self.restarts[cause as usize] += 1;
+    }
+
     /// Most that may be asked for.
     pub fn workers_max(&self) -> usize {
         self.plan.workers_max
@@ -206,6 +218,7 @@ impl Fleet {
         if let Some(worker) = self.worker(id).filter(|worker| worker.is_serving()) {
             worker.state = State::Leaving { until: now + GRACE_MARGIN_MS };
             self.warn(format!("worker {} serves no more; it is replaced", id.0));
+            self.count(Cause::Silent);
         }
     }
 
@@ -213,6 +226,7 @@ impl Fleet {
         if let Some(worker) = self.worker(id).filter(|worker| worker.is_serving()) {
             worker.state = State::Killed { too_late: false };
             self.warn(format!("worker {} is stuck: it is killed and replaced", id.0));
+            self.count(Cause::Stuck);
             self.tell(id, Order::Kill);
         }
     }
@@ -224,6 +238,7 @@ impl Fleet {
             State::Starting { .. } | State::Waiting => self.could_not_start(&worker, ending, now),
             State::Serving { since } => {
                 self.warn(format!("worker {} {ending} while it served; it is replaced", id.0));
+                self.count(if matches!(ending, Ending::Exited(_)) { Cause::Ended } else { Cause::Killed });
                 if now.saturating_sub(since) < RUN_MIN_MS {
                     self.postpone(now);
                 }
@@ -275,6 +290,7 @@ impl Fleet {
             }
             Phase::Retiring { .. } | Phase::Ending(_) => {}
             Phase::Serving | Phase::Reloading(_) => {
+                self.count(Cause::NotStarted);
                 self.postpone(now);
                 let wait = self.next_start.saturating_sub(now);
                 self.warn(format!(
@@ -393,15 +409,14 @@ impl Fleet {
 
     /// Lets the workers go that `which` picks.
     fn dismiss(&mut self, which: impl Fn(&Worker) -> bool, now: Millis) {
-        let picked: Vec<_> = self
-            .workers
-            .iter()
-            .filter(|worker| worker.is_staying() && which(worker))
-            .map(|worker| worker.id)
-            .collect();
-        for id in picked {
+        for id in self.staying(which) {
             self.send_away(id, Order::Leave, now);
         }
+    }
+
+    fn staying(&self, which: impl Fn(&Worker) -> bool) -> Vec<WorkerId> {
+        let picked = self.workers.iter().filter(|worker| worker.is_staying() && which(worker));
+        picked.map(|worker| worker.id).collect()
     }
 
     /// Has one worker leave: who does not serve yet has nothing to finish.
@@ -516,6 +531,7 @@ impl Fleet {
                 let oldest =
                     self.workers.iter().find(|worker| worker.generation < next && worker.is_staying());
                 if let Some(id) = oldest.map(|worker| worker.id) {
+                    self.count(Cause::Reload);
                     self.send_away(id, Order::Leave, now);
                 }
             }
@@ -531,7 +547,10 @@ impl Fleet {
             self.let_serve(|worker| worker.generation == next, now);
             self.generation = next;
             self.phase = Phase::Serving;
-            self.dismiss(|worker| worker.generation < next, now);
+            for id in self.staying(|worker| worker.generation < next) {
+                self.count(Cause::Reload);
+                self.send_away(id, Order::Leave, now);
+            }
             self.say(format!("reloaded: {all} new workers serve"));
             self.actions.push(Action::Change(Change::Reloaded));
             self.settle_size(now);
@@ -598,9 +617,9 @@ impl Fleet {
         if now < self.next_start {
             return;
         }
-        let wish =
-            self.to_be_replaced().map(|worker| (worker.id, worker.used_up.clone().unwrap_or_default()));
-        if let Some((id, reason)) = wish {
+        let wish = self.to_be_replaced().and_then(|worker| Some((worker.id, worker.used_up.clone()?)));
+        if let Some((id, (cause, reason))) = wish {
+            self.count(cause);
             self.say(format!("worker {} is replaced: {reason}", id.0));
             self.start(self.generation, Some(id), now);
         }

@@ -28,6 +28,64 @@ pub enum Verb {
     Upgrade,
 }
 
+/// Why a worker has another one in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Cause {
+    /// It has had as many requests as it may.
+    MaxRequests,
+    /// It has served for as long as it may.
+    MaxLifetime,
+    /// It holds as much memory as it may.
+    MaxRss,
+    /// More of its threads than may do not come back.
+    LostThreads,
+    /// New code serves.
+    Reload,
+    /// It has ended by itself while it served.
+    Ended,
+    /// It was ended by a signal while it served.
+    Killed,
+    /// It did not move.
+    Stuck,
+    /// It served no more, though its process went on.
+    Silent,
+    /// It could not start, or not in time.
+    NotStarted,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::MaxRequests,
+        Self::MaxLifetime,
+        Self::MaxRss,
+        Self::LostThreads,
+        Self::Reload,
+        Self::Ended,
+        Self::Killed,
+        Self::Stuck,
+        Self::Silent,
+        Self::NotStarted,
+    ];
+
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::MaxRequests => "max-requests",
+            Self::MaxLifetime => "max-lifetime",
+            Self::MaxRss => "max-rss",
+            Self::LostThreads => "lost-threads",
+            Self::Reload => "reload",
+            Self::Ended => "ended",
+            Self::Killed => "killed",
+            Self::Stuck => "stuck",
+            Self::Silent => "silent",
+            Self::NotStarted => "not-started",
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -121,6 +121,16 @@ choices! {
         Raise = "raise",
     }
 
+    /// Whether a server counts what it does.
+    Observe {
+        /// Where somebody can ask for it.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
+    }
+
     /// The least severe of the server's own messages that is written.
     LogLevel {
         /// What failed: a request, a worker, a reload, the log.

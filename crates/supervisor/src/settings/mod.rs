@@ -31,8 +31,8 @@ pub use access_log::{
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Priority, RequestBuffering, Shedding,
-    UnderscoreNames,
+    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Observe, Priority, RequestBuffering,
+    Shedding, UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
 pub use limit::{Limit, Own};
@@ -149,6 +149,9 @@ pub struct Settings {
     pub websocket_ping_timeout_ms: u64,
     pub websocket_close_timeout_ms: u64,
     pub websocket_compression: bool,
+    pub admin: Vec<Bind>,
+    pub admin_allowed_hosts: Vec<String>,
+    pub observe: Observe,
     /// `None`: requests are not logged.
     pub access_log: Option<AccessLogTarget>,
     pub access_log_format: AccessLogFormat,
@@ -216,6 +219,15 @@ impl Settings {
         self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
+    /// Whether it is counted what the server does, and shown.
+    pub fn observes(&self) -> bool {
+        match self.observe {
+            Observe::Auto => !self.admin.is_empty() || self.control_socket.is_some(),
+            Observe::On => true,
+            Observe::Off => false,
+        }
+    }
+
     /// Where the value of the setting of this name (as in `tidegate.toml`) came from.
     pub fn origin(&self, name: &str) -> Origin {
         self.origins.get(name).cloned().unwrap_or(Origin::Default)
@@ -261,6 +273,9 @@ impl Settings {
         ];
         match supervisors.iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) if self.no_supervisor => Err(self.refusal(name, "not with no-supervisor")),
+            _ if !self.admin.is_empty() && self.observe == Observe::Off => {
+                Err(self.refusal("observe", "not with admin, which shows what is counted"))
+            }
             _ if self.reload && self.preload => {
                 Err(self.refusal("reload", "not with preload, which imports the application once"))
             }
@@ -387,6 +402,9 @@ impl Settings {
             websocket_ping_timeout_ms: 0,
             websocket_close_timeout_ms: 0,
             websocket_compression: false,
+            admin: Vec::new(),
+            admin_allowed_hosts: Vec::new(),
+            observe: Observe::Auto,
             access_log: None,
             access_log_format: AccessLogFormat::Common,
             access_log_slower_than_ms: None,

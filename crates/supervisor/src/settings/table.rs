@@ -40,6 +40,7 @@ pub(crate) enum Category {
     Sizes,
     Http,
     WebSockets,
+    Observation,
     Logging,
     Configuration,
 }
@@ -67,6 +68,7 @@ impl Category {
             Self::Sizes => "Size limits",
             Self::Http => "HTTP",
             Self::WebSockets => "WebSockets",
+            Self::Observation => "Observation",
             Self::Logging => "Logging",
             Self::Configuration => "Settings files",
         }
@@ -1148,6 +1150,50 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "admin",
+        category: Category::Observation,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "ADDRESS",
+            accepted: address::ACCEPTED,
+            put: |s, value| put(&mut s.admin, addresses(value)),
+            get: |s| (!s.admin.is_empty()).then(|| Value::List(s.admin.iter().map(shown).collect())),
+        },
+        help: "Address of the admin listener; can be given several times.",
+        doc: "Where the server shows what it does: a page, its metrics, and whether it is well (docs/observe.md). Whoever reaches it sees the \
+              paths of requests and the code that they are at, so it belongs on an address of its own that only operators and their tools \
+              reach, such as 127.0.0.1:9000 or unix:PATH.",
+        ..PLAIN
+    },
+    Setting {
+        name: "admin-allowed-hosts",
+        category: Category::Observation,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "HOST",
+            accepted: "the name of a host, without a port",
+            put: |s, value| put(&mut s.admin_allowed_hosts, several(value, texts::host_name)),
+            get: |s| {
+                let hosts = &s.admin_allowed_hosts;
+                (!hosts.is_empty()).then(|| Value::List(hosts.iter().map(shown).collect()))
+            },
+        },
+        help: "Name by which the admin page may be asked for; can be given several times.",
+        doc: "localhost and addresses always may. Any other name could be one that a hostile page in an operator's browser has had pointed to \
+              the server (DNS rebinding). Metrics and health are told under every name.",
+        ..PLAIN
+    },
+    Setting {
+        name: "observe",
+        category: Category::Observation,
+        kind: Kind::Choice(|s| &mut s.observe),
+        default: Some("auto"),
+        help: "Whether requests are counted, measured and shown.",
+        doc: "auto: where somebody can ask for it, by --admin or --control-socket. off saves a little time with each request of a server whose \
+              control socket is only for commands.",
+        ..PLAIN
+    },
+    Setting {
         name: "access-log",
         category: Category::Logging,
         kind: Kind::Special {
@@ -1328,6 +1374,16 @@ fn put_mounts(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
 
 /// One address or several; at least one, and none twice, since the second would find the port taken.
 fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
+    let addresses = addresses(value)?;
+    if addresses.is_empty() {
+        return Err("at least one address is needed".into());
+    }
+    settings.bind = addresses;
+    Ok(())
+}
+
+/// Addresses, none of them twice.
+fn addresses(value: &Value) -> Result<Vec<Bind>, Fault> {
     let mut addresses: Vec<Bind> = Vec::new();
     for address in several(value, Bind::parse)? {
         // Each port 0 is another port.
@@ -1336,11 +1392,7 @@ fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
         }
         addresses.push(address);
     }
-    if addresses.is_empty() {
-        return Err("at least one address is needed".into());
-    }
-    settings.bind = addresses;
-    Ok(())
+    Ok(addresses)
 }
 
 #[cfg(test)]

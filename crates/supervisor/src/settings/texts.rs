@@ -130,6 +130,16 @@ pub(super) fn owner(value: &Value) -> Result<Owner, Fault> {
     Ok(Owner { user, group })
 }
 
+/// The name of a host, as a Host field has it without a port.
+pub(super) fn host_name(text: &str) -> Result<String, Fault> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    match text {
+        "" => Err("the name is empty".into()),
+        name if name.bytes().all(is_name) => Ok(name.to_ascii_lowercase()),
+        _ => Err("not the name of a host".into()),
+    }
+}
+
 /// The path of a request, as it stands in a request line.
 pub(super) fn ready_path(value: &Value) -> Result<String, Fault> {
     match text(value)? {

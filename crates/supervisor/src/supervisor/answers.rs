@@ -65,12 +65,16 @@ impl<H: Host> Supervisor<'_, H> {
     fn consider(&mut self, question: Question) -> Result<Answered, String> {
         let phase = self.fleet.phase();
         if matches!(phase, "retiring" | "stopping")
-            && !matches!(question, Question::Status | Question::Stacks)
+            && !matches!(question, Question::Status | Question::Stacks | Question::State)
         {
             return Err("the server is stopping".to_owned());
         }
         Ok(match question {
             Question::Status => Answered::Now(self.status()),
+            Question::State => {
+                let view = self.view();
+                Answered::Now(self.host.state(&view)?)
+            }
             Question::Stop => Answered::Does(Verb::Stop),
             Question::Workers(count) if count > self.fleet.workers_max() => {
                 return Err(format!(

@@ -1,0 +1,113 @@
+//! What the admin listener answers. It is for operators; their browsers may be led here by a hostile page, and their networks may let
+//! others come here, who are to learn no more than they could see anyway.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use tidegate_engine::http::{BodyLength, HeadFault, RequestHead, ResponseHead};
+use tidegate_engine::{Block, Exchange};
+
+use super::metrics::{CONTENT_TYPE, metrics};
+use super::sight::{Scope, Sight};
+use super::state::state;
+
+const TEXT: &[u8] = b"text/plain; charset=utf-8";
+const JSON: &[u8] = b"application/json";
+
+/// What there is under `/`, as long as one does not know what to ask for.
+const CONTENTS: &str = "/state.json  the server, its workers and requests\n\
+    /metrics     OpenMetrics\n/livez       whether it lives\n/readyz      whether it is to be sent requests\n";
+
+/// Answers what was asked.
+pub(super) struct Answers {
+    scope: Scope,
+    allowed_hosts: Vec<String>,
+}
+
+/// An answer.
+struct Answer {
+    status: u16,
+    reason: &'static [u8],
+    content_type: &'static [u8],
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn ok(content_type: &'static [u8], body: impl Into<Vec<u8>>) -> Self {
+        Self { status: 200, reason: b"OK", content_type, body: body.into() }
+    }
+
+    fn refusal(status: u16, reason: &'static str, text: &str) -> Self {
+        Self { status, reason: reason.as_bytes(), content_type: TEXT, body: format!("{text}\n").into() }
+    }
+
+    fn head(&self) -> Result<ResponseHead, HeadFault> {
+        let mut head = ResponseHead::new(self.status, self.reason)?;
+        head.field(b"Content-Type", self.content_type)?;
+        head.field(b"Cache-Control", b"no-store")?;
+        head.field(b"X-Content-Type-Options", b"nosniff")?;
+        head.field(b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'")?;
+        head.field(b"Cross-Origin-Resource-Policy", b"same-origin")?;
+        if self.status == 405 {
+            head.field(b"Allow", b"GET, HEAD")?;
+        }
+        Ok(head)
+    }
+}
+
+impl Answers {
+    pub(super) fn new(scope: Scope, allowed_hosts: &[String]) -> Self {
+        Self { scope, allowed_hosts: allowed_hosts.to_vec() }
+    }
+
+    pub(super) fn answer(&self, mut exchange: Exchange, sight: impl Fn(&Scope) -> Sight) {
+        let answer = self.consider(exchange.head(), sight);
+        match answer.head() {
+            Ok(head) => {
+                let length = BodyLength::Known(answer.body.len() as u64);
+                // Who has left is not told.
+                let _ = exchange.send(Some((&head, length)), Block::Borrowed(&answer.body), true);
+            }
+            Err(fault) => log::error!("the admin listener cannot answer: {fault}"),
+        }
+    }
+
+    fn consider(&self, head: &RequestHead, sight: impl Fn(&Scope) -> Sight) -> Answer {
+        if !matches!(head.method(), "GET" | "HEAD") {
+            return Answer::refusal(405, "Method Not Allowed", "only GET and HEAD");
+        }
+        match head.path() {
+            b"/livez" => Answer::ok(TEXT, "ok\n"),
+            b"/readyz" => match sight(&self.scope).is_ready {
+                true => Answer::ok(TEXT, "ok\n"),
+                false => Answer::refusal(503, "Service Unavailable", "not ready"),
+            },
+            b"/metrics" => match metrics(&self.scope, sight(&self.scope)) {
+                Ok(text) => Answer::ok(CONTENT_TYPE, text),
+                Err(_) => Answer::refusal(500, "Internal Server Error", "the metrics cannot be written"),
+            },
+            // What follows can be read by scripts, and so is told to those of pages that were asked for from here alone.
+            path if !self.is_asked_for_here(head) => {
+                let path = String::from_utf8_lossy(path);
+                let text =
+                    format!("{path} is not told under this name: admin-allowed-hosts has those that it is");
+                Answer::refusal(403, "Forbidden", &text)
+            }
+            b"/" => Answer::ok(TEXT, CONTENTS),
+            b"/state.json" => {
+                let state = state(&self.scope, &sight(&self.scope));
+                Answer::ok(JSON, format!("{state}\n"))
+            }
+            _ => Answer::refusal(404, "Not Found", "there is nothing here"),
+        }
+    }
+
+    /// Whether the name under which it is asked for is one that no stranger can have pointed here (DNS rebinding).
+    fn is_asked_for_here(&self, head: &RequestHead) -> bool {
+        let host = head.field("host").and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default();
+        if let Some(rest) = host.strip_prefix('[') {
+            return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
+        }
+        let name = host.split_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
+        name == "localhost" || name.parse::<Ipv4Addr>().is_ok() || self.allowed_hosts.contains(&name)
+    }
+}

@@ -1,0 +1,181 @@
+//! The admin listener: a reactor of its own, whose requests are answered here, without the interpreter and without a worker.
+//!
+//! - `answers`: what is answered under which path.
+//! - `sight`: what is seen of a server at a moment, of all that is shown.
+//! - `state`: that as JSON, for the page and for `tidegate ctl state`.
+//! - `metrics`: that as OpenMetrics.
+//!
+//! A supervisor turns it in its own loop: there is no thread in a process that forks. A process that serves alone has a thread for it, which
+//! a stuck application does not hold up.
+
+mod answers;
+mod metrics;
+mod sight;
+mod state;
+
+pub(crate) use sight::{Application, Scope, Sight, memory_of};
+pub(crate) use state::state;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::getpid;
+use tidegate_engine::http::Limits;
+use tidegate_engine::{Admitted, Gathering, Handle, Lifecycle, Listener, Reactor, Settings};
+use tidegate_supervisor::supervisor::{View, WorkerView};
+
+use answers::Answers;
+
+/// Connections at once: some scrapers, and some operators with a page open.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long a client may take for a head, take nothing of an answer, and rest between two requests.
+const HEAD_TIMEOUT_MS: u64 = 5_000;
+const WRITE_TIMEOUT_MS: u64 = 10_000;
+const KEEP_ALIVE_TIMEOUT_MS: u64 = 20_000;
+
+/// Bytes of a request's head and body: nobody has to say much here.
+const HEAD_SIZE_MAX: usize = 8 * 1024;
+const BODY_SIZE_MAX: u64 = 1024;
+
+/// What clients of the admin listener may do.
+fn settings() -> Settings {
+    let limits =
+        Limits { head_size_max: HEAD_SIZE_MAX, body_size_max: Some(BODY_SIZE_MAX), ..Limits::default() };
+    Settings {
+        http: Arc::new(limits),
+        head_timeout_ms: HEAD_TIMEOUT_MS,
+        keep_alive_timeout_ms: KEEP_ALIVE_TIMEOUT_MS,
+        write_timeout_ms: WRITE_TIMEOUT_MS,
+        gathering: Gathering::Nothing,
+        concurrency_max: CONNECTIONS_MAX,
+        connections_max: CONNECTIONS_MAX,
+        read_ahead_max: HEAD_SIZE_MAX,
+        server: None,
+        ..Settings::default()
+    }
+}
+
+/// The listener and what it is asked about.
+pub(crate) struct Admin {
+    reactor: Reactor,
+    answers: Answers,
+}
+
+impl Admin {
+    /// Answers on `listeners`, from [`Handle::open`] on. By name, the page may be asked for by `allowed_hosts`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn new(listeners: Vec<Listener>, scope: Scope, allowed_hosts: &[String]) -> io::Result<Self> {
+        let mut reactor = Reactor::new(listeners, settings(), None)?;
+        // Its end is that of the process; from here on it is watched by others.
+        reactor.descriptor();
+        Ok(Self { reactor, answers: Answers::new(scope, allowed_hosts) })
+    }
+
+    /// Begins to answer, and says where, unless it has begun.
+    pub(crate) fn open(&self) {
+        let handle = self.reactor.handle();
+        if handle.lifecycle() == Lifecycle::Waiting {
+            handle.open();
+            for address in self.reactor.addresses() {
+                log::info!("the admin listener is on {address}");
+            }
+        }
+    }
+
+    /// Leaves the listening sockets to another server that has them too, and goes on with who has connected.
+    pub(crate) fn leave(&mut self) {
+        self.reactor.listeners().iter_mut().for_each(Listener::leave_file);
+        self.reactor.handle().drain();
+    }
+
+    /// Its listening sockets, as long as it has them.
+    pub(crate) fn listeners(&mut self) -> &mut [Listener] {
+        self.reactor.listeners()
+    }
+
+    /// Readable when there is something to do.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.reactor.as_fd()
+    }
+
+    /// Does it, without waiting.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn turn(&mut self, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {
+        self.wait_and_answer(Some(Duration::ZERO), sight)
+    }
+
+    fn wait_and_answer(&mut self, most: Option<Duration>, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {
+        self.reactor.poll(most)?;
+        while let Some(Admitted { exchange, permit }) = self.reactor.next_exchange() {
+            self.answers.answer(exchange, &sight);
+            drop(permit);
+        }
+        Ok(())
+    }
+
+    /// Answers on a thread of its own, about the one server that this process has and that `serving` is a handle of.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn start(mut self, serving: Handle) -> io::Result<AdminThread> {
+        self.open();
+        let handle = self.reactor.handle();
+        let began = Instant::now();
+        let thread = std::thread::Builder::new().name("tidegate-admin".into()).spawn(move || {
+            while !self.reactor.is_finished() {
+                let turned = self
+                    .wait_and_answer(None, |scope| Sight::new(scope, &alone(&serving, began), |_| Some(0)));
+                if let Err(error) = turned {
+                    log::error!("the admin listener has ended: {error}");
+                    return;
+                }
+            }
+        })?;
+        Ok(AdminThread { handle, thread: Some(thread) })
+    }
+}
+
+/// The thread of a process that serves alone. Dropped, it ends.
+pub(crate) struct AdminThread {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for AdminThread {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A server that is one process, as a supervisor would see it.
+fn alone(serving: &Handle, began: Instant) -> View {
+    let lifecycle = serving.lifecycle();
+    let (phase, state) = match lifecycle {
+        Lifecycle::Waiting => ("starting", "starting"),
+        Lifecycle::Serving => ("serving", "serving"),
+        Lifecycle::Retiring => ("retiring", "serving"),
+        Lifecycle::Draining | Lifecycle::Stopping => ("stopping", "leaving"),
+    };
+    let age_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let worker = WorkerView {
+        id: 1,
+        pid: getpid(),
+        generation: 1,
+        state,
+        serves: matches!(lifecycle, Lifecycle::Serving | Lifecycle::Retiring),
+        age_ms,
+        is_slow: false,
+    };
+    View { phase, uptime_ms: age_ms, workers_wanted: 1, workers: vec![worker], restarts: Vec::new() }
+}

@@ -1,0 +1,1 @@
+"""What the admin listener shows, of every kind of server."""
