@@ -33,6 +33,6 @@ pub use cli::{Outcome, Show, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
     EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe,
-    Origin, Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, TrustedProxy,
-    UnderscoreNames, Value, from_python,
+    Origin, Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, StatsdAddress,
+    TrustedProxy, UnderscoreNames, Value, from_python,
 };
