@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from support.command import one_line, run
+from support.gunicorn import Gunicorn
 from support.server import PATIENCE_S, Server
+from support.wire import Wire
 
 APP = "apps.logged:application"
 
@@ -30,14 +32,22 @@ class Statsd:
     def __exit__(self, *_error: object) -> None:
         self.socket.close()
 
-    def lines(self, durations: int) -> list[str]:
-        """All of so many requests: their durations come last."""
+    def lines(self, requests: int) -> list[str]:
+        """All that there is of so many requests, and nothing of what gunicorn tells beside."""
         heard: list[str] = []
-        while sum(".request.duration:" in line for line in heard) < durations:
+        while not is_all_of(requests, heard):
             datagram = self.socket.recv(65536)
             assert len(datagram) <= 1400
-            heard += datagram.decode("ascii").split("\n")
+            heard += [line for line in datagram.decode("ascii").split("\n") if "gunicorn.request" in line]
         return heard
+
+
+def is_all_of(requests: int, lines: list[str]) -> bool:
+    counted = {name.partition("gunicorn.")[2]: count for name, count in sums(lines).items()}
+    statuses = sum(count for name, count in counted.items() if name.startswith("request.status."))
+    total = sum(count for name, count in counted.items() if name.startswith("requests"))
+    durations = sum(".request.duration:" in line for line in lines)
+    return min(statuses, total, durations) >= requests
 
 
 def sums(lines: list[str]) -> dict[str, int]:
@@ -70,6 +80,28 @@ def test_requests_are_told_of_by_gunicorns_names() -> None:
     }
 
 
+def test_what_is_told_is_what_gunicorn_tells() -> None:
+    def ask(wire: Wire) -> None:
+        for path in ("/", "/status/404", "/status/500", "/"):
+            wire.ask("GET", path)
+
+    options = ["--statsd-prefix", "site"]
+    with Statsd() as statsd:
+        gunicorn = Gunicorn(APP, "--statsd-host", statsd.address, *options)
+        try:
+            with gunicorn.connect() as wire:
+                ask(wire)
+            theirs = statsd.lines(4)
+        finally:
+            gunicorn.stop()
+    with Statsd() as statsd, Server(APP, options=["--statsd-host", statsd.address, *options]) as server:
+        with server.connect() as wire:
+            ask(wire)
+        ours = statsd.lines(4)
+    assert sums(ours) == sums(theirs)
+    assert sums(ours)["site.gunicorn.requests"] == 4
+
+
 def test_a_duration_is_in_milliseconds() -> None:
     with Statsd() as statsd, Server(APP, options=["--statsd-host", statsd.address]) as server:
         with server.connect() as wire:
@@ -99,12 +131,12 @@ def test_all_requests_are_told_of_and_only_some_logged(tmp_path: Path) -> None:
     options = ["--access-log", str(log), "--access-log-status-min", "400", "--access-log-format", "%(s)s"]
     with Statsd() as statsd, Server(APP, options=["--statsd-host", statsd.address, *options]) as server:
         with server.connect() as wire:
-            for _ in range(300):
+            for _ in range(100):
                 wire.ask("GET", "/")
             wire.ask("GET", "/status/404")
-        lines = statsd.lines(301)
+        lines = statsd.lines(101)
         assert server.stop() == 0
-    assert sums(lines)["gunicorn.requests"] == 301
+    assert sums(lines)["gunicorn.requests"] == 101
     assert log.read_text() == "404\n"
 
 
@@ -117,7 +149,7 @@ def test_a_statsd_that_is_away_keeps_nobody_waiting_and_is_said_once(tmp_path: P
         with Statsd(path) as statsd:
             assert wire.ask("GET", "/").status == 200
             assert statsd.lines(1)
-        assert server.stop() == 0
+            assert server.stop() == 0
         assert server.log.count("statsd cannot be told") == 1
 
 
