@@ -12,7 +12,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi bench-daemon demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs clean
+.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi bench-daemon demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs screenshots clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,6 +34,7 @@ run: build ## serve examples/clock.py on port 8000
 test: build $(VENV)/.tests-installed ## every test
 	cargo test --locked --quiet --package tidegate-http --package tidegate-engine --package tidegate-supervisor
 	tools/test-services
+	tools/test-browser $(BIN)/python
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
 
 model: ## check the models of concurrent code
@@ -45,6 +46,7 @@ sanitize: ## the engine's tests under ThreadSanitizer and AddressSanitizer
 
 test-python: build $(VENV)/.tests-installed # what one interpreter must pass: see tools/test-pythons
 	tools/test-services
+	tools/test-browser $(BIN)/python
 	$(BIN)/python -m pytest --quiet -n 2 --dist loadfile tests
 
 test-pythons: ## build and test with every CPython from 3.10 on that is found
@@ -97,6 +99,10 @@ fuzz: ## run each fuzz target for SECONDS (60)
 docs: ## write the generated pages of docs/ anew
 	cargo run --locked --quiet --package tidegate-supervisor --example settings_doc > docs/settings.md
 	cargo run --locked --quiet --package tidegate-supervisor --example migrate_doc
+
+screenshots: build $(VENV)/.tests-installed ## take the pictures in docs/images anew, which takes six minutes
+	tools/test-browser $(BIN)/python
+	$(BIN)/python tools/screenshots.py $(SCREENSHOTS)
 
 clean: ## remove what was built
 	rm -rf target $(VENV) .venv-*

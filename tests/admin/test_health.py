@@ -11,6 +11,7 @@ import pytest
 
 from admin.hosts import Kind
 from support.admin import Admin
+from support.command import one_line, run
 from support.server import PATIENCE_S, Server
 
 KINDS = [Kind("threads", None), Kind("threads", 2), Kind("asyncio", 2)]
@@ -85,3 +86,52 @@ def test_a_server_whose_workers_are_all_stuck_is_not_ready(tmp_path: Path) -> No
         admin.wait_for(lambda admin: True if admin.ask("/readyz").status == 200 else None)
         assert admin.scrape().value("tidegate_worker_restarts_total", cause="stuck") == 1
         client.close()
+
+
+def status(server: Server, path: str) -> int:
+    client = server.http()
+    try:
+        client.request("GET", path)
+        return client.getresponse().status
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_the_main_listener_tells_by_itself_where_a_setting_says_so(
+    workers: int | None, tmp_path: Path
+) -> None:
+    options = (
+        "--ready-path",
+        "/ready",
+        "--ready-by",
+        "server",
+        "--live-path",
+        "/live",
+        "--drain-delay",
+        "30s",
+    )
+    options += ("--max-concurrency", "1", "--queue-size", "1")
+    with Kind("threads", workers).serve(tmp_path, *options) as server:
+        admin = Admin(server)
+        assert [status(server, path) for path in ("/ready", "/live")] == [200, 200]
+        # Though nothing else can be had.
+        clients = [server.http() for _ in range(2)]
+        for client in clients:
+            client.request("GET", "/hold")
+        admin.wait_for_value(1, "tidegate_requests_queued")
+        assert [status(server, path) for path in ("/ready", "/live", "/")] == [200, 200, 503]
+        server.signal(signal.SIGTERM)
+        admin.wait_for(lambda admin: True if admin.state()["server"]["state"] == "retiring" else None)
+        server.wait_until(lambda: status(server, "/ready") == 503 or None)
+        assert status(server, "/live") == 200
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--ready-by", "server"], ["--live-path", "/x", "--ready-path", "/x"], ["--live-path", "x"]],
+)
+def test_paths_of_health_that_make_no_sense_are_refused(options: list[str]) -> None:
+    assert one_line(run("apps.observed:application", *options))

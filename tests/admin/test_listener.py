@@ -199,7 +199,8 @@ def test_a_server_that_python_starts_has_one(tmp_path: Path) -> None:
     program.write_text(
         "import sys, tidegate\n"
         "from apps.observed import application\n"
-        "def ready(addresses): print('listening on http://%s:%d' % tuple(addresses[0]), file=sys.stderr, flush=True)\n"
+        "def ready(addresses):\n"
+        "    print('listening on http://%s:%d' % tuple(addresses[0]), file=sys.stderr, flush=True)\n"
         "tidegate.serve(application, bind='127.0.0.1:0', admin='127.0.0.1:0', on_ready=ready)\n"
     )
 

@@ -1,4 +1,4 @@
-"""An application to be looked into: it answers, holds a request until it may let go, or holds the interpreter too.
+"""An application to be looked into: it answers, holds its request, or holds the interpreter too.
 
 `/hold` goes on when there is a file of the name in the variable LET_GO; `/stuck` reads from the FIFO in
 STUCK, in C and with the interpreter in hand; `/status?404` answers with that status.

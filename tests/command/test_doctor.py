@@ -299,6 +299,18 @@ def test_a_port_for_root_is_wrong_for_others(tmp_path: Path) -> None:
     assert (found["verdict"], "ports below 1024 are for root" in found["found"]) == ("wrong", True)
 
 
+def test_a_socket_whose_owner_does_not_accept_holds_up_nobody(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as client:
+        other.bind(path)
+        other.listen(0)
+        client.connect(path)
+        found = examined("--bind", f"unix:{path}", cwd=tmp_path)["address"]
+        assert (found["verdict"], f"(pid {os.getpid()})" in found["found"]) == ("wrong", True)
+    # What nobody listens on any more is replaced.
+    assert examined("--bind", f"unix:{path}", cwd=tmp_path)["address"]["verdict"] == "ok"
+
+
 def test_what_is_there_to_be_had_is_not_taken_by_the_look_at_it(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

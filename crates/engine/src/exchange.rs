@@ -35,6 +35,9 @@ const TURNED_AWAY: &[u8] = b"The server is busy: too many requests wait for thei
 pub(crate) const RETRY_AFTER_MIN_S: u64 = 1;
 const RETRY_AFTER_MAX_S: u64 = 60;
 
+/// What is told who asks whether the server is well.
+const WELL: &[u8] = b"ok\n";
+
 /// Bytes of a response.
 #[derive(Debug)]
 pub enum Block<'a> {
@@ -430,6 +433,20 @@ impl Exchange {
         if let Ok(head) = head {
             let length = BodyLength::Known(TURNED_AWAY.len() as u64);
             let _ = self.send(Some((&head, length)), Block::Borrowed(TURNED_AWAY), true);
+        }
+    }
+
+    /// Answers a request that asks whether the server is well, which it is.
+    pub(crate) fn affirm(mut self) {
+        let head = ResponseHead::new(200, b"OK").and_then(|mut head| {
+            head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
+            head.field(b"Cache-Control", b"no-store")?;
+            Ok(head)
+        });
+        // As above.
+        if let Ok(head) = head {
+            let length = BodyLength::Known(WELL.len() as u64);
+            let _ = self.send(Some((&head, length)), Block::Borrowed(WELL), true);
         }
     }
 

@@ -28,14 +28,14 @@ pub(crate) struct Turn<'a> {
     pub(crate) ready: &'a mut VecDeque<Admitted>,
     /// Requests to be turned away, once the connection's lock is open.
     pub(crate) turned_away: Option<(Exchange, TurnedAway)>,
-    /// Questions whether the server is ready, when it is not; likewise.
-    pub(crate) unready: Option<Exchange>,
+    /// Questions that the server answers by itself, whether it is well; likewise.
+    pub(crate) health: Option<(Exchange, bool)>,
     pub(crate) budget: usize,
 }
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Admitted>) -> Self {
-        Self { now_ms, scratch, ready, turned_away: None, unready: None, budget: TURN_BUDGET }
+        Self { now_ms, scratch, ready, turned_away: None, health: None, budget: TURN_BUDGET }
     }
 
     /// Bytes that the connection has brought in.

@@ -349,15 +349,17 @@ impl Reactor {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
         let Looked { more, next } = steps(connection, &mut turn);
         let turned_away = turn.turned_away.take();
-        let unready = turn.unready.take();
+        let health = turn.health.take();
         self.read += turn.spent();
         connection.changes.announce();
         if let Some((exchange, TurnedAway { shed, delay_ms })) = turned_away {
             exchange.turn_away(shed, Duration::from_millis(delay_ms));
             self.note_turned_away(shed, now_ms);
         }
-        if let Some(exchange) = unready {
-            exchange.decline(RETRY_AFTER_MIN_S);
+        match health {
+            Some((exchange, true)) => exchange.affirm(),
+            Some((exchange, false)) => exchange.decline(RETRY_AFTER_MIN_S),
+            None => {}
         }
         if more {
             self.shared.attend(connection.clone());

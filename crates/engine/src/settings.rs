@@ -72,6 +72,10 @@ pub struct Settings {
     pub record: Option<Record>,
     /// Asks whether this server is to be sent requests: answered with 503 by itself when it is not any more.
     pub ready_path: Option<String>,
+    /// Whether the server answers that by itself when it is, too.
+    pub ready_by_server: bool,
+    /// Asks whether the server lives, which it answers by itself.
+    pub live_path: Option<String>,
     /// How long a drain may last before what is left is cut.
     pub graceful_timeout_ms: u64,
     /// Bytes of a request body held for the application: what is gathered before it starts, and what is read ahead of it.
@@ -150,6 +154,8 @@ impl Default for Settings {
             request_id_header: None,
             record: None,
             ready_path: None,
+            ready_by_server: false,
+            live_path: None,
             graceful_timeout_ms: 30_000,
             body_memory_max: 256 * 1024,
             read_ahead_max: 64 * 1024,

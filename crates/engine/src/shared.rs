@@ -95,10 +95,15 @@ impl Shared {
         }
     }
 
-    /// Whether this asks whether the server is to be sent more, when it is not.
-    pub(crate) fn is_unready_for(&self, head: &RequestHead) -> bool {
-        self.settings.ready_path.as_ref().is_some_and(|path| path.as_bytes() == head.path())
-            && self.lifecycle() == Lifecycle::Retiring
+    /// What the server answers by itself to a request that asks how it is: whether it is well.
+    pub(crate) fn health_for(&self, head: &RequestHead) -> Option<bool> {
+        let asks = |path: &Option<String>| path.as_ref().is_some_and(|path| path.as_bytes() == head.path());
+        if asks(&self.settings.ready_path) {
+            let lifecycle = self.lifecycle();
+            let by_server = self.settings.ready_by_server || lifecycle == Lifecycle::Retiring;
+            return by_server.then_some(lifecycle == Lifecycle::Serving);
+        }
+        asks(&self.settings.live_path).then_some(true)
     }
 
     /// What this worker counts, if it does.

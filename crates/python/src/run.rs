@@ -14,7 +14,7 @@ use tidegate_engine::{
     Record, Records, Runs, Seat, SignalWatch, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
-use tidegate_supervisor::{Bind, Origin, RunsOn, Settings, Value};
+use tidegate_supervisor::{Bind, Origin, ReadyBy, RunsOn, Settings, Value};
 
 use crate::admin::{Admin, Application as Counted, Scope};
 use crate::applications::{Applications, Mounted};
@@ -150,7 +150,7 @@ fn run_on<'py>(
     let handle = reactor.handle();
     let admin = admin.map(|admin| admin.start(handle.clone())).transpose().map_err(PyErr::from)?;
     let question = match (&tether, &settings.ready_path) {
-        (Some(_), Some(path)) => {
+        (Some(_), Some(path)) if settings.ready_by == ReadyBy::Application => {
             let (ours, theirs) = UnixStream::pair().map_err(PyErr::from)?;
             reactor.welcome_peer(theirs.into()).map_err(PyErr::from)?;
             Some((ours, path.clone()))

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate_engine::{LocalAddress, raise_descriptor_limit};
+use tidegate_engine::{LocalAddress, SignalHandlers, raise_descriptor_limit};
 use tidegate_supervisor::control::{self, Question};
-use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Value};
+use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Value, top};
 
 use crate::applications::Applications;
 use crate::check::{check, check_packages};
@@ -48,6 +48,13 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
             return end(py, examined);
         }
         Ok(Outcome::Ask(socket, question)) => return Ok(py.detach(|| ask(&socket, question))),
+        Ok(Outcome::Watch(socket)) => return Ok(py.detach(|| watch(&socket))),
+        Ok(Outcome::WatchOnce(socket)) => {
+            return Ok(py.detach(|| match top::once(&socket) {
+                Ok(text) => print(&text),
+                Err(error) => not_told(&socket, &error),
+            }));
+        }
         Ok(Outcome::Print(text)) => return Ok(print(&text)),
         Ok(Outcome::Migrate(request)) => return Ok(migrate(py, &request)),
         Err(error) => {
@@ -110,17 +117,7 @@ fn evaluate(py: Python<'_>, file: &str) -> PyResult<Vec<(String, Value)>> {
 fn ask(socket: &Path, question: Question) -> i32 {
     let answer = match control::ask(socket, question) {
         Ok(answer) => answer,
-        Err(error) => {
-            let reason = match error.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                    "no server is there".to_owned()
-                }
-                std::io::ErrorKind::UnexpectedEof => "the server has ended".to_owned(),
-                _ => error.to_string(),
-            };
-            say(&format!("tidegate: {}: {reason}", socket.display()));
-            return STATUS_FAILED;
-        }
+        Err(error) => return not_told(socket, &error),
     };
     if let Some(error) = answer["error"].as_str() {
         let report = answer["report"].as_str().filter(|report| !report.is_empty());
@@ -128,6 +125,26 @@ fn ask(socket: &Path, question: Question) -> i32 {
         return STATUS_FAILED;
     }
     print(&format!("{answer:#}\n"))
+}
+
+/// Shows what a server is at, until somebody has seen enough.
+fn watch(socket: &Path) -> i32 {
+    let signals = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH];
+    // Signal numbers are below 65 (signal(7)).
+    let watched = SignalHandlers::install(&signals)
+        .and_then(|(_handlers, signals)| top::watch(socket, &signals, libc::SIGWINCH as u8));
+    match watched {
+        Ok(None) => STATUS_OK,
+        // As shells tell of a process that a signal has ended.
+        Ok(Some(signal)) => 128 + i32::from(signal),
+        Err(error) => not_told(socket, &error),
+    }
+}
+
+/// Says why a server has told nothing.
+fn not_told(socket: &Path, error: &std::io::Error) -> i32 {
+    say(&format!("tidegate: {}: {}", socket.display(), top::in_words(error)));
+    STATUS_FAILED
 }
 
 /// Text that was asked for.

@@ -12,8 +12,8 @@ use tidegate_engine::{
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
-    Bind, LogAtom, LogLevel, LogPiece, LogShape, RequestBuffering, RunsOn, Settings, Shedding, StatsdAddress,
-    TrustedProxy,
+    Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings, Shedding,
+    StatsdAddress, TrustedProxy,
 };
 
 use crate::gateway::HopByHop;
@@ -152,6 +152,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         request_id_header: request_id_header(settings).map(str::to_owned),
         record: None,
         ready_path: settings.ready_path.clone(),
+        ready_by_server: settings.ready_by == ReadyBy::Server,
+        live_path: settings.live_path.clone(),
         graceful_timeout_ms: settings.graceful_timeout_ms,
         body_memory_max: settings.body_memory_max,
         read_ahead_max: settings.pipeline_size_max,

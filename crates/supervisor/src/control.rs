@@ -103,9 +103,14 @@ impl Question {
 /// # Errors
 /// What the system says; [`ErrorKind::UnexpectedEof`] when the server ends before it answers.
 pub fn ask(socket: &Path, question: Question) -> io::Result<Value> {
+    ask_in_words(socket, &question.to_json())
+}
+
+/// The same, with a question as it is read.
+pub(crate) fn ask_in_words(socket: &Path, question: &Value) -> io::Result<Value> {
     let mut stream = UnixStream::connect(socket)?;
     // Who may not ask is told so, and not heard.
-    let asked = stream.write_all(format!("{}\n", question.to_json()).as_bytes());
+    let asked = stream.write_all(format!("{question}\n").as_bytes());
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     if answer.is_empty() {

@@ -15,6 +15,7 @@
 //! - [`tether`]: what a worker and its supervisor say to one another.
 //! - [`reload`]: files that are watched for changes.
 //! - [`supervisor`]: the loop that does it.
+//! - [`top`]: what a server is at, in a terminal.
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -27,12 +28,13 @@ pub mod settings;
 pub mod settings_page;
 pub mod supervisor;
 pub mod tether;
+pub mod top;
 pub mod worker;
 
 pub use cli::{Outcome, Show, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
     EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe,
-    Origin, Own, Owner, Priority, RequestBuffering, RunsOn, Settings, SettingsError, Shedding, StatsdAddress,
-    TrustedProxy, UnderscoreNames, Value, from_python,
+    Origin, Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Settings, SettingsError, Shedding,
+    StatsdAddress, TrustedProxy, UnderscoreNames, Value, from_python,
 };

@@ -710,9 +710,10 @@ impl Core {
             seat.count_request();
         }
         self.observe(&connection.shared, Flight::queue);
-        if connection.shared.is_unready_for(&head) {
+        if let Some(is_well) = connection.shared.health_for(&head) {
             self.phase = Phase::Serving;
-            turn.unready = Some(Exchange::new(connection.clone(), head, self.served, arrival));
+            let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
+            turn.health = Some((exchange, is_well));
             return Step::Rest;
         }
         match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {

@@ -1,21 +1,23 @@
 //! What the admin listener answers. It is for operators; their browsers may be led here by a hostile page, and their networks may let
 //! others come here, who are to learn no more than they could see anyway.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_engine::http::{BodyLength, HeadFault, RequestHead, ResponseHead};
 use tidegate_engine::{Block, Exchange};
 
 use super::metrics::{CONTENT_TYPE, metrics};
+use super::page::{PAGE, POLICY};
 use super::sight::{Scope, Sight};
 use super::state::state;
 
 const TEXT: &[u8] = b"text/plain; charset=utf-8";
 const JSON: &[u8] = b"application/json";
+const HTML: &[u8] = b"text/html; charset=utf-8";
 
-/// What there is under `/`, as long as one does not know what to ask for.
-const CONTENTS: &str = "/state.json  the server, its workers and requests\n\
-    /metrics     OpenMetrics\n/livez       whether it lives\n/readyz      whether it is to be sent requests\n";
+/// What a browser may do with an answer that is no page: nothing.
+const NO_PAGE: &[u8] = b"default-src 'none'; frame-ancestors 'none'";
 
 /// Answers what was asked.
 pub(super) struct Answers {
@@ -28,16 +30,22 @@ struct Answer {
     status: u16,
     reason: &'static [u8],
     content_type: &'static [u8],
-    body: Vec<u8>,
+    policy: &'static [u8],
+    body: Cow<'static, [u8]>,
 }
 
 impl Answer {
     fn ok(content_type: &'static [u8], body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, reason: b"OK", content_type, body: body.into() }
+        Self { status: 200, reason: b"OK", content_type, policy: NO_PAGE, body: Cow::Owned(body.into()) }
     }
 
     fn refusal(status: u16, reason: &'static str, text: &str) -> Self {
-        Self { status, reason: reason.as_bytes(), content_type: TEXT, body: format!("{text}\n").into() }
+        let body = Cow::Owned(format!("{text}\n").into());
+        Self { status, reason: reason.as_bytes(), content_type: TEXT, policy: NO_PAGE, body }
+    }
+
+    fn page() -> Self {
+        Self { content_type: HTML, policy: POLICY, body: Cow::Borrowed(PAGE), status: 200, reason: b"OK" }
     }
 
     fn head(&self) -> Result<ResponseHead, HeadFault> {
@@ -45,7 +53,7 @@ impl Answer {
         head.field(b"Content-Type", self.content_type)?;
         head.field(b"Cache-Control", b"no-store")?;
         head.field(b"X-Content-Type-Options", b"nosniff")?;
-        head.field(b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'")?;
+        head.field(b"Content-Security-Policy", self.policy)?;
         head.field(b"Cross-Origin-Resource-Policy", b"same-origin")?;
         if self.status == 405 {
             head.field(b"Allow", b"GET, HEAD")?;
@@ -92,7 +100,7 @@ impl Answers {
                     format!("{path} is not told under this name: admin-allowed-hosts has those that it is");
                 Answer::refusal(403, "Forbidden", &text)
             }
-            b"/" => Answer::ok(TEXT, CONTENTS),
+            b"/" => Answer::page(),
             b"/state.json" => {
                 let state = state(&self.scope, &sight(&self.scope));
                 Answer::ok(JSON, format!("{state}\n"))

@@ -173,7 +173,6 @@ impl Seen {
                 }
             }
         }
-        drop(family);
         families.gauge(
             "tidegate_requests_in_flight",
             "Requests that are not over.",
@@ -316,7 +315,6 @@ impl Seen {
             let id = worker.view.id.to_string();
             family.encode_family(&Labels(&[("worker", &id)]))?.encode_gauge(&worker.memory)?;
         }
-        drop(family);
         let restarts = self.sight.restarts.iter().map(|(cause, count)| (cause.word(), *count));
         families.counters(
             "tidegate_worker_restarts",

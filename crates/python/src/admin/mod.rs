@@ -4,12 +4,14 @@
 //! - `sight`: what is seen of a server at a moment, of all that is shown.
 //! - `state`: that as JSON, for the page and for `tidegate ctl state`.
 //! - `metrics`: that as OpenMetrics.
+//! - `page`: what draws it in a browser.
 //!
 //! A supervisor turns it in its own loop: there is no thread in a process that forks. A process that serves alone has a thread for it, which
 //! a stuck application does not hold up.
 
 mod answers;
 mod metrics;
+mod page;
 mod sight;
 mod state;
 
@@ -63,6 +65,8 @@ fn settings() -> Settings {
 pub(crate) struct Admin {
     reactor: Reactor,
     answers: Answers,
+    /// Another server has the sockets too, and serves.
+    is_succeeded: bool,
 }
 
 impl Admin {
@@ -74,7 +78,7 @@ impl Admin {
         let mut reactor = Reactor::new(listeners, settings(), None)?;
         // Its end is that of the process; from here on it is watched by others.
         reactor.descriptor();
-        Ok(Self { reactor, answers: Answers::new(scope, allowed_hosts) })
+        Ok(Self { reactor, answers: Answers::new(scope, allowed_hosts), is_succeeded: false })
     }
 
     /// Begins to answer, and says where, unless it has begun.
@@ -92,6 +96,7 @@ impl Admin {
     pub(crate) fn leave(&mut self) {
         self.reactor.listeners().iter_mut().for_each(Listener::leave_file);
         self.reactor.handle().drain();
+        self.is_succeeded = true;
     }
 
     /// Its listening sockets, as long as it has them.
@@ -109,7 +114,13 @@ impl Admin {
     /// # Errors
     /// What the system says.
     pub(crate) fn turn(&mut self, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {
-        self.wait_and_answer(Some(Duration::ZERO), sight)
+        let is_succeeded = self.is_succeeded;
+        self.wait_and_answer(Some(Duration::ZERO), |scope| {
+            let mut sight = sight(scope);
+            // Who has come to this process by chance asks about the service, which goes on.
+            sight.is_ready |= is_succeeded;
+            sight
+        })
     }
 
     fn wait_and_answer(&mut self, most: Option<Duration>, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {

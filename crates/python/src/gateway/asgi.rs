@@ -234,7 +234,7 @@ impl Run {
     pub(crate) fn awaited(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match &*lock(&self.stage) {
             Stage::Running(coroutine) => Some(coroutine.clone_ref(py)),
-            Stage::New(..) | Stage::Over => None,
+            Stage::New(_) | Stage::Over => None,
         }
     }
 

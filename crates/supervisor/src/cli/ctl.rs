@@ -1,5 +1,7 @@
 //! `tidegate ctl`: a server that runs is asked, or told what to do.
 
+use std::path::PathBuf;
+
 use clap::{Arg, ArgMatches, Command};
 
 use super::{Outcome, Subcommand, Surroundings, plain, server};
@@ -17,7 +19,7 @@ pub(super) const SUBCOMMAND: Subcommand = Subcommand {
 const COUNT: &str = "N";
 
 /// Settings that say where the server is to be found.
-const WHERE: [&str; 4] = ["control-socket", "chdir", "config", "env"];
+pub(super) const WHERE: [&str; 4] = ["control-socket", "chdir", "config", "env"];
 
 fn arguments(command: Command) -> Command {
     VERBS.iter().fold(command.subcommand_required(true), |command, &(verb, about)| {
@@ -42,11 +44,20 @@ fn run(mut matches: ArgMatches, surroundings: Surroundings<'_>) -> Result<Outcom
             Question::Workers(number.ok_or_else(refused)?)
         }
     };
+    Ok(Outcome::Ask(control_socket("ctl", matches, surroundings)?, question))
+}
+
+/// The control socket that the server has which these arguments are about.
+pub(super) fn control_socket(
+    command: &str,
+    matches: ArgMatches,
+    surroundings: Surroundings<'_>,
+) -> Result<PathBuf, SettingsError> {
     let settings = server::settings(matches, surroundings)?;
-    match &settings.control_socket {
-        Some(socket) => Ok(Outcome::Ask(settings.within_chdir(socket), question)),
-        None => Err(SettingsError::new(
-            "ctl: no control-socket is set: name the server's by --control-socket, or in the variables and files that it reads",
-        )),
-    }
+    let socket = settings.control_socket.as_ref().map(|socket| settings.within_chdir(socket));
+    socket.ok_or_else(|| {
+        SettingsError::new(format!(
+            "{command}: no control-socket is set: name the server's by --control-socket, or in the variables and files that it reads"
+        ))
+    })
 }

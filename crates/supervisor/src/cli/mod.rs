@@ -1,7 +1,7 @@
 //! The command line: the server's own, and the subcommands beside it.
 //!
 //! - `server`: the server's options, made from the table of settings.
-//! - `config`, `doctor`, `ctl`, `migrate`, `completions`: subcommands.
+//! - `config`, `doctor`, `ctl`, `top`, `migrate`, `completions`: subcommands.
 //! - `fault`: what the parser finds wrong, in one line.
 
 mod completions;
@@ -11,6 +11,7 @@ mod doctor;
 mod fault;
 mod migrate;
 mod server;
+mod top;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,10 @@ pub enum Outcome {
     Print(String),
     /// To ask the server that has this control socket.
     Ask(PathBuf, Question),
+    /// To show what the server that has this control socket is at.
+    Watch(PathBuf),
+    /// To show that once, as plain text.
+    WatchOnce(PathBuf),
     /// To make settings of another server's.
     Migrate(Request),
 }
@@ -47,6 +52,7 @@ pub(crate) static SUBCOMMANDS: &[&Subcommand] = &[
     &config::SUBCOMMAND,
     &doctor::SUBCOMMAND,
     &ctl::SUBCOMMAND,
+    &top::SUBCOMMAND,
     &migrate::SUBCOMMAND,
     &completions::SUBCOMMAND,
 ];

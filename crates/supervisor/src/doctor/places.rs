@@ -4,13 +4,14 @@ use std::ffi::OsStr;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, FsWord, accessat, statfs, statvfs};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
-use rustix::net::{AddressFamily, SocketType, bind, socket};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket, socket_with,
+};
 
 use super::holder::{self, Holder};
 use super::{Finding, Machine};
@@ -161,7 +162,7 @@ fn socket_file(name: &str, machine: &Machine, path: &Path, setting: &str) -> Fin
             let remedy = format!("remove it, or name another path with {setting}");
             return Finding::wrong(name, format!("{} exists and is not a socket", path.display()), remedy);
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
+        Ok(_) if is_listened_on(path).unwrap_or(false) => {
             return taken(name, &shown, holder::of_path(machine, path), setting);
         }
         _ => {}
@@ -182,6 +183,15 @@ fn socket_file(name: &str, machine: &Machine, path: &Path, setting: &str) -> Fin
         );
     }
     Finding::ok(name, format!("{shown} can be made"))
+}
+
+/// Without waiting: there may be nobody who accepts any more.
+fn is_listened_on(path: &Path) -> Result<bool, Errno> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(_) => Ok(false),
+    }
 }
 
 fn descriptor(machine: &Machine, number: i32) -> Finding {

@@ -121,6 +121,14 @@ choices! {
         Raise = "raise",
     }
 
+    /// Who answers whether a server is ready.
+    ReadyBy {
+        /// The application.
+        Application = "application",
+        /// The server.
+        Server = "server",
+    }
+
     /// Whether a server counts what it does.
     Observe {
         /// Where somebody can ask for it.

@@ -32,8 +32,8 @@ pub use access_log::{
 pub use address::Bind;
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Observe, Priority, RequestBuffering,
-    Shedding, UnderscoreNames,
+    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Observe, Priority, ReadyBy,
+    RequestBuffering, Shedding, UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
 pub use limit::{Limit, Own};
@@ -83,6 +83,8 @@ pub struct Settings {
     /// `None`: for ever.
     pub stuck_timeout_ms: Option<u64>,
     pub ready_path: Option<String>,
+    pub ready_by: ReadyBy,
+    pub live_path: Option<String>,
     /// `None`: however many.
     pub max_requests: Option<u64>,
     /// `None`: however long.
@@ -281,6 +283,12 @@ impl Settings {
             _ if !self.admin.is_empty() && self.observe == Observe::Off => {
                 Err(self.refusal("observe", "not with admin, which shows what is counted"))
             }
+            _ if self.ready_by == ReadyBy::Server && self.ready_path.is_none() => {
+                Err(self.refusal("ready-by", "only with ready-path"))
+            }
+            _ if self.live_path.is_some() && self.live_path == self.ready_path => {
+                Err(self.refusal("live-path", "not the same as ready-path"))
+            }
             _ if self.reload && self.preload => {
                 Err(self.refusal("reload", "not with preload, which imports the application once"))
             }
@@ -353,6 +361,8 @@ impl Settings {
             start_timeout_ms: 0,
             stuck_timeout_ms: None,
             ready_path: None,
+            ready_by: ReadyBy::Application,
+            live_path: None,
             max_requests: None,
             max_lifetime_ms: None,
             max_rss: None,

@@ -618,6 +618,30 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "ready-by",
+        category: Category::Workers,
+        kind: Kind::Choice(|s| &mut s.ready_by),
+        default: Some("application"),
+        help: "Who answers requests for --ready-path.",
+        doc: "application: as above. server: the server itself, 200 as long as it serves, for applications that have no such path; new workers are \
+              then ready when they are loaded.",
+        ..PLAIN
+    },
+    Setting {
+        name: "live-path",
+        category: Category::Workers,
+        kind: Kind::Special {
+            placeholder: "/PATH",
+            accepted: "a path that begins with /, of visible ASCII characters, without ? and #",
+            put: |s, value| put(&mut s.live_path, texts::ready_path(value).map(Some)),
+            get: |s| s.live_path.as_deref().map(shown),
+        },
+        help: "Path that the server itself answers with 200 as long as it lives.",
+        doc: "Without the application, a thread or a place in the queue, so that a server with much to do is not taken for dead. A worker that does not \
+              move does not answer; --stuck-timeout has it replaced. The admin listener has /livez and /readyz.",
+        ..PLAIN
+    },
+    Setting {
         name: "max-requests",
         category: Category::Workers,
         reach: Reach::Process,
@@ -1179,7 +1203,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 (!hosts.is_empty()).then(|| Value::List(hosts.iter().map(shown).collect()))
             },
         },
-        help: "Name by which the admin page may be asked for; can be given several times.",
+        help: "A name by which the admin page is asked for; can be given several times.",
         doc: "localhost and addresses always may. Any other name could be one that a hostile page in an operator's browser has had pointed to \
               the server (DNS rebinding). Metrics and health are told under every name.",
         ..PLAIN
