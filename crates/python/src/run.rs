@@ -112,16 +112,16 @@ fn run_on<'py>(
         }
         Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
     };
-    let access_log = match translate::access_log(settings) {
-        None => None,
-        Some(plan) => {
+    let access_log = match (translate::access_log(settings), translate::statsd(settings)) {
+        (None, None) => None,
+        (plan, statsd) => {
             let refused =
                 |error: io::Error| Refusal::of_system(settings.refusal("access-log", &error.to_string()));
             // For workers it is looked for once: one that takes the place of another starts without it.
-            if tether.is_none() {
+            if let Some(plan) = plan.as_ref().filter(|_| tether.is_none()) {
                 plan.target.look().map_err(refused)?;
             }
-            Some(AccessLog::start(plan, seat.clone()).map_err(refused)?)
+            Some(AccessLog::start(plan, statsd, seat.clone()).map_err(refused)?)
         }
     };
     let mut engine = translate::engine(settings, runs_on);

@@ -95,7 +95,7 @@ impl Core {
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
         // Closed, as what the application still does with this exchange must never come to be another one's.
-        let extra = timed.arrival.id_place.and_then(|place| timed.head.field_at(place as usize));
+        let extra = timed.arrival.id_field(&timed.head);
         let context = http::SendContext { date: &date, server, close: true, extra };
         self.begin_output(now_ms);
         with_scratch(|out| {
@@ -142,6 +142,7 @@ impl Connection {
         let overdue = |timed: &Timed, verdict| Overdue {
             key,
             head: timed.head.clone(),
+            request_id: timed.arrival.id_field(&timed.head).map(|(_, id)| id.to_vec()),
             verdict,
             stage,
             took: Duration::from_millis(now_ms.saturating_sub(timed.began_ms)),
