@@ -1,7 +1,7 @@
 """Requests that take far too long, and others beside them: for deadlines.py.
 
-The path says how, and for how many milliseconds: /sleep/30000 as Python code waits, and can be interrupted where the host can; /c/30000 in a
-call of C that lets the interpreter go, and that nothing can interrupt.
+The path says how, and for how many milliseconds: /sleep/30000 as Python code waits, and can be interrupted
+where the host can; /c/30000 in a call of C that lets the interpreter go, and that nothing can interrupt.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from app_asgi import Receive, Scope, Send, answer
+
 from apps import HELLO, HELLO_FIELDS, Environ, StartResponse
 
 # More than ever call C at once.
