@@ -12,7 +12,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi bench-daemon demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs screenshots clean
+.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi bench-daemon bench-observed demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs screenshots clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -75,6 +75,11 @@ bench-asgi: ## its asynchronous half, with the newest CPython up to 3.13 that is
 
 bench-daemon: build $(VENV)/.tests-installed ## what clients notice of reloads, stops and starts; spread, memory
 	@failed=; for script in cold_start preload spread stopping broken_reload restarts; do \
+		echo; echo "$$script:"; $(BIN)/python bench/$$script.py || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "missed:$$failed"; exit 1; }
+
+bench-observed: build $(VENV)/.tests-installed ## deadlines, bulkheads, health under load; what it costs to look
+	@failed=; for script in deadlines health bulkhead shedding scrape observed; do \
 		echo; echo "$$script:"; $(BIN)/python bench/$$script.py || failed="$$failed $$script"; \
 	done; test -z "$$failed" || { echo "missed:$$failed"; exit 1; }
 

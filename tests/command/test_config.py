@@ -116,9 +116,9 @@ def test_the_environments_of_the_documentation_are_as_it_says(tmp_path):
         return [settings[name]["value"] for name in ("app", "bind", "workers", "control-socket")]
 
     control = "/run/site/control"
-    assert shown() == ["site.wsgi", ["127.0.0.1:8000"], "1", control]
-    assert shown("--env", "production") == ["site.wsgi", ["unix:/run/site/http"], "auto", control]
-    assert shown("--env", "chat") == ["site.chat:app", ["127.0.0.1:8001"], "1", "/run/site/chat-control"]
+    assert shown() == ["shop.wsgi", ["127.0.0.1:8000"], "1", control]
+    assert shown("--env", "production") == ["shop.wsgi", ["unix:/run/site/http"], "auto", control]
+    assert shown("--env", "chat") == ["shop.chat:app", ["127.0.0.1:8001"], "1", "/run/site/chat-control"]
 
 
 def test_a_mistake_in_a_subcommand_is_one_line():

@@ -291,6 +291,16 @@ def test_an_address_that_cannot_be_bound_is_wrong(tmp_path: Path, bind: str, fou
     assert (finding["verdict"], found in finding["found"]) == ("wrong", True), finding
 
 
+def test_an_address_of_the_admin_listener_is_looked_at_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        found = examined("--admin", taken, cwd=tmp_path)
+        assert found["admin-address"]["verdict"] == "wrong"
+        assert "name another with --admin" in found["admin-address"]["remedy"]
+    assert examined("--admin", "unix:admin", cwd=tmp_path)["admin-address"]["verdict"] == "ok"
+    assert "admin-address" not in examined(cwd=tmp_path)
+
+
 @wants_network
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not there")
 def test_a_port_for_root_is_wrong_for_others(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
         help: "The application: a module, and the object in it that is called.",
         doc: "The module is imported from --chdir, or else from the working directory. The object may be an attribute of \
-              another one (site:apps.main). Without ATTR, `application` is looked for, then `app`.",
+              another one (shop:apps.main). Without ATTR, `application` is looked for, then `app`.",
         ..PLAIN
     },
     Setting {
