@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 
 import pytest
 
@@ -132,12 +133,12 @@ def test_a_thread_gets_no_exception_that_was_meant_for_the_request_before():
 
 
 def test_what_waits_for_its_turn_is_turned_away_in_time():
-    with Server(WSGI, options=["--threads", "2", "--request-timeout", "0.4"]) as server:
-        with contextlib.ExitStack() as stack:
-            wires = [stack.enter_context(server.connect()) for _ in range(4)]
-            for wire in wires:
-                wire.send(b"GET /c HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert sorted(wire.answer().status for wire in wires) == [503, 503, 504, 504]
+    options = ["--threads", "2", "--request-timeout", "0.4"]
+    with Server(WSGI, options=options) as server, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(4)]
+        for wire in wires:
+            wire.send(b"GET /c HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sorted(wire.answer().status for wire in wires) == [503, 503, 504, 504]
 
 
 def test_lost_threads_are_replaced():
@@ -167,6 +168,15 @@ def test_slow_requests_are_told_of_and_go_on():
         assert get(server, "/c").text == "in time"
         server.wait_for_log(r'GET "/c": 0.[2-9] s: it has taken so long and goes on')
         server.wait_for_log("in in_c")
+
+
+def test_a_log_that_is_stuck_does_not_keep_the_server_from_ending():
+    options = ["--threads", "2", "--request-timeout", "0.2", "--graceful-timeout", "1"]
+    with Server("apps.stuck_log:application", options=options) as server:
+        assert get(server, "/").status == 504
+        server.wait_for_log("the log is stuck")
+        server.signal(signal.SIGTERM)
+        server.wait()
 
 
 def test_of_many_that_are_late_at_once_only_some_are_told_of():
