@@ -384,6 +384,10 @@ impl Runner for AsyncioHost {
             |host: &Self| lock(&host.current).as_ref().is_some_and(|(current, _)| *current == key);
         if is_current(&self) {
             call_on_main_thread(move |_| {
+                // A loop on another thread is left to come to it: what the main thread runs meanwhile is not the request.
+                if thread_ident() != self.ident {
+                    return Ok(());
+                }
                 let current = lock(&self.current);
                 let expires = current.as_ref().is_some_and(|(current, run)| *current == key && run.expire());
                 drop(current);
