@@ -184,12 +184,9 @@ impl Threads {
             let is_asked = busy <= THREADS_ASKED_MAX as u64;
             blocked += u64::from(is_asked && sleeps_in(main, thread));
         }
-        Self {
-            running: busy - blocked,
-            blocked,
-            idle: total.saturating_sub(busy),
-            lost: figures.gauge(Gauge::ThreadsLost),
-        }
+        // Requests of lost ones are over.
+        let lost = figures.gauge(Gauge::ThreadsLost);
+        Self { running: busy - blocked, blocked, idle: total.saturating_sub(busy + lost), lost }
     }
 }
 
