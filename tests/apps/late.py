@@ -28,6 +28,7 @@ def sleep_on_the_bridge() -> None:
 
 
 def compute_in_a_call(until: float) -> None:
+    say("computes")
     while time.monotonic() < until:
         sum(range(1_000))
 

@@ -73,6 +73,24 @@ def test_an_exception_ends_it_where_it_computes(server):
     assert "the application failed" not in server.log[before:]
 
 
+def test_one_that_is_answered_before_it_has_begun_does_not_begin(server):
+    needs(server, "greenlets", "bridge", "asyncio")
+    before = len(server.log)
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(5)]
+        for wire in wires:
+            assert wire.ask("GET", "/quick").text == "in time"
+        wires[0].send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("computes", since=before)
+        # They are read at once, when the first one has been interrupted.
+        for wire in wires[1:]:
+            wire.send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert {wire.answer().status for wire in wires} == {504}
+    assert get(server, "/quick").text == "in time"
+    assert server.log[before:].count("computes") < len(wires)
+    assert "failed" not in server.log[before:]
+
+
 def test_it_cleans_up_after_itself(server):
     needs(server, "greenlets", "asyncio")
     before = len(server.log)

@@ -278,6 +278,11 @@ impl AsyncioHost {
         if running.is_empty() { None } else { running.remove(&key) }
     }
 
+    /// Whether the time of requests is limited, or told of.
+    pub(crate) fn tells_runs(&self) -> bool {
+        self.tells_runs
+    }
+
     /// Takes note that a task takes a step; gives whose step it interrupts, to be restored.
     pub(crate) fn enter(
         &self,
