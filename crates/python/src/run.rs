@@ -261,12 +261,13 @@ fn run_on<'py>(
     };
     let served = ready().and_then(|()| serve(py));
     py.detach(|| {
+        // As long as the watch ends a process that does not end: handlers of the application's own log what is late, and may be stuck.
+        handle.end_timeouts();
+        attendant.into_iter().for_each(Attendant::join);
         // Its threads are joined, and may be in the middle of a message.
         drop(watch);
         // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
         handle.finish_access_log();
-        handle.end_timeouts();
-        attendant.into_iter().for_each(Attendant::join);
         drop(admin);
     });
     served?;

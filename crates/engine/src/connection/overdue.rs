@@ -70,6 +70,8 @@ impl Core {
         if !answered {
             // What was sent is all there will be, and must not look whole.
             self.lose(connection, io::ErrorKind::TimedOut);
+            // As one that is answered is: what the application still does is seen by its thread.
+            self.end_flight(&connection.shared);
             return;
         }
         self.is_answered_for = true;
