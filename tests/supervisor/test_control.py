@@ -313,7 +313,7 @@ def test_the_socket_is_found_in_the_servers_own_file(tides, server):
     ("arguments", "told"),
     [
         (["dance"], "dance"),
-        ([], "status|reload|stop|workers N|stacks|upgrade"),
+        ([], "status|reload|stop|workers N|stacks|state|upgrade"),
         (["workers"], "N"),
         (["workers", "none"], "none"),
         (["status", "now"], "now"),
