@@ -8,6 +8,8 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from admin.hosts import Kind, every_kind
 from support.admin import Admin
 from support.server import Server
@@ -203,6 +205,25 @@ def test_what_is_no_request_and_what_comes_too_late_is_counted(tmp_path: Path) -
         assert server.raw(b"GET / HTTP/1.1\r\n").startswith(b"HTTP/1.1 408")
         scrape = admin.wait_for_value(2, "tidegate_requests_total", application="", status="4xx")
         assert scrape.value("tidegate_timeouts_total", of="head") == 1
+
+
+@pytest.mark.parametrize("path", ["/c", "/stream-c"])
+def test_a_thread_that_is_lost_is_not_idle(path: str) -> None:
+    options = ["--threads", "2", "--request-timeout", "0.3", "--max-lost-threads", "2"]
+    with Server("apps.late:application", options=[*options, "--admin", "127.0.0.1:0"]) as server:
+        admin = Admin(server)
+        client = server.http()
+        client.request("GET", path)
+
+        def look(admin: Admin) -> bool | None:
+            (worker,) = admin.state()["workers"]
+            threads = worker["threads"]
+            # One that leads, and one beside it.
+            seen = (threads["lost"], threads["idle"], worker["running"])
+            return seen == (1, 2, 0) or None
+
+        admin.wait_for(look)
+        client.close()
 
 
 def test_leadership_moves_when_calls_block(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def sleep_on_the_bridge() -> None:
 
 
 def compute_in_a_call(until: float) -> None:
+    say("computes")
     while time.monotonic() < until:
         sum(range(1_000))
 
@@ -68,6 +69,12 @@ def stream() -> Iterator[bytes]:
     yield b"never"
 
 
+def stream_in_c() -> Iterator[bytes]:
+    yield b"begun"
+    in_c()
+    yield b"never"
+
+
 def application(environ, start_response):
     path = environ["PATH_INFO"]
     run = {
@@ -88,7 +95,8 @@ def application(environ, start_response):
             say(f"{path}: {type(error).__name__} in {threading.current_thread().name}")
             raise
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return stream() if path == "/stream" else [b"in time"]
+    streams = {"/stream": stream, "/stream-c": stream_in_c}
+    return streams[path]() if path in streams else [b"in time"]
 
 
 async def ends_with_its_group(name: str) -> None:

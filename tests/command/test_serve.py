@@ -151,6 +151,43 @@ late.itself = late  # only the last collection, as the interpreter ends, lets go
 """
 
 
+BESIDE = """
+import os, signal, threading, time, urllib.error, urllib.request
+import tidegate
+
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            sum(range(1000))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def ask(addresses):
+    host, port = addresses[0]
+    try:
+        urllib.request.urlopen(f"http://{host}:{port}/")
+    except urllib.error.HTTPError as error:
+        print(error.code)
+
+def on_ready(addresses):
+    threading.Thread(target=ask, args=[addresses]).start()
+
+def serve():
+    tidegate.serve(application, bind="127.0.0.1:0", request_timeout=0.2, on_ready=on_ready)
+
+server = threading.Thread(target=serve)
+server.start()
+while server.is_alive():
+    sum(range(1000))
+print("went on")
+"""
+
+
+def test_a_request_beside_the_main_thread_that_takes_too_long_does_not_interrupt_that():
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "504\nwent on\n"), done
+
+
 def test_what_an_application_keeps_can_be_called_as_the_interpreter_ends():
     done = subprocess.run([sys.executable, "-c", KEEPER], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from support.command import one_line, run
+from support.gunicorn import Gunicorn
 from support.server import PATIENCE_S, TESTS, Server, clean_environment
 from support.wire import Wire
 
@@ -60,34 +61,8 @@ def lines_of(
     return path.read_text().splitlines()
 
 
-class Gunicorn:
-    """The server whose format strings are to mean the same here."""
-
-    def __init__(self, log: Path, form: str) -> None:
-        command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--threads", "2", APP]
-        options = ["--access-logfile", str(log), "--access-logformat", form]
-        self.process = subprocess.Popen(
-            [*command, *options], cwd=TESTS, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert self.process.stderr is not None
-        log_so_far = ""
-        for line in self.process.stderr:
-            log_so_far += line
-            if match := re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(match[1])
-                return
-        raise AssertionError(log_so_far)
-
-    def connect(self) -> Wire:
-        return Wire(socket.create_connection(("127.0.0.1", self.port), PATIENCE_S))
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.communicate(timeout=PATIENCE_S)
-
-
 def lines_of_gunicorn(path: Path, form: str) -> list[str]:
-    gunicorn = Gunicorn(path, form)
+    gunicorn = Gunicorn(APP, "--access-logfile", str(path), "--access-logformat", form)
     try:
         with gunicorn.connect() as wire:
             for method, target, fields in REQUESTS:

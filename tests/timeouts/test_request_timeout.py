@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 
 import pytest
 
@@ -70,6 +71,24 @@ def test_an_exception_ends_it_where_it_computes(server):
     server.wait_for_log("/compute: RequestTimeout", since=before)
     assert get(server, "/quick").text == "in time"
     assert "the application failed" not in server.log[before:]
+
+
+def test_one_that_is_answered_before_it_has_begun_does_not_begin(server):
+    needs(server, "greenlets", "bridge", "asyncio")
+    before = len(server.log)
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(5)]
+        for wire in wires:
+            assert wire.ask("GET", "/quick").text == "in time"
+        wires[0].send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("computes", since=before)
+        # They are read at once, when the first one has been interrupted.
+        for wire in wires[1:]:
+            wire.send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert {wire.answer().status for wire in wires} == {504}
+    assert get(server, "/quick").text == "in time"
+    assert server.log[before:].count("computes") < len(wires)
+    assert "failed" not in server.log[before:]
 
 
 def test_it_cleans_up_after_itself(server):
@@ -178,6 +197,15 @@ def test_slow_requests_are_told_of_and_go_on():
         assert get(server, "/c").text == "in time"
         server.wait_for_log(r'GET "/c": 0.[2-9] s: it has taken so long and goes on')
         server.wait_for_log("in in_c")
+
+
+def test_a_log_that_is_stuck_does_not_keep_the_server_from_ending():
+    options = ["--threads", "2", "--request-timeout", "0.2", "--graceful-timeout", "1"]
+    with Server("apps.stuck_log:application", options=options) as server:
+        assert get(server, "/").status == 504
+        server.wait_for_log("the log is stuck")
+        server.signal(signal.SIGTERM)
+        server.wait()
 
 
 def test_of_many_that_are_late_at_once_only_some_are_told_of():

@@ -43,6 +43,8 @@ pub struct Overdue {
     pub key: RequestKey,
     /// What was asked.
     pub head: RequestHead,
+    /// Its id, if it has one.
+    pub request_id: Option<Vec<u8>>,
     /// What has come of it.
     pub verdict: Verdict,
     /// Where it is.

@@ -139,8 +139,10 @@ impl Log {
             return None;
         }
         self.said += 1;
-        let Overdue { key, head, verdict, stage, took } = overdue;
-        let request = format!("{} {:?}", head.method(), String::from_utf8_lossy(head.path()));
+        let Overdue { key, head, request_id, verdict, stage, took } = overdue;
+        let id =
+            request_id.iter().map(|id| format!(" [{}]", String::from_utf8_lossy(id))).collect::<String>();
+        let request = format!("{} {:?}{id}", head.method(), String::from_utf8_lossy(head.path()));
         let took = format!("{:.1} s", took.as_secs_f64());
         Some(match (verdict, stage) {
             (Verdict::Expired | Verdict::Cut, Stage::Body) => {

@@ -112,16 +112,16 @@ fn run_on<'py>(
         }
         Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
     };
-    let access_log = match translate::access_log(settings) {
-        None => None,
-        Some(plan) => {
+    let access_log = match (translate::access_log(settings), translate::statsd(settings)) {
+        (None, None) => None,
+        (plan, statsd) => {
             let refused =
                 |error: io::Error| Refusal::of_system(settings.refusal("access-log", &error.to_string()));
             // For workers it is looked for once: one that takes the place of another starts without it.
-            if tether.is_none() {
+            if let Some(plan) = plan.as_ref().filter(|_| tether.is_none()) {
                 plan.target.look().map_err(refused)?;
             }
-            Some(AccessLog::start(plan, seat.clone()).map_err(refused)?)
+            Some(AccessLog::start(plan, statsd, seat.clone()).map_err(refused)?)
         }
     };
     let mut engine = translate::engine(settings, runs_on);
@@ -261,12 +261,13 @@ fn run_on<'py>(
     };
     let served = ready().and_then(|()| serve(py));
     py.detach(|| {
+        // As long as the watch ends a process that does not end: handlers of the application's own log what is late, and may be stuck.
+        handle.end_timeouts();
+        attendant.into_iter().for_each(Attendant::join);
         // Its threads are joined, and may be in the middle of a message.
         drop(watch);
         // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
         handle.finish_access_log();
-        handle.end_timeouts();
-        attendant.into_iter().for_each(Attendant::join);
         drop(admin);
     });
     served?;

@@ -8,12 +8,12 @@ use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
     BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Shape, TrustedProxies, WebSocketSettings,
+    Priority, Protocol, Shape, StatsdPlan, TrustedProxies, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
     Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings, Shedding,
-    TrustedProxy,
+    StatsdAddress, TrustedProxy,
 };
 
 use crate::gateway::HopByHop;
@@ -55,6 +55,16 @@ pub(crate) fn access_log(settings: &Settings) -> Option<AccessLogPlan> {
         excluded: settings.access_log_exclude.clone(),
     };
     Some(AccessLogPlan { target, format, filter })
+}
+
+/// Whom to tell of requests beside the access log.
+pub(crate) fn statsd(settings: &Settings) -> Option<StatsdPlan> {
+    let address = match settings.statsd_host.clone()? {
+        StatsdAddress::Udp(host, port) => CollectorAddress::Udp(host, port),
+        StatsdAddress::Unix(path) => CollectorAddress::Unix(path),
+    };
+    let (prefix, tags) = (settings.statsd_prefix.clone(), settings.statsd_tags.clone());
+    Some(StatsdPlan { address, prefix, tags })
 }
 
 fn to(collector: &supervisor::Collector) -> engine::Collector {

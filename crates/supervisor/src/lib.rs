@@ -36,5 +36,5 @@ pub use settings::{
     AccessLogFormat, AccessLogTarget, AppSpec, Bind, Collector, CollectorAddress, Concurrency, Config,
     EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe,
     Origin, Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Settings, SettingsError, Shedding,
-    TrustedProxy, UnderscoreNames, Value, from_python,
+    StatsdAddress, TrustedProxy, UnderscoreNames, Value, from_python,
 };

@@ -2,9 +2,11 @@
 //!
 //! - `format`: what a line holds.
 //! - `sink`: where lines go.
+//! - `statsd`: what is told there of the same requests, by the same thread.
 
 mod format;
 mod sink;
+mod statsd;
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -17,6 +19,7 @@ use tidegate_http::{RequestHead, ResponseHead};
 pub(crate) use format::Noted;
 pub use format::{AccessLogFormat, Atom, Piece, Shape};
 pub use sink::{AccessLogTarget, Collector, CollectorAddress, Protocol};
+pub use statsd::StatsdPlan;
 
 use crate::clock;
 use crate::connection::Arrival;
@@ -24,6 +27,7 @@ use crate::scoreboard::Seat;
 use crate::socket::Peer;
 use format::Outcome;
 use sink::{Sink, lines_in};
+use statsd::{Statsd, Told, WAITING_MAX};
 
 /// Bytes of lines that wait for the disk; past this they are dropped and counted rather than kept without end.
 const PENDING_MAX: usize = 4 * 1024 * 1024;
@@ -81,6 +85,8 @@ pub struct AccessLogPlan {
 #[derive(Debug, Default)]
 struct Pending {
     lines: Vec<u8>,
+    /// What statsd is to be told of.
+    told: Vec<Told>,
     dropped: u64,
     /// The file is to be opened anew: what it was called may have been moved away.
     reopens: bool,
@@ -95,32 +101,40 @@ type Writer = (JoinHandle<()>, Receiver<()>);
 /// The writer's end. Dropped, it writes what waits and ends its thread.
 #[derive(Debug)]
 pub struct AccessLog {
-    format: AccessLogFormat,
-    filter: AccessLogFilter,
+    /// What lines hold, and which requests have one; none where statsd alone is told.
+    lines: Option<(AccessLogFormat, AccessLogFilter)>,
+    tells_statsd: bool,
     queue: Queue,
     writer: Mutex<Option<Writer>>,
 }
 
 impl AccessLog {
-    /// Opens the target and starts the writer. What it cannot write is counted at the seat, where there is one.
+    /// Opens the target, if there is one, and starts the writer, which tells statsd too, if it is to be told. Lines that it cannot write are
+    /// counted at the seat, where there is one.
     ///
     /// # Errors
     /// What the system says of the target or the thread.
-    pub fn start(plan: AccessLogPlan, seat: Option<Seat>) -> io::Result<Self> {
-        let sink = Sink::open(&plan.target)?;
+    pub fn start(
+        plan: Option<AccessLogPlan>,
+        statsd: Option<StatsdPlan>,
+        seat: Option<Seat>,
+    ) -> io::Result<Self> {
+        let sink = plan.as_ref().map(|plan| Sink::open(&plan.target)).transpose()?;
+        let statsd = statsd.map(Statsd::new).transpose()?;
+        let tells_statsd = statsd.is_some();
         let queue = Queue::default();
         let of_writer = queue.clone();
         let (ends, ended) = channel();
         let writer = std::thread::Builder::new()
             .name("tidegate-access-log".into())
-            .spawn(move || write_lines(&of_writer, sink, seat, ends))?;
-        let AccessLogPlan { format, filter, .. } = plan;
-        Ok(Self { format, filter, queue, writer: Mutex::new(Some((writer, ended))) })
+            .spawn(move || write_lines(&of_writer, sink, statsd, seat, ends))?;
+        let lines = plan.map(|plan| (plan.format, plan.filter));
+        Ok(Self { lines, tells_statsd, queue, writer: Mutex::new(Some((writer, ended))) })
     }
 
     /// What the line will say of a response that begins.
     pub(crate) fn note(&self, head: &ResponseHead) -> Vec<Option<Vec<u8>>> {
-        self.format.note(head)
+        self.lines.as_ref().map_or_else(Vec::new, |(format, _)| format.note(head))
     }
 
     /// A request that is over. Without a head it could not be read; status 0 stands for one cut before its head.
@@ -133,22 +147,31 @@ impl AccessLog {
         arrival: Arrival,
     ) {
         let took = arrival.started.map_or(Duration::ZERO, |started| started.elapsed());
-        if !self.filter.takes(head, status, took) {
+        let takes = |(_, filter): &&(AccessLogFormat, AccessLogFilter)| filter.takes(head, status, took);
+        let line = self.lines.as_ref().filter(takes).map(|(format, _)| {
+            let mut line = Vec::with_capacity(256);
+            let front_queue_us = arrival.front_queue_us;
+            let outcome =
+                Outcome { peer, head, status, body_sent, ended: clock::wall(), took, noted, front_queue_us };
+            format.write(&outcome, &mut line);
+            line
+        });
+        if line.is_none() && !self.tells_statsd {
             return;
         }
-        let mut line = Vec::with_capacity(256);
-        let front_queue_us = arrival.front_queue_us;
-        let outcome =
-            Outcome { peer, head, status, body_sent, ended: clock::wall(), took, noted, front_queue_us };
-        self.format.write(&outcome, &mut line);
         let (pending, arrived) = &*self.queue;
         let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.lines.len() + line.len() > PENDING_MAX {
-            pending.dropped += 1;
-            return;
+        let first = pending.lines.is_empty() && pending.told.is_empty();
+        if self.tells_statsd && pending.told.len() < WAITING_MAX {
+            pending.told.push(Told { took, status });
         }
-        let first = pending.lines.is_empty();
-        pending.lines.extend_from_slice(&line);
+        if let Some(line) = line {
+            if pending.lines.len() + line.len() > PENDING_MAX {
+                pending.dropped += 1;
+            } else {
+                pending.lines.extend_from_slice(&line);
+            }
+        }
         drop(pending);
         if first {
             arrived.notify_one();
@@ -187,21 +210,34 @@ impl Drop for AccessLog {
 }
 
 /// Writes until all is over; then `_ends` is dropped.
-fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<()>) {
+fn write_lines(
+    queue: &Queue,
+    mut sink: Option<Sink>,
+    mut statsd: Option<Statsd>,
+    seat: Option<Seat>,
+    _ends: Sender<()>,
+) {
     let (pending, arrived) = &**queue;
     // So many times must lines be taken until a failure is over.
     let mut proofs = 0_u8;
     let mut lost = 0;
     loop {
-        let (lines, dropped, reopens, closed) = {
+        let (lines, told, dropped, reopens, closed) = {
             let guard = pending.lock().unwrap_or_else(PoisonError::into_inner);
             let mut guard = arrived
-                .wait_while(guard, |pending| pending.lines.is_empty() && !pending.reopens && !pending.closed)
+                .wait_while(guard, |pending| {
+                    pending.lines.is_empty() && pending.told.is_empty() && !pending.reopens && !pending.closed
+                })
                 .unwrap_or_else(PoisonError::into_inner);
-            let Pending { lines, dropped, reopens, closed } = &mut *guard;
-            (std::mem::take(lines), std::mem::take(dropped), std::mem::take(reopens), *closed)
+            let Pending { lines, told, dropped, reopens, closed } = &mut *guard;
+            let taken = (std::mem::take(lines), std::mem::take(told));
+            (taken.0, taken.1, std::mem::take(dropped), std::mem::take(reopens), *closed)
         };
-        let unwritten = match sink.write(&lines) {
+        if let Some(statsd) = &mut statsd {
+            statsd.tell(&told);
+        }
+        let written = sink.as_mut().map_or(Ok(()), |sink| sink.write(&lines));
+        let unwritten = match written {
             Ok(()) => {
                 proofs = proofs.saturating_sub(u8::from(!lines.is_empty()));
                 0
@@ -212,11 +248,11 @@ fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<
                 if proofs == 0 {
                     log::error!("the access log cannot be written: {error}");
                 }
-                proofs = sink.proofs();
+                proofs = sink.as_ref().map_or(1, Sink::proofs);
                 unwritten
             }
         };
-        if reopens {
+        if let Some(sink) = sink.as_mut().filter(|_| reopens) {
             sink.reopen();
         }
         if let Some(seat) = seat.as_ref().filter(|_| dropped + unwritten > 0) {

@@ -66,7 +66,7 @@ const SEVERITY: u8 = 6;
 const DATAGRAM_LINE_MAX: usize = 8 * 1024;
 
 /// How long one datagram may wait for a collector that does not read.
-const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most bytes that all workers can put into one pipe without theirs being mixed (PIPE_BUF, pipe(7)).
 const WHOLE_MAX: usize = 4096;
@@ -232,7 +232,7 @@ fn append_to(path: &Path) -> io::Result<File> {
 }
 
 /// Connected, so that it is told when nobody listens there.
-fn connect(host: &str, port: u16) -> io::Result<UdpSocket> {
+pub(super) fn connect(host: &str, port: u16) -> io::Result<UdpSocket> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
     for address in std::net::ToSocketAddrs::to_socket_addrs(&(host, port))? {
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };

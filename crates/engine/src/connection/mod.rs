@@ -108,6 +108,13 @@ pub(crate) struct Arrival {
     pub(crate) front_queue_us: Option<u32>,
 }
 
+impl Arrival {
+    /// The field that has the request's id.
+    pub(crate) fn id_field<'a>(&self, head: &'a RequestHead) -> Option<(&'a [u8], &'a [u8])> {
+        head.field_at(self.id_place? as usize)
+    }
+}
+
 pub(crate) struct Connection {
     pub(crate) slot: usize,
     pub(crate) id: u64,
@@ -525,14 +532,14 @@ impl Core {
                     self.limit = connection.settings().limit_of(&head);
                     self.limit_time(connection, &head, arrival, turn.now_ms);
                     self.flight = connection.shared.observer.as_ref().map(|observer| {
-                        let id = arrival.id_place.and_then(|place| head.field_at(place as usize));
                         let beginning = Beginning {
                             key: RequestKey { connection: connection.id, number: self.served },
                             peer: connection.peer,
                             method: head.method(),
                             path: head.path(),
                             has_body: head.body() != http::BodyKind::Empty,
-                            id: id.map(|(_, value)| value),
+                            id: arrival.id_field(&head).map(|(_, id)| id),
+                            front_queue_us: arrival.front_queue_us,
                         };
                         Flight::begin(observer, &beginning)
                     });
@@ -769,7 +776,7 @@ impl Core {
         let now_ms = clock::now_ms();
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
-        let extra = head.as_ref().and_then(|(head, arrival)| head.field_at(arrival.id_place? as usize));
+        let extra = head.as_ref().and_then(|(head, arrival)| arrival.id_field(head));
         let context = http::SendContext { date: &date, server, extra, close: true };
         with_scratch(|out| {
             self.http.send_fault(fault, &context, out);

@@ -70,6 +70,8 @@ impl Core {
         if !answered {
             // What was sent is all there will be, and must not look whole.
             self.lose(connection, io::ErrorKind::TimedOut);
+            // As one that is answered is: what the application still does is seen by its thread.
+            self.end_flight(&connection.shared);
             return false;
         }
         self.is_answered_for = true;
@@ -96,7 +98,7 @@ impl Core {
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
         // Closed, as what the application still does with this exchange must never come to be another one's.
-        let extra = timed.arrival.id_place.and_then(|place| timed.head.field_at(place as usize));
+        let extra = timed.arrival.id_field(&timed.head);
         let context = http::SendContext { date: &date, server, close: true, extra };
         self.begin_output(now_ms);
         with_scratch(|out| {
@@ -143,6 +145,7 @@ impl Connection {
         let overdue = |timed: &Timed, verdict| Overdue {
             key,
             head: timed.head.clone(),
+            request_id: timed.arrival.id_field(&timed.head).map(|(_, id)| id.to_vec()),
             verdict,
             stage,
             took: Duration::from_millis(now_ms.saturating_sub(timed.began_ms)),

@@ -161,6 +161,8 @@ pub(crate) fn method_number(method: &str) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Span {
+    /// In front of this server, where a trusted proxy says when it began.
+    Front,
     /// From when it could run until its application began.
     Queue,
     /// Until its response was complete.

@@ -110,6 +110,9 @@ impl Flight {
             let slot = record.slot(usize::from(slot));
             kept = table::begin(slot, number, began_us, kept, beginning);
         }
+        if let Some(waited_us) = beginning.front_queue_us {
+            observer.observe(Span::Front, u64::from(waited_us));
+        }
         Self { slot, began_us, stage_began_us: began_us, kept, thread: 0, waits: false }
     }
 

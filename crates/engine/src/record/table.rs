@@ -179,6 +179,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) has_body: bool,
     /// Its id, if requests have one.
     pub(crate) id: Option<&'a [u8]>,
+    /// How long it had waited in front of this server, in microseconds, where that is known.
+    pub(crate) front_queue_us: Option<u32>,
 }
 
 /// A request that begins. Gives what is kept of it in one word.
@@ -288,6 +290,7 @@ mod tests {
             path,
             has_body: false,
             id: Some(b"an-id"),
+            front_queue_us: None,
         }
     }
 
@@ -318,8 +321,10 @@ mod tests {
             assert_eq!((request.status, &*request.id), (200, &b"an-id"[..]));
             assert_eq!(request.key, RequestKey { connection: 1, number: 2 });
         }
-        begin(&slot, 8, 0, kept(0), &beginning(Peer::Unix, &[b'x'; 1_000]));
+        let long = Beginning { id: Some(&[b'i'; 128]), ..beginning(Peer::Unix, &[b'x'; 1_000]) };
+        begin(&slot, 8, 0, kept(0), &long);
         let request = read(&slot).expect("a request");
+        assert_eq!(request.id, [b'i'; ID_MAX]);
         assert_eq!((request.peer, request.path.len(), request.thread), (Peer::Unix, PATH_MAX, None));
         end(&slot);
         assert!(read(&slot).is_none());
@@ -332,8 +337,8 @@ mod tests {
             scope.spawn(|| {
                 for number in 1..20_000_u64 {
                     let path = [b'a' + (number % 26) as u8; 100];
-                    begin(&slot, number, number, kept(0), &beginning(Peer::Unix, &path));
-                    go_on(&slot, Kept { path_length: path.len(), ..kept(0) }, number, 1);
+                    let begun = begin(&slot, number, number, kept(0), &beginning(Peer::Unix, &path));
+                    go_on(&slot, begun, number, 1);
                 }
                 over.store(true, Ordering::Release);
             });
@@ -341,7 +346,7 @@ mod tests {
                 let Some(request) = read(&slot) else { continue };
                 let letter = b'a' + (request.number % 26) as u8;
                 assert_eq!((request.began_us, request.stage_began_us), (request.number, request.number));
-                assert!(request.path.iter().all(|byte| *byte == letter), "{request:?}");
+                assert!(request.path.iter().chain(&request.id).all(|byte| *byte == letter), "{request:?}");
             }
         });
     }

@@ -209,6 +209,11 @@ impl Seen {
                 Span::Total,
             ),
             (
+                "tidegate_request_front_queue",
+                "From when a trusted proxy had a request until its head arrived here, by X-Request-Start.",
+                Span::Front,
+            ),
+            (
                 "tidegate_request_queue",
                 "From when a request could run until its application began.",
                 Span::Queue,

@@ -187,12 +187,9 @@ impl Threads {
         if busy > THREADS_ASKED_MAX {
             blocked = blocked * busy / THREADS_ASKED_MAX;
         }
-        Self {
-            running: busy - blocked,
-            blocked,
-            idle: total.saturating_sub(busy),
-            lost: figures.gauge(Gauge::ThreadsLost),
-        }
+        // Requests of lost ones are over.
+        let lost = figures.gauge(Gauge::ThreadsLost);
+        Self { running: busy - blocked, blocked, idle: total.saturating_sub(busy + lost), lost }
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Asgi {
     socket_calls: Arc<SocketCalls>,
     run: Kind<Run>,
     cancelled_error: Py<PyAny>,
-    /// [`RequestTimeout`], and a cancellation as well.
+    /// `tidegate.RequestTimeout`, and a cancellation as well.
     timeout_error: Py<PyType>,
     error_log: ErrorLog,
 }
@@ -115,8 +115,9 @@ impl Asgi {
             return self.fail(py, call, id, error);
         }
         if let Some(error) = error.filter(|error| !self.is_cancellation(py, error)) {
+            // What ends a request whose time is over may come with the last of its response, which nobody gets.
             let gone =
-                is_about_departure(py, error) && call.with_exchange(Exchange::has_left).unwrap_or(true);
+                self.is_no_failure(py, error) && call.with_exchange(Exchange::has_left).unwrap_or(true);
             if !gone {
                 self.error_log.say_of(py, id, "the application failed after its response", Some(error));
             }
@@ -254,6 +255,11 @@ impl Run {
         matches!(&self.call, Call::Http(call) if !call.is_complete())
     }
 
+    /// Its time was over before it has begun, as others had the loop.
+    fn is_answered(&self) -> bool {
+        matches!(&self.call, Call::Http(call) if call.with_exchange(Exchange::is_expired).unwrap_or(false))
+    }
+
     /// Keeps what watches for the client's departure, until the response is complete.
     pub(crate) fn keep(&self, registration: Option<Registration>) {
         if let Call::Http(call) = &self.call {
@@ -268,6 +274,9 @@ impl Run {
             Stage::Over => return Ok(None),
             Stage::Running(coroutine) => coroutine.into_bound(py),
             Stage::New(scope) => {
+                if self.host.tells_runs() && self.is_answered() {
+                    return Err(self.timeout_error(py));
+                }
                 if let Some(id) = &self.id {
                     // The context is the task's own.
                     request_id::set(id.bind(py))?;

@@ -278,6 +278,11 @@ impl AsyncioHost {
         if running.is_empty() { None } else { running.remove(&key) }
     }
 
+    /// Whether the time of requests is limited, or told of.
+    pub(crate) fn tells_runs(&self) -> bool {
+        self.tells_runs
+    }
+
     /// Takes note that a task takes a step; gives whose step it interrupts, to be restored.
     pub(crate) fn enter(
         &self,
@@ -384,6 +389,10 @@ impl Runner for AsyncioHost {
             |host: &Self| lock(&host.current).as_ref().is_some_and(|(current, _)| *current == key);
         if is_current(&self) {
             call_on_main_thread(move |py| {
+                // A loop on another thread is left to come to it: what the main thread runs meanwhile is not the request.
+                if thread_ident() != self.ident {
+                    return Ok(());
+                }
                 let current = lock(&self.current);
                 let expires = current.as_ref().filter(|(current, run)| *current == key && run.expire());
                 let error = expires.map(|(_, run)| run.timeout_error(py));

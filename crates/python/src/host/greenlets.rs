@@ -207,8 +207,8 @@ impl GreenletsHost {
         while begun < BEGUN_MAX {
             let Some(admitted) = lock(&self.reactor).next_exchange() else { break };
             begun += 1;
-            // One that the server no longer waits for is cut by being dropped.
-            if self.handle.lifecycle() != Lifecycle::Stopping {
+            // One that the server no longer waits for is cut by being dropped; so is one that was answered while others had the hub.
+            if self.handle.lifecycle() != Lifecycle::Stopping && !admitted.exchange.is_expired() {
                 self.begin(py, mounts, request, admitted);
             }
         }

@@ -76,7 +76,7 @@ impl InlineHost {
             while let Some(Admitted { exchange, permit }) = self.next_exchange(py) {
                 // One that the server no longer waits for is cut by being dropped.
                 if self.handle.lifecycle() != Lifecycle::Stopping {
-                    self.runs.run(py, exchange.key(), || mounts.serve(py, exchange));
+                    self.runs.run(py, exchange, |exchange| mounts.serve(py, exchange));
                 }
                 drop(permit);
             }

@@ -217,7 +217,7 @@ impl Pool {
                 && let Some(Application::Wsgi(gateway)) = mounts.find(exchange.head().path())
             {
                 // A panic is a mistake of ours; it costs one request.
-                let was_lost = self.runs.run(py, exchange.key(), || {
+                let was_lost = self.runs.run(py, exchange, |exchange| {
                     let _ = catch_unwind(AssertUnwindSafe(|| gateway.serve(py, exchange)));
                 });
                 if was_lost {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use tidegate_engine::RequestKey;
+use tidegate_engine::{Exchange, RequestKey};
 
 use crate::ffi;
 use crate::host::lock;
@@ -41,14 +41,18 @@ impl ThreadRuns {
     }
 
     /// Runs a request on this thread. True when its thread had been lost.
-    pub(crate) fn run(&self, py: Python<'_>, key: RequestKey, work: impl FnOnce()) -> bool {
+    pub(crate) fn run(&self, py: Python<'_>, exchange: Exchange, work: impl FnOnce(Exchange)) -> bool {
         if !self.is_wanted {
-            work();
+            work(exchange);
             return false;
         }
+        let key = exchange.key();
         let run = Run { thread: ffi::thread_ident(), is_interrupted: false, is_lost: false };
         lock(&self.running).insert(key, run);
-        work();
+        // One that was answered before it has begun is not. Looked at from here on, where an interrupt finds it.
+        if !exchange.is_expired() {
+            work(exchange);
+        }
         let run = lock(&self.running).remove(&key);
         let Some(Run { thread, is_interrupted, is_lost }) = run else { return false };
         if is_interrupted {

@@ -357,7 +357,7 @@ impl ThreadsHost {
         let Admitted { exchange, permit } = admitted;
         // One that the server no longer waits for is cut by being dropped.
         if self.handle.lifecycle() != Lifecycle::Stopping {
-            let was_lost = self.runs.run(py, exchange.key(), || {
+            let was_lost = self.runs.run(py, exchange, |exchange| {
                 let _ = catch_unwind(AssertUnwindSafe(|| mounts.serve(py, exchange)));
             });
             if was_lost {

@@ -210,18 +210,23 @@ fn is_tag(tag: &str) -> bool {
 }
 
 fn syslog_at(authority: &str) -> Result<CollectorAddress, Fault> {
+    host_and_port(authority, SYSLOG_PORT).map(|(host, port)| CollectorAddress::SyslogAt(host, port))
+}
+
+/// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`
+pub(super) fn host_and_port(authority: &str, port_default: u16) -> Result<(String, u16), Fault> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').ok_or("the bracket is not closed")?,
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     let port = match rest {
-        "" => Some(SYSLOG_PORT),
+        "" => Some(port_default),
         rest => rest.strip_prefix(':').and_then(digits).and_then(|port| u16::try_from(port).ok()),
     };
     match (host, port.filter(|&port| port > 0)) {
         ("", _) => Err("the host is missing".into()),
         (_, None) => Err("the port must be a number from 1 to 65535".into()),
-        (host, Some(port)) => Ok(CollectorAddress::SyslogAt(host.into(), port)),
+        (host, Some(port)) => Ok((host.into(), port)),
     }
 }
 

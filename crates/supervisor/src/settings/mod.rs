@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `texts`, `trusted_proxy`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `statsd`, `texts`, `trusted_proxy`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -15,6 +15,7 @@ mod kind;
 mod limit;
 mod load;
 mod mount;
+mod statsd;
 mod table;
 mod texts;
 mod trusted_proxy;
@@ -38,6 +39,7 @@ pub use error::{Origin, SettingsError};
 pub use limit::{Limit, Own};
 pub use load::from_python;
 pub use mount::Mount;
+pub use statsd::StatsdAddress;
 pub use texts::{Config, Owner};
 pub use trusted_proxy::TrustedProxy;
 pub use value::Value;
@@ -139,6 +141,9 @@ pub struct Settings {
     pub hop_by_hop: HopByHop,
     /// `None`: the field is not sent.
     pub server_header: Option<String>,
+    pub statsd_host: Option<StatsdAddress>,
+    pub statsd_prefix: String,
+    pub statsd_tags: String,
     pub trusted_proxies: Vec<TrustedProxy>,
     pub request_id: bool,
     pub request_id_header: String,
@@ -402,6 +407,9 @@ impl Settings {
             underscore_names: UnderscoreNames::Drop,
             hop_by_hop: HopByHop::Drop,
             server_header: None,
+            statsd_host: None,
+            statsd_prefix: String::new(),
+            statsd_tags: String::new(),
             trusted_proxies: Vec::new(),
             request_id: false,
             request_id_header: String::new(),

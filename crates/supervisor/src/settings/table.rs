@@ -5,7 +5,8 @@ use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
 use super::{
-    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, trusted_proxy,
+    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, statsd,
+    trusted_proxy,
 };
 
 /// One setting.
@@ -1218,6 +1219,47 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Whether requests are counted, measured and shown.",
         doc: "auto: where somebody can ask for it, by --admin or --control-socket. off saves a little time with each request of a server whose \
               control socket is only for commands.",
+        ..PLAIN
+    },
+    Setting {
+        name: "statsd-host",
+        category: Category::Observation,
+        kind: Kind::Special {
+            placeholder: "ADDRESS",
+            accepted: statsd::ACCEPTED,
+            put: |s, value| put(&mut s.statsd_host, statsd::address(value).map(Some)),
+            get: |s| s.statsd_host.as_ref().map(shown),
+        },
+        help: "Tell statsd of each request.",
+        doc: "Under gunicorn's names: gunicorn.requests, gunicorn.request.status.200, gunicorn.request.duration. By UDP, port 8125 unless another is               given, or by a unix socket. The thread that writes the access log does it; requests do not wait: docs/logging.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "statsd-prefix",
+        category: Category::Observation,
+        kind: Kind::Special {
+            placeholder: "PREFIX",
+            accepted: "a name, or \"\" for none",
+            put: |s, value| put(&mut s.statsd_prefix, statsd::prefix(value)),
+            get: |s| Some(shown(&s.statsd_prefix)),
+        },
+        default: Some(""),
+        help: "What stands before each name that statsd is told.",
+        doc: "With a dot at its end, which is added where it is missing.",
+        ..PLAIN
+    },
+    Setting {
+        name: "statsd-tags",
+        category: Category::Observation,
+        kind: Kind::Special {
+            placeholder: "TAGS",
+            accepted: "NAME:VALUE between commas, or \"\" for none",
+            put: |s, value| put(&mut s.statsd_tags, statsd::tags(value)),
+            get: |s| Some(shown(&s.statsd_tags)),
+        },
+        default: Some(""),
+        help: "Tags of each figure that statsd is told, as Datadog takes them.",
+        doc: "",
         ..PLAIN
     },
     Setting {
