@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+import anyio
+
 import tidegate
 
 # Much longer than any test lets a request take.
@@ -97,6 +99,14 @@ def application(environ, start_response):
     return streams[path]() if path in streams else [b"in time"]
 
 
+async def ends_with_its_group(name: str) -> None:
+    try:
+        await asyncio.sleep(LONG_S)
+    except asyncio.CancelledError:
+        say(f"{name} was cancelled")
+        raise
+
+
 async def asgi(scope, receive, send):
     if scope["type"] != "http":
         return
@@ -107,8 +117,17 @@ async def asgi(scope, receive, send):
             await asyncio.sleep(LONG_S)
         elif path == "/group":
             await asyncio.wait_for(asyncio.gather(asyncio.sleep(LONG_S), asyncio.sleep(LONG_S)), LONG_S)
+        elif path == "/task-group":
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_with_its_group, "a child")
+                group.start_soon(ends_with_its_group, "another")
         elif path == "/compute":
             compute_in_a_call(time.monotonic() + LONG_S)
+        elif path == "/compute-in-a-group":
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_with_its_group, "a child")
+                await asyncio.sleep(0)
+                compute_in_a_call(time.monotonic() + LONG_S)
         elif path == "/cleans-up":
             try:
                 await asyncio.sleep(LONG_S)

@@ -114,6 +114,15 @@ def test_a_task_that_waits_for_others_ends_with_them(server):
     server.wait_for_log("/group: RequestTimeout", since=before)
 
 
+@pytest.mark.parametrize("path", ["/task-group", "/compute-in-a-group"])
+def test_the_children_of_a_task_group_end_first(server, path):
+    needs(server, "asyncio")
+    before = len(server.log)
+    assert get(server, path).status == 504
+    server.wait_for_log(f"a child was cancelled\n(.*\n)*{path}: RequestTimeout", since=before)
+    assert "the application failed" not in server.log[before:]
+
+
 def test_one_that_waits_for_its_client_sees_that_nobody_waits_for_it(server):
     needs(server, "threads", "beside asyncio")
     before = len(server.log)
@@ -122,11 +131,13 @@ def test_one_that_waits_for_its_client_sees_that_nobody_waits_for_it(server):
 
 
 def test_a_response_that_has_begun_is_cut(server):
+    before = len(server.log)
     with server.connect() as wire:
         wire.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
         received = wire.rest()
     assert received.startswith(b"HTTP/1.1 200 ") and b"begun" in received
     assert not received.endswith(b"0\r\n\r\n")
+    server.wait_for_log('GET "/stream": 0.[3-9] s: it is over its time: its response is cut', since=before)
 
 
 def test_a_body_that_does_not_come_is_the_clients_fault(server):

@@ -30,8 +30,10 @@ pub struct RequestKey {
 pub enum Verdict {
     /// It takes longer than requests should; nothing is done about it.
     Slow,
-    /// Its client was answered, or cut off.
+    /// Its client was answered.
     Expired,
+    /// Its client was cut off, as it had a part of the response.
+    Cut,
 }
 
 /// A request that takes long.

@@ -48,9 +48,12 @@ pub(crate) trait Runner: Send + Sync {
     fn insist(self: Arc<Self>, py: Python<'_>, key: RequestKey);
 }
 
+/// What the exception says.
+pub(crate) const TIMEOUT: &str = "the request has taken longer than --request-timeout";
+
 /// What a request whose time is over is told.
 pub(crate) fn timeout_error() -> PyErr {
-    RequestTimeout::new_err("the request has taken longer than --request-timeout")
+    RequestTimeout::new_err(TIMEOUT)
 }
 
 /// The thread, from before there is a host until it has served.
@@ -98,7 +101,7 @@ fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runner>>) {
         let _ = Python::try_attach(|py| {
             let texts: Vec<_> = late.iter().filter_map(|one| log.text(py, &*runs, one)).collect();
             for one in
-                late.iter().filter(|one| one.verdict == Verdict::Expired && one.stage == Stage::Application)
+                late.iter().filter(|one| one.verdict != Verdict::Slow && one.stage == Stage::Application)
             {
                 runs.interrupt(py, one.key);
                 interrupted.push_back((Instant::now(), one.key));
@@ -142,12 +145,12 @@ impl Log {
         let request = format!("{} {:?}{id}", head.method(), String::from_utf8_lossy(head.path()));
         let took = format!("{:.1} s", took.as_secs_f64());
         Some(match (verdict, stage) {
-            (Verdict::Expired, Stage::Body) => {
+            (Verdict::Expired | Verdict::Cut, Stage::Body) => {
                 format!(
                     "{request}: after {took} its body had not come: answered with 408 (--request-timeout)"
                 )
             }
-            (Verdict::Expired, Stage::Queue) => {
+            (Verdict::Expired | Verdict::Cut, Stage::Queue) => {
                 format!(
                     "{request}: after {took} its turn had not come: answered with 503 (--request-timeout)"
                 )
@@ -158,6 +161,7 @@ impl Log {
                     Verdict::Expired => {
                         "is over its time: answered for the application with 504 (--request-timeout)"
                     }
+                    Verdict::Cut => "is over its time: its response is cut (--request-timeout)",
                 };
                 let at =
                     runs.stack(py, *key).map_or(String::new(), |(_, text)| format!("\nIt is at:\n{text}"));

@@ -129,7 +129,7 @@ fn options_of_uwsgis_become_settings_in_our_units() {
 fn one_request_at_a_time_stays_one_request_at_a_time() {
     let cwd = directory("single", &[("uwsgi.ini", "[uwsgi]\nmodule = site:app\nharakiri = 30\n")]);
     let migrated = migrate(&["uwsgi", "uwsgi.ini"], &cwd);
-    let expected = ["app = \"site:app\"", "threads = 1", "stuck-timeout = \"30s\"", "access-log = \"-\""];
+    let expected = ["app = \"site:app\"", "threads = 1", "request-timeout = \"30s\"", "access-log = \"-\""];
     assert_eq!(written(&cwd), expected);
     assert!(migrated.is_whole, "{}", migrated.text);
 
@@ -140,11 +140,17 @@ fn one_request_at_a_time_stays_one_request_at_a_time() {
 }
 
 #[test]
-fn a_limit_that_ends_single_requests_is_reported_as_missing_where_others_run_beside_them() {
+fn a_limit_that_ends_single_requests_comes_before_the_one_that_ends_workers() {
     let (settings, migrated) = of_uwsgi("harakiri", "harakiri = 30");
-    assert_eq!(settings, ["stuck-timeout = \"30s\""]);
-    assert!(!migrated.is_whole);
-    assert!(migrated.text.contains("a request that takes long while others are served is not ended"));
+    assert_eq!(settings, ["request-timeout = \"30s\""]);
+    assert!(migrated.is_whole, "{}", migrated.text);
+
+    let cwd = directory("patient", &[("uwsgi.ini", "[uwsgi]\nmodule = shop\nharakiri = 90\n")]);
+    migrate(&["uwsgi", "uwsgi.ini"], &cwd);
+    let settings = written(&cwd);
+    for expected in ["request-timeout = \"90s\"", "stuck-timeout = \"3m\""] {
+        assert!(settings.iter().any(|line| line == expected), "{settings:?}");
+    }
 }
 
 #[test]

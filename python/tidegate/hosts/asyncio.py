@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Literal
 
+from tidegate._tidegate import RequestTimeout as _RequestTimeout
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -17,6 +19,10 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 #: Of the lifespan specification.
 _SPEC_VERSION = "2.0"
+
+
+class RequestTimeout(_RequestTimeout, asyncio.CancelledError):
+    """What is raised in a task: a cancellation as well, for task groups to cancel their children and wait."""
 
 
 class LifespanError(Exception):

@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Ends a request that the application has had for too long. True when its client gets an answer.
-    fn expire(&mut self, connection: &Connection, timed: &Timed, now_ms: Millis) {
+    fn expire(&mut self, connection: &Connection, timed: &Timed, now_ms: Millis) -> bool {
         if !self.body.complete && self.body.fault.is_none() {
             self.body.fault = Some(BodyFault::Expired);
         }
@@ -72,7 +72,7 @@ impl Core {
             self.lose(connection, io::ErrorKind::TimedOut);
             // As one that is answered is: what the application still does is seen by its thread.
             self.end_flight(&connection.shared);
-            return;
+            return false;
         }
         self.is_answered_for = true;
         self.observe(&connection.shared, |flight, observer| flight.answer(observer, 504, true));
@@ -84,6 +84,7 @@ impl Core {
             self.close_after = true;
             self.complete(connection, now_ms);
         }
+        true
     }
 
     /// Sends the answer (RFC 9110 section 15.6.5). False when there can be none.
@@ -157,7 +158,7 @@ impl Connection {
         }
         let timed = core.timed.take()?;
         core.alarm.iter().for_each(|alarm| alarm.set(NEVER));
-        let expired = overdue(&timed, Verdict::Expired);
+        let mut expired = overdue(&timed, Verdict::Expired);
         match core.phase {
             // It is the client that has kept us waiting.
             Phase::Gathering => {
@@ -174,7 +175,11 @@ impl Connection {
                     .for_each(|exchange| exchange.turn_away(Shed::QueueTimeout, expired.took));
                 return Some((expired, Parting::None));
             }
-            Phase::Serving => core.expire(self, &timed, now_ms),
+            Phase::Serving => {
+                if !core.expire(self, &timed, now_ms) {
+                    expired.verdict = Verdict::Cut;
+                }
+            }
             _ => return None,
         }
         drop(core);

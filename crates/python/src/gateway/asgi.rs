@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use pyo3::exceptions::{PyGeneratorExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::{Admitted, Exchange, Permit, Registration, RequestKey};
 
@@ -19,7 +19,7 @@ use crate::gateway::asgi_scope::Scopes;
 use crate::gateway::asgi_socket::{Left, SocketCall, SocketCalls};
 use crate::gateway::error_response::{answer_error, status_of};
 use crate::host::{AsyncioHost, lock};
-use crate::overdue::{RequestTimeout, timeout_error};
+use crate::overdue::TIMEOUT;
 use crate::request_id;
 
 /// An application, and all that its calls share.
@@ -32,6 +32,8 @@ pub(crate) struct Asgi {
     socket_calls: Arc<SocketCalls>,
     run: Kind<Run>,
     cancelled_error: Py<PyAny>,
+    /// `tidegate.RequestTimeout`, and a cancellation as well.
+    timeout_error: Py<PyType>,
     error_log: ErrorLog,
 }
 
@@ -51,6 +53,11 @@ impl Asgi {
             socket_calls: SocketCalls::new(py)?,
             run: Kind::coroutine(py)?,
             cancelled_error: py.import("asyncio")?.getattr("CancelledError")?.unbind(),
+            timeout_error: py
+                .import("tidegate.hosts.asyncio")?
+                .getattr("RequestTimeout")?
+                .cast_into::<PyType>()?
+                .unbind(),
             error_log: ErrorLog::new(),
         })
     }
@@ -178,9 +185,7 @@ impl Asgi {
     /// Where nobody is left to be answered: the server ends such tasks only. With somebody left it is the application that has
     /// cancelled its own, or that waited for one that was.
     fn is_no_failure(&self, py: Python<'_>, error: &PyErr) -> bool {
-        self.is_cancellation(py, error)
-            || is_about_departure(py, error)
-            || error.is_instance_of::<RequestTimeout>(py)
+        self.is_cancellation(py, error) || is_about_departure(py, error)
     }
 
     fn is_cancellation(&self, py: Python<'_>, error: &PyErr) -> bool {
@@ -227,7 +232,12 @@ impl Run {
         !self.is_expired.swap(true, Ordering::AcqRel)
     }
 
-    pub(crate) fn is_expired(&self) -> bool {
+    /// What the application is told then. Task groups and scopes know cancellations only: of anything else their children would be left behind.
+    pub(crate) fn timeout_error(&self, py: Python<'_>) -> PyErr {
+        PyErr::from_type(self.gateway.timeout_error.bind(py).clone(), TIMEOUT)
+    }
+
+    fn is_expired(&self) -> bool {
         self.is_expired.load(Ordering::Acquire)
     }
 
@@ -265,7 +275,7 @@ impl Run {
             Stage::Running(coroutine) => coroutine.into_bound(py),
             Stage::New(scope) => {
                 if self.host.tells_runs() && self.is_answered() {
-                    return Err(timeout_error());
+                    return Err(self.timeout_error(py));
                 }
                 if let Some(id) = &self.id {
                     // The context is the task's own.
@@ -365,7 +375,7 @@ impl Coroutine for Run {
         }
         // asyncio has no other way to interrupt a task than to cancel it.
         let error = if this.is_expired() && this.gateway.is_cancellation(py, &error) {
-            timeout_error()
+            this.timeout_error(py)
         } else {
             error
         };

@@ -26,7 +26,7 @@ use crate::gateway::{Asgi, Mounts, Run, Wsgi, not_found};
 use crate::host::pause::{Pauses, Woken};
 use crate::host::thread_runs::{stacks, thread_stack};
 use crate::host::{Pool, lock};
-use crate::overdue::{Runner, Stack, timeout_error};
+use crate::overdue::{Runner, Stack};
 
 /// Requests begun in one turn before the loop's other work has its.
 const BEGUN_MAX: usize = 256;
@@ -388,15 +388,16 @@ impl Runner for AsyncioHost {
         let is_current =
             |host: &Self| lock(&host.current).as_ref().is_some_and(|(current, _)| *current == key);
         if is_current(&self) {
-            call_on_main_thread(move |_| {
+            call_on_main_thread(move |py| {
                 // A loop on another thread is left to come to it: what the main thread runs meanwhile is not the request.
                 if thread_ident() != self.ident {
                     return Ok(());
                 }
                 let current = lock(&self.current);
-                let expires = current.as_ref().is_some_and(|(current, run)| *current == key && run.expire());
+                let expires = current.as_ref().filter(|(current, run)| *current == key && run.expire());
+                let error = expires.map(|(_, run)| run.timeout_error(py));
                 drop(current);
-                if expires { Err(timeout_error()) } else { Ok(()) }
+                error.map_or(Ok(()), Err)
             });
         }
     }

@@ -42,7 +42,7 @@ pub(super) static OPTIONS: &[Entry] = &[
     together(&["worker_connections"], "with greenlets and asyncio `max-concurrency`, with threads `connections-max`"),
     together(&["max_requests"], "`max-requests`"),
     together(&["max_requests_jitter"], "`recycle-jitter`, in percent of the sum, which is then `max-requests`"),
-    becomes(&["timeout"], "stuck-timeout", seconds_or_off, "for workers that handle no events, as there; no limit of a request's time").flags(&["-t"]),
+    becomes(&["timeout"], "stuck-timeout", seconds_or_off, "for workers that handle no events, as there; what limits a request's time is request-timeout").flags(&["-t"]),
     becomes(&["graceful_timeout"], "graceful-timeout", seconds, ""),
     together(&["keepalive"], "`keep-alive-timeout`").flags(&["--keep-alive"]),
     becomes(&["preload_app"], "preload", on, "").switch().flags(&["--preload"]),

@@ -8,7 +8,7 @@ use super::application::{Application, module_of, object};
 use super::ini::unresolved;
 use super::option::*;
 use super::plan::Plan;
-use crate::settings::Value;
+use crate::settings::{Value, shown_duration};
 use options::{OTHER_PROTOCOL, bytes_from_4096};
 
 /// What goes with proxy_pass; docs/deploy.md says why.
@@ -166,6 +166,9 @@ fn listening(plan: &mut Plan) {
     }
 }
 
+/// The usual stuck-timeout.
+const STUCK_TIMEOUT_S: u64 = 60;
+
 fn running(plan: &mut Plan) {
     let mut threads = 1;
     if let Some((index, value)) = plan.last(&["gevent"]) {
@@ -188,14 +191,12 @@ fn running(plan: &mut Plan) {
             "If the application is fit for threads, remove threads = 1: then calls that wait hold up nobody.",
         );
     }
-    if let Some((index, value)) = plan.last(&["harakiri"]) {
-        plan.becomes_read(index, "stuck-timeout", seconds_or_off(&value), "");
-        if threads != 1 && !is_off(&value) {
-            plan.lacks(
-                "harakiri: stuck-timeout replaces a worker that serves nobody any more; a request that takes long while others are \
-                 served is not ended: have the database (statement_timeout) and HTTP clients give up, and the proxy (proxy_read_timeout)",
-            );
-        }
+    if let (1, Some((_, value))) = (threads, plan.last(&["harakiri"]))
+        && let Ok(seconds @ STUCK_TIMEOUT_S..) = number_of(&value)
+    {
+        // A single thread that runs a call is stuck as well: first the call's own time is to be over.
+        let stuck = Value::Text(shown_duration(seconds.saturating_mul(2_000)));
+        plan.adds("stuck-timeout", stuck, "longer than harakiri");
     }
 }
 

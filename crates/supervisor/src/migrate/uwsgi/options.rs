@@ -245,15 +245,18 @@ pub(in crate::migrate) static OPTIONS: &[Entry] = &[
     instead(&["reload-on-as", "evil-reload-on-as"], "max-rss: addresses that are not used cost nothing"),
     not_needed(&["mem-collector-freq"], "memory is looked at once a second"),
     becomes(&["reload-mercy", "worker-reload-mercy"], "graceful-timeout", seconds, ""),
-    together(
+    becomes(
         &["harakiri"],
-        "`stuck-timeout`: with one thread the same; with several, or greenlets, a request that waits while others are served is not ended",
+        "request-timeout",
+        seconds_or_off,
+        "the client is answered with 504 and the request interrupted; there its worker is killed, with all that it serves",
     ),
-    not_needed(&["harakiri-verbose"], "the stacks of a stuck worker's threads are always logged"),
-    instead(
-        &["harakiri-graceful-timeout", "harakiri-graceful-signal", "harakiri-queue-threshold"],
-        "a stuck worker is killed; nothing it does can be waited for",
+    not_needed(&["harakiri-verbose"], "what a request is at whose time is over is always logged"),
+    not_needed(
+        &["harakiri-graceful-timeout", "harakiri-graceful-signal"],
+        "the worker goes on: tidegate.RequestTimeout is raised in the request",
     ),
+    instead(&["harakiri-queue-threshold"], "request-timeout holds always"),
     not_needed(
         &["harakiri-no-arh", "no-harakiri-arh", "no-harakiri-after-req-hook"],
         "there are no hooks after requests",
