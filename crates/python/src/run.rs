@@ -342,9 +342,14 @@ pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>,
     bind_or_adopt(py, settings, ("bind", &settings.bind), passed)
 }
 
-/// What the admin listener listens on.
+/// What the admin listener listens on. Handed over or not, there is none where there is to be none any more.
 pub(crate) fn bind_admin(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>, Refusal> {
-    bind_or_adopt(py, settings, ("admin", &settings.admin), upgrade::handed_over().admin)
+    let passed = upgrade::handed_over().admin;
+    if settings.admin.is_empty() {
+        passed.into_iter().for_each(close_inherited);
+        return Ok(Vec::new());
+    }
+    bind_or_adopt(py, settings, ("admin", &settings.admin), passed)
 }
 
 /// Binds what a setting says, or takes what was passed to this process instead.
