@@ -1,9 +1,10 @@
 """What it costs to see into a server: `python bench/observed.py [--rounds N] [--seconds N]`.
 
-Two servers of the same application run side by side, one with everything on that looks at requests (metrics and
-the table of requests in flight, an access log, and request ids and deadlines where this version has them), one
-with all of it off. Short windows of load go to one and the other in turn, so that both meet the same machine,
-and each pair gives a ratio of CPU time per request. Exit status 1 when the median ratio is above the limit.
+Two servers of the same application run side by side, one with everything on that looks at requests (metrics
+and the table of requests in flight, an access log, and request ids and deadlines where this version has
+them), one with all of it off. Short windows of load go to one and the other in turn, so that both meet the
+same machine, and each pair gives a ratio of CPU time per request. Exit status 1 when the median ratio is
+above the limit.
 `--each` takes one part at a time, to say what costs what.
 """
 

@@ -1,4 +1,7 @@
-"""What requests are at, as tracebacks have it: the newest call last. None for what is over."""
+"""What requests are at: their calls, the newest last, and the same as tracebacks have it.
+
+None for what is over.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ from types import FrameType
 from typing import Any
 
 
-def of_thread(ident: int) -> str | None:
+def of_thread(ident: int) -> tuple[list[str], str] | None:
     """Return the stack of a running thread."""
     frame = sys._current_frames().get(ident)
-    return None if frame is None else "".join(traceback.format_stack(frame))
+    return None if frame is None else _told(traceback.extract_stack(frame))
 
 
-def of_greenlet(greenlet: Any, thread: int) -> str | None:
+def of_greenlet(greenlet: Any, thread: int) -> tuple[list[str], str] | None:
     """Return the stack of a greenlet: of the thread, where it runs just now."""
     if greenlet.gr_frame is not None:
-        return "".join(traceback.format_stack(greenlet.gr_frame))
+        return _told(traceback.extract_stack(greenlet.gr_frame))
     return None if greenlet.dead else of_thread(thread)
 
 
-def of_coroutine(coroutine: Any, thread: int) -> str | None:
+def of_coroutine(coroutine: Any, thread: int) -> tuple[list[str], str] | None:
     """Return the stack of what a task awaits: of the thread, where it runs just now."""
     frames: list[tuple[FrameType, int]] = []
     awaited = coroutine
@@ -33,9 +36,7 @@ def of_coroutine(coroutine: Any, thread: int) -> str | None:
             break
         frames.append((frame, frame.f_lineno))
         awaited = _attribute(awaited, "await") or getattr(awaited, "gi_yieldfrom", None)
-    if not frames:
-        return None
-    return "".join(traceback.StackSummary.extract(iter(frames)).format())
+    return _told(traceback.StackSummary.extract(iter(frames))) if frames else None
 
 
 def _attribute(awaited: Any, name: str) -> Any:
@@ -45,3 +46,8 @@ def _attribute(awaited: Any, name: str) -> Any:
         if value is not None:
             return value
     return None
+
+
+def _told(stack: traceback.StackSummary) -> tuple[list[str], str]:
+    calls = [f"{call.filename}:{call.lineno} in {call.name}" for call in stack]
+    return calls, "".join(stack.format())

@@ -132,12 +132,12 @@ def test_a_thread_gets_no_exception_that_was_meant_for_the_request_before():
 
 
 def test_what_waits_for_its_turn_is_turned_away_in_time():
-    with Server(WSGI, options=["--threads", "2", "--request-timeout", "0.4"]) as server:
-        with contextlib.ExitStack() as stack:
-            wires = [stack.enter_context(server.connect()) for _ in range(4)]
-            for wire in wires:
-                wire.send(b"GET /c HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert sorted(wire.answer().status for wire in wires) == [503, 503, 504, 504]
+    options = ["--threads", "2", "--request-timeout", "0.4"]
+    with Server(WSGI, options=options) as server, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(4)]
+        for wire in wires:
+            wire.send(b"GET /c HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sorted(wire.answer().status for wire in wires) == [503, 503, 504, 504]
 
 
 def test_lost_threads_are_replaced():

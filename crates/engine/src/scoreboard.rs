@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::clock::Millis;
+use crate::keeper::RequestKey;
+use crate::record::InFlight;
 use crate::sys::SharedMemory;
 
 /// How many connections a worker may have more than another one: an eighth, and one at least, as passing on costs a wake-up.
@@ -36,6 +38,8 @@ pub(crate) struct Row {
     lines_lost: AtomicU64,
     /// That do not come back from requests whose time is over.
     lost_threads: AtomicU32,
+    /// The request whose stack is asked for, by its number and by its key.
+    wanted: [AtomicU64; 3],
 }
 
 /// A row for each worker that there may be at once. Made before the first one is forked.
@@ -118,6 +122,19 @@ impl Seat {
 
     pub(crate) fn set_lost_threads(&self, count: usize) {
         self.row().lost_threads.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Says which request is asked for, to be told that it is.
+    pub fn want(&self, request: &InFlight) {
+        let words = [request.number, request.key.connection, request.key.number];
+        self.row().wanted.iter().zip(words).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+    }
+
+    /// Which one that is: its number and its key.
+    pub fn wanted(&self) -> (u64, RequestKey) {
+        let [number, connection, of_connection] =
+            [0, 1, 2].map(|at: usize| self.row().wanted[at].load(Ordering::Relaxed));
+        (number, RequestKey { connection, number: of_connection })
     }
 
     /// Has its reactor turn, if it can.

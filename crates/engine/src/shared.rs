@@ -9,10 +9,11 @@ use tidegate_http::{Limits, RequestHead};
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, RequestKey};
 use crate::reactor::Work;
 use crate::record::{Counter, Gauge, Observer, Record};
 use crate::request_id::RequestIds;
+use crate::scoreboard::Seat;
 use crate::settings::Settings;
 use crate::sleep::Sleep;
 
@@ -232,6 +233,11 @@ impl Handle {
     pub fn limit_aside(&self, most: Option<usize>) {
         let settings_max = self.0.settings.aside.as_ref().map_or(0, |aside| aside.concurrency_max);
         self.limit(true, settings_max, most);
+    }
+
+    /// The request that the supervisor asks about: its number and its key.
+    pub fn wanted(&self) -> Option<(u64, RequestKey)> {
+        self.0.settings.seat.as_ref().map(Seat::wanted)
     }
 
     /// Lets the supervisor see how many threads do not come back.

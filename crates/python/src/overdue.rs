@@ -30,10 +30,16 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const LOGGED_MAX: usize = 10;
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 
+/// Calls, the newest last: one by one, and as tracebacks have them.
+pub(crate) type Stack = (Vec<String>, String);
+
+/// What runs requests, once there is something.
+pub(crate) type RunnerIfAny = Arc<OnceLock<Weak<dyn Runner>>>;
+
 /// What runs requests.
 pub(crate) trait Runner: Send + Sync {
-    /// What a request is at, as tracebacks have it.
-    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String>;
+    /// What a request is at.
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<Stack>;
 
     /// The time of a request is over: has [`RequestTimeout`] raised in it, where it waits or at its next step.
     fn interrupt(&self, py: Python<'_>, key: RequestKey);
@@ -48,36 +54,26 @@ pub(crate) fn timeout_error() -> PyErr {
 }
 
 /// The thread, from before there is a host until it has served.
-pub(crate) struct Attendant {
-    runs: Arc<OnceLock<Weak<dyn Runner>>>,
-    thread: JoinHandle<()>,
-}
+pub(crate) struct Attendant(JoinHandle<()>);
 
 impl Attendant {
     /// Listens to a reactor.
     ///
     /// # Errors
     /// What the system says of threads.
-    pub(crate) fn start(reactor: &Reactor) -> io::Result<Self> {
+    pub(crate) fn start(reactor: &Reactor, runner: RunnerIfAny) -> io::Result<Self> {
         let (tell, overdue) = channel();
-        let runs: Arc<OnceLock<Weak<dyn Runner>>> = Arc::default();
-        let of_thread = runs.clone();
         let thread = std::thread::Builder::new()
             .name("tidegate-overdue".into())
-            .spawn(move || attend(&overdue, &of_thread))?;
+            .spawn(move || attend(&overdue, &runner))?;
         // Nobody listens any more at the end.
         reactor.tell_overdue(move |overdue| drop(tell.send(overdue)))?;
-        Ok(Self { runs, thread })
-    }
-
-    /// Begins, with what serves.
-    pub(crate) fn set(&self, runs: Weak<dyn Runner>) {
-        let _ = self.runs.set(runs);
+        Ok(Self(thread))
     }
 
     /// Waits for the end, which comes when the engine keeps no time any more. Without the interpreter.
     pub(crate) fn join(self) {
-        let _ = self.thread.join();
+        let _ = self.0.join();
     }
 }
 
@@ -161,7 +157,8 @@ impl Log {
                         "is over its time: answered for the application with 504 (--request-timeout)"
                     }
                 };
-                let at = runs.stack(py, *key).map_or(String::new(), |stack| format!("\nIt is at:\n{stack}"));
+                let at =
+                    runs.stack(py, *key).map_or(String::new(), |(_, text)| format!("\nIt is at:\n{text}"));
                 format!("{request}: {took}: it {what}{at}")
             }
             (Verdict::Slow, Stage::Body) => {

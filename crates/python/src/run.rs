@@ -26,12 +26,12 @@ use crate::host::{
     ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
-use crate::overdue::{Attendant, Runner};
+use crate::overdue::{Attendant, Runner, RunnerIfAny};
 use crate::privileges;
 use crate::readiness;
 use crate::refusal::{Culprit, Refusal};
 use crate::serve::{say, what_runs};
-use crate::stacks::{Stacks, is_in_time};
+use crate::stacks::{self, Stacks, is_in_time};
 use crate::translate;
 use crate::upgrade;
 
@@ -148,7 +148,9 @@ fn run_on<'py>(
     let mut reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
     let addresses = reactor.addresses();
     let handle = reactor.handle();
-    let admin = admin.map(|admin| admin.start(handle.clone())).transpose().map_err(PyErr::from)?;
+    let runner = RunnerIfAny::default();
+    let start = |admin: Admin| admin.start(handle.clone(), runner.clone());
+    let admin = admin.map(start).transpose().map_err(PyErr::from)?;
     let question = match (&tether, &settings.ready_path) {
         (Some(_), Some(path)) if settings.ready_by == ReadyBy::Application => {
             let (ours, theirs) = UnixStream::pair().map_err(PyErr::from)?;
@@ -157,13 +159,12 @@ fn run_on<'py>(
         }
         _ => None,
     };
-    let attendant =
-        settings.limits_time().then(|| Attendant::start(&reactor)).transpose().map_err(PyErr::from)?;
-    let attend = |host: Arc<dyn Runner>| {
-        if let Some(attendant) = &attendant {
-            attendant.set(Arc::downgrade(&host));
-        }
+    let attendant = match settings.limits_time() {
+        true => Some(Attendant::start(&reactor, runner.clone()).map_err(PyErr::from)?),
+        false => None,
     };
+    let tells_runs = settings.limits_time() || handle.record().is_some();
+    let set_runner = |host: Arc<dyn Runner>| drop(runner.set(Arc::downgrade(&host)));
     let wsgi = |loaded: &Loaded<'_>, at: Mounted, host| {
         let options = WsgiOptions {
             number: at.number,
@@ -178,34 +179,34 @@ fn run_on<'py>(
     let mut interrupt: fn() = ffi::interrupt_main_thread;
     let serve: Box<dyn FnOnce(Python<'_>) -> PyResult<()>> = match (runs_on, event_loop) {
         (RunsOn::MainThread, _) => {
-            let host = InlineHost::new(reactor, settings.limits_time());
-            attend(host.clone());
+            let host = InlineHost::new(reactor, tells_runs);
+            set_runner(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, &mounts))
         }
         (RunsOn::Greenlets, _) => {
             let host = GreenletsHost::new(py, reactor, GeventHub::start(py)?, settings.cancel_on_disconnect)?;
-            attend(host.clone());
+            set_runner(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
         (RunsOn::Bridge, Some(event_loop)) => {
             let hub = AsyncioHub::new(py, event_loop.bound().clone())?;
             let host = GreenletsHost::new(py, reactor, hub, settings.cancel_on_disconnect)?;
-            attend(host.clone());
+            set_runner(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
         (RunsOn::Threads, _) | (RunsOn::Asyncio | RunsOn::Bridge, None) => {
             // Where the main thread runs no calls, interrupting it ends none.
             interrupt = || {};
-            let host = ThreadsHost::new(reactor, translate::threads(settings));
-            attend(host.clone());
+            let host = ThreadsHost::new(reactor, translate::threads(settings, tells_runs));
+            set_runner(host.clone());
             let mounts = applications.mounts(script_name, |loaded, at| wsgi(loaded, at, host.clone()))?;
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
         (RunsOn::Asyncio, Some(event_loop)) => {
-            let pool = Pool::new(handle.clone(), translate::threads(settings));
+            let pool = Pool::new(handle.clone(), translate::threads(settings, tells_runs));
             let mounts = applications.mounts(script_name, |loaded, at| match loaded.interface {
                 Kind::Wsgi => Ok(Application::Wsgi(Arc::new(wsgi(loaded, at, pool.clone())?))),
                 Kind::Asgi => {
@@ -215,14 +216,13 @@ fn run_on<'py>(
                 }
             })?;
             let cancels = settings.cancel_on_disconnect;
-            let tells_runs = settings.limits_time();
             let host = AsyncioHost::new(py, reactor, event_loop.bound().clone(), cancels, tells_runs, pool)?;
-            attend(host.clone());
+            set_runner(host.clone());
             Box::new(move |py| host.run(py, Arc::new(mounts)))
         }
     };
     let orders = match &tether {
-        Some(tether) => Some(orders(py, tether, &handle, what_runs(applications, settings))?),
+        Some(tether) => Some(orders(py, tether, &handle, runner.clone(), what_runs(applications, settings))?),
         None => None,
     };
     let watch = SignalWatch::start(&handle, graces, orders, interrupt, || {
@@ -280,8 +280,14 @@ fn run_on<'py>(
 }
 
 /// What a worker does that its supervisor says.
-fn orders(py: Python<'_>, tether: &Tether, handle: &Handle, what: String) -> PyResult<Orders> {
-    let mut stacks = Stacks::prepare(py)?;
+fn orders(
+    py: Python<'_>,
+    tether: &Tether,
+    handle: &Handle,
+    runner: RunnerIfAny,
+    what: String,
+) -> PyResult<Orders> {
+    let mut threads = Stacks::prepare(py)?;
     let stream = tether.orders()?;
     let (tether, handle) = (tether.clone(), handle.clone());
     let others = move |byte| match byte {
@@ -291,8 +297,13 @@ fn orders(py: Python<'_>, tether: &Tether, handle: &Handle, what: String) -> PyR
         }
         order::RETIRE => handle.retire(),
         order::STACKS => {
-            let text = stacks.take().unwrap_or_else(|error| format!("the stacks cannot be had: {error}"));
-            let _ = tether.stacks(&text);
+            let text = threads.take().unwrap_or_else(|error| format!("the stacks cannot be had: {error}"));
+            let _ = tether.stacks(&(text + &stacks::of_requests(&runner, handle.record())));
+        }
+        order::STACK => {
+            if let Some((number, key)) = handle.wanted() {
+                let _ = tether.stack(&stacks::of_request(&runner, number, key));
+            }
         }
         _ => {}
     };

@@ -7,15 +7,18 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use serde_json::{Value, json};
+use tidegate_engine::{Record, RequestKey, monotonic_us};
 
 use crate::ffi;
+use crate::overdue::{Runner, RunnerIfAny};
 
 /// Most bytes of it.
 const SIZE_MAX: u64 = 256 * 1024;
@@ -82,6 +85,57 @@ fn write_attached(file: RawFd) -> bool {
         Err(_) if taken.swap(true, Ordering::SeqCst) => hear.recv_timeout(WRITE_WAIT).unwrap_or(true),
         Err(_) => false,
     }
+}
+
+/// Most requests whose stacks are told beside those of the threads.
+const REQUESTS_MAX: usize = 50;
+
+/// What one request is at, as JSON: its calls and the same as a traceback, or why they cannot be told.
+pub(crate) fn of_request(runner: &RunnerIfAny, number: u64, key: RequestKey) -> Value {
+    let stack = with_interpreter(runner, move |py, runner| runner.stack(py, key));
+    match stack {
+        Some(Some((calls, text))) => json!({"request": number, "stack": calls, "text": text}),
+        Some(None) => {
+            json!({"request": number, "error": "the application does not have that request, or not any more"})
+        }
+        None => {
+            json!({"request": number, "error": "the interpreter cannot be had: code that is not Python's keeps it"})
+        }
+    }
+}
+
+/// What the oldest requests are at, as text.
+pub(crate) fn of_requests(runner: &RunnerIfAny, record: Option<&Record>) -> String {
+    let mut requests = record.map_or_else(Vec::new, Record::requests);
+    requests.sort_by_key(|request| request.began_us);
+    requests.truncate(REQUESTS_MAX);
+    let now_us = monotonic_us();
+    let told = with_interpreter(runner, move |py, runner| {
+        let told = requests.iter().filter_map(|request| {
+            let (_, text) = runner.stack(py, request.key)?;
+            let age_s = now_us.saturating_sub(request.began_us) as f64 / 1e6;
+            let path = String::from_utf8_lossy(&request.path);
+            Some(format!(
+                "\nRequest {}, {} {path:?}, for {age_s:.1} s:\n{text}",
+                request.number,
+                request.method()
+            ))
+        });
+        told.collect::<String>()
+    });
+    told.unwrap_or_default()
+}
+
+/// Asks what runs requests, if the interpreter can be had in time.
+fn with_interpreter<T: Send + 'static>(
+    runner: &RunnerIfAny,
+    ask: impl FnOnce(Python<'_>, &dyn Runner) -> T + Send + 'static,
+) -> Option<T> {
+    let runner = runner.get().and_then(Weak::upgrade)?;
+    let (tell, hear) = channel();
+    let attached = move || Python::try_attach(|py| drop(tell.send(ask(py, &*runner))));
+    std::thread::Builder::new().spawn(attached).ok()?;
+    hear.recv_timeout(INTERPRETER_WAIT).ok()
 }
 
 /// Has the stacks written to standard error, if there is one, unless this is called off (by `cancel_dump_traceback_later`) within `most`.

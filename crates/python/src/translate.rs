@@ -223,14 +223,14 @@ pub(crate) fn aside(settings: &Settings, takes: Arc<dyn Fn(&RequestHead) -> bool
     }
 }
 
-pub(crate) fn threads(settings: &Settings) -> ThreadsOptions {
+pub(crate) fn threads(settings: &Settings, tells_runs: bool) -> ThreadsOptions {
     let has_health = settings.limits.iter().any(|limit| limit.priority == supervisor::Priority::Health);
     ThreadsOptions {
         threads_max: settings.threads,
         reserve: if has_health { HEALTH_CONCURRENCY_MAX } else { 0 },
         stack_size: settings.thread_stack_size,
         idle: Duration::from_millis(settings.thread_idle_timeout_ms),
-        tells_runs: settings.limits_time(),
+        tells_runs,
         lost_max: settings.lost_threads_max as usize,
     }
 }

@@ -16,7 +16,7 @@ use tidegate_engine::{
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
 use tidegate_supervisor::reload::Watcher;
-use tidegate_supervisor::supervisor::{self, Forked, Host, Role, Senses, View};
+use tidegate_supervisor::supervisor::{self, Forked, Host, Role, Senses, StackWanted, View};
 
 use crate::admin::{Admin, Application, Scope, Sight, memory_of, state};
 use crate::privileges::{PidFile, give_up_privileges};
@@ -293,14 +293,34 @@ impl Host for Forks {
         self.admin.as_ref().map(Admin::descriptor)
     }
 
-    fn attend(&mut self, view: &View) {
+    fn attend(&mut self, view: &View) -> Vec<StackWanted> {
         let seated = &self.seated;
         let seat_of = |pid| seated.iter().position(|seated| *seated == Some(pid));
-        if let Some(Err(error)) =
-            self.admin.as_mut().map(|admin| admin.turn(|scope| Sight::new(scope, view, seat_of)))
-        {
+        let turned = self.admin.as_mut().map(|admin| admin.turn(|scope| Sight::new(scope, view, seat_of)));
+        turned.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|error| {
             log::error!("the admin listener has ended: {error}");
             self.admin = None;
+            Vec::new()
+        })
+    }
+
+    fn want_stack(&mut self, pid: Pid, request: u64) -> Result<(), String> {
+        let scope = self.scope.as_ref().ok_or("nothing is counted: observe is off")?;
+        let index = self.seat_of(pid);
+        let requests = index.and_then(|index| Some(scope.records.record(index)?.requests()));
+        let wanted = requests.into_iter().flatten().find(|found| found.number == request);
+        match (wanted, index.and_then(|index| self.board.look(index))) {
+            (Some(wanted), Some(seat)) => {
+                seat.want(&wanted);
+                Ok(())
+            }
+            _ => Err(format!("request {request} is over")),
+        }
+    }
+
+    fn stack_told(&mut self, asker: u64, answer: &Value) {
+        if let Some(admin) = &mut self.admin {
+            admin.tell_stack(asker, answer);
         }
     }
 

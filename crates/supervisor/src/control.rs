@@ -32,6 +32,13 @@ pub enum Question {
     Workers(usize),
     /// What all threads of all workers are at.
     Stacks,
+    /// What one request is at.
+    Stack {
+        /// Its worker's number.
+        worker: u32,
+        /// Its number there.
+        request: u64,
+    },
     /// What the server has counted, and the requests that it has.
     State,
     /// A new server; answered when it has failed or succeeded.
@@ -39,12 +46,13 @@ pub enum Question {
 }
 
 /// The verbs, as they are written, and what they do.
-pub const VERBS: [(&str, &str); 7] = [
+pub const VERBS: [(&str, &str); 8] = [
     ("status", "Show the server and its workers"),
     ("reload", "Replace the workers by new ones, and wait for that"),
     ("stop", "Finish what is in flight, and end"),
     ("workers", "Have so many workers"),
-    ("stacks", "Show what each thread of each worker is at"),
+    ("stacks", "Show what each thread of each worker is at, and each request"),
+    ("stack", "Show what a request is at: its worker's number, and its own"),
     ("state", "Show the requests that the server has, and what it has counted"),
     ("upgrade", "Start the server anew in place of this one, and wait for that"),
 ];
@@ -78,6 +86,14 @@ impl Question {
                 _ => Err("workers needs a \"count\", which is a number from 1 on".to_owned()),
             };
         }
+        if verb == "stack" {
+            let number = |name: &str| question[name].as_u64();
+            let worker = number("worker").and_then(|worker| u32::try_from(worker).ok());
+            return match (worker, number("request")) {
+                (Some(worker), Some(request)) => Ok(Self::Stack { worker, request }),
+                _ => Err("stack needs a \"worker\" and a \"request\", which are numbers".to_owned()),
+            };
+        }
         Self::named(verb).ok_or_else(|| {
             let verbs = VERBS.map(|(verb, _)| verb).join(", ");
             format!("{verb:?} is no verb; accepted: {verbs}")
@@ -92,6 +108,9 @@ impl Question {
             Self::Stop => json!({"verb": "stop"}),
             Self::Workers(count) => json!({"verb": "workers", "count": count}),
             Self::Stacks => json!({"verb": "stacks"}),
+            Self::Stack { worker, request } => {
+                json!({"verb": "stack", "worker": worker, "request": request})
+            }
             Self::State => json!({"verb": "state"}),
             Self::Upgrade => json!({"verb": "upgrade"}),
         }

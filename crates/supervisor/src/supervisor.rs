@@ -55,8 +55,17 @@ pub trait Host {
     /// What else is waited for, when it is readable, for [`Host::attend`] to see to.
     fn watched(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Sees to that.
-    fn attend(&mut self, view: &View);
+    /// Sees to that. What requests are at that it is asked for is told later ([`Host::stack_told`]).
+    fn attend(&mut self, view: &View) -> Vec<StackWanted>;
+
+    /// Has a worker find which request it is to tell of.
+    ///
+    /// # Errors
+    /// For whoever asks, when there is no such request.
+    fn want_stack(&mut self, pid: Pid, request: u64) -> Result<(), String>;
+
+    /// What a request is at that the host was asked for, or an object with an `error`.
+    fn stack_told(&mut self, asker: u64, answer: &Value);
 
     /// The server, its workers and their requests; or why they cannot be shown.
     ///
@@ -87,6 +96,17 @@ pub trait Host {
 
     /// Tells the operator.
     fn say(&mut self, saying: &Saying);
+}
+
+/// Somebody wants to know what a request is at.
+#[derive(Clone, Copy, Debug)]
+pub struct StackWanted {
+    /// The host's number for who that is.
+    pub asker: u64,
+    /// The worker's number.
+    pub worker: u32,
+    /// The request's number there.
+    pub request: u64,
 }
 
 /// What the server that succeeds this one sends when it serves. Not SIGTERM, by which an operator stops this server and what is to succeed
@@ -260,6 +280,7 @@ impl<H: Host> Supervisor<'_, H> {
         events.extend(self.questions());
         self.pulses();
         events.extend(self.stacks());
+        self.give_up_stacks();
         events.extend(self.endings()?);
         events.extend(self.silent());
         events.extend(self.looks());
@@ -272,7 +293,8 @@ impl<H: Host> Supervisor<'_, H> {
         }
         if is_wanted {
             let view = self.view();
-            self.host.attend(&view);
+            let wanted = self.host.attend(&view);
+            self.stacks_wanted(wanted);
         }
         Ok(None)
     }
@@ -290,6 +312,7 @@ impl<H: Host> Supervisor<'_, H> {
             .chain(self.next_look)
             .chain(self.next_pulse.map(|(_, at)| at))
             .chain(self.stacks_due())
+            .chain(self.waiting.iter().filter_map(|waiting| waiting.until).min())
             .chain(self.watcher.as_ref().and_then(Watcher::due))
             .chain(self.next_well.map(|(at, _)| at))
             .min();
@@ -340,6 +363,7 @@ impl<H: Host> Supervisor<'_, H> {
     fn words(&mut self) -> Vec<Event> {
         let now = self.now();
         let mut events = Vec::new();
+        let mut told = Vec::new();
         for child in &mut self.children {
             let mut bytes = [0; 512];
             loop {
@@ -360,6 +384,7 @@ impl<H: Host> Supervisor<'_, H> {
                 match serde_json::from_slice::<(String, String)>(&line) {
                     Ok((word, _)) if word == "ready" => events.push(Event::Ready(child.id)),
                     Ok((word, text)) if word == "failed" => child.report = text,
+                    Ok((word, text)) if word == "stack" => told.push((child.id, text)),
                     Ok((word, text)) if word == "stacks" => {
                         child.stacks = text;
                         child.stacks_asked = None;
@@ -371,6 +396,7 @@ impl<H: Host> Supervisor<'_, H> {
                 child.said.clear();
             }
         }
+        told.iter().for_each(|(id, text)| self.stack_told(*id, text));
         events
     }
 

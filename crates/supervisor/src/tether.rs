@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a worker has of its supervisor. Its orders are bytes: numbers of signals, which mean what these do, and those of [`order`].
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub mod order {
     pub const RETIRE: u8 = 128;
     /// Tell what all threads are at.
     pub const STACKS: u8 = 129;
+    /// Tell what one request is at.
+    pub const STACK: u8 = 130;
 }
 
 impl Tether {
@@ -48,6 +50,14 @@ impl Tether {
     /// What the system says.
     pub fn stacks(&self, text: &str) -> io::Result<()> {
         self.say("stacks", text)
+    }
+
+    /// Says what a request is at: an object with its number as `request`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stack(&self, told: &Value) -> io::Result<()> {
+        self.say("stack", &told.to_string())
     }
 
     fn say(&self, word: &str, text: &str) -> io::Result<()> {

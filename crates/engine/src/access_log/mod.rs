@@ -28,6 +28,9 @@ use sink::{Sink, lines_in};
 /// Bytes of lines that wait for the disk; past this they are dropped and counted rather than kept without end.
 const PENDING_MAX: usize = 4 * 1024 * 1024;
 
+/// How long lines are gathered when some were just written: to wake the writer for each would cost as much as the request.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// How long the end of the server waits for what takes the lines.
 const FINISH_MAX: Duration = Duration::from_secs(2);
 
@@ -228,5 +231,9 @@ fn write_lines(queue: &Queue, mut sink: Sink, seat: Option<Seat>, _ends: Sender<
         if closed {
             return;
         }
+        let guard = pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let gathered =
+            arrived.wait_timeout_while(guard, GATHER, |pending| !pending.reopens && !pending.closed);
+        drop(gathered);
     }
 }

@@ -37,12 +37,12 @@ use crate::clock::{self, Millis, NEVER};
 use crate::departure::Left;
 use crate::exchange::Exchange;
 use crate::front_queue;
-use crate::keeper::Alarm;
+use crate::keeper::{Alarm, RequestKey};
 use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
-use crate::record::{Counter, Flight, Observer};
+use crate::record::{Beginning, Counter, Flight, Observer};
 use crate::settings::{Gathering, Settings};
 use crate::shared::Shared;
 use crate::socket::{Moved, Peer, Socket};
@@ -524,11 +524,18 @@ impl Core {
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
                     self.limit = connection.settings().limit_of(&head);
                     self.limit_time(connection, &head, arrival, turn.now_ms);
-                    self.flight = connection
-                        .shared
-                        .observer
-                        .as_ref()
-                        .map(|observer| Flight::begin(observer, &head, connection.peer));
+                    self.flight = connection.shared.observer.as_ref().map(|observer| {
+                        let id = arrival.id_place.and_then(|place| head.field_at(place as usize));
+                        let beginning = Beginning {
+                            key: RequestKey { connection: connection.id, number: self.served },
+                            peer: connection.peer,
+                            method: head.method(),
+                            path: head.path(),
+                            has_body: head.body() != http::BodyKind::Empty,
+                            id: id.map(|(_, value)| value),
+                        };
+                        Flight::begin(observer, &beginning)
+                    });
                     self.head = Some((head, arrival));
                     self.phase = Phase::Gathering;
                     let time_us =

@@ -4,13 +4,10 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use tidegate_http::RequestHead;
-
 use super::figures::{Class, Counter, Gauge, OTHER, Span, method_number};
-use super::table::{self, Kept, Stage};
+use super::table::{self, Beginning, Kept, Stage};
 use super::{Record, SLOTS};
 use crate::clock;
-use crate::socket::Peer;
 
 thread_local! {
     /// The system's number of this thread, which is asked for once.
@@ -94,14 +91,15 @@ pub(crate) struct Flight {
 
 impl Flight {
     /// Its head is in.
-    pub(crate) fn begin(observer: &Observer, head: &RequestHead, peer: Peer) -> Self {
+    pub(crate) fn begin(observer: &Observer, beginning: &Beginning<'_>) -> Self {
         let began_us = clock::now_us();
         let record = &observer.record;
         let words = record.words();
         let number = words[Counter::Started as usize].fetch_add(1, Ordering::Relaxed) + 1;
         let mut kept = Kept {
-            stage: Stage::Body,
-            method: method_number(head.method()),
+            // Without a body there is no time for it to come in.
+            stage: if beginning.has_body { Stage::Body } else { Stage::Queue },
+            method: method_number(beginning.method),
             status: 0,
             application: None,
             path_length: 0,
@@ -110,14 +108,16 @@ impl Flight {
         let slot = observer.take_slot();
         if let Some(slot) = slot {
             let slot = record.slot(usize::from(slot));
-            kept.path_length = table::begin(slot, number, began_us, kept, peer, head.path());
+            kept = table::begin(slot, number, began_us, kept, beginning);
         }
         Self { slot, began_us, stage_began_us: began_us, kept, thread: 0, waits: false }
     }
 
     /// Its body is as far in as it must be: its turn is to come, for which it must wait, or not.
     pub(crate) fn queue(&mut self, observer: &Observer) {
-        self.go_on(observer, Stage::Queue);
+        if self.kept.stage == Stage::Body {
+            self.go_on(observer, Stage::Queue);
+        }
     }
 
     /// It is not its turn.

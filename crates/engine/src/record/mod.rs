@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use figures::{BOUNDS_US, Class, Counter, Figures, Gauge, Histogram, METHODS, Runs, Span};
 pub(crate) use flight::{Flight, Observer};
+pub(crate) use table::Beginning;
 pub use table::{InFlight, Stage};
 
 use crate::clock;

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use crate::keeper::RequestKey;
 use crate::socket::Peer;
 
 /// Words of a slot: four lines of the processor's cache.
@@ -24,11 +25,13 @@ const THREAD: usize = 5;
 const PORT: usize = 6;
 const ADDRESS: usize = 7;
 const ID: usize = 9;
-const PATH: usize = 15;
+/// The two numbers of its key.
+const KEY: usize = 15;
+const PATH: usize = 17;
 
 /// Most bytes of a path, and of a request's id, that are kept.
 const PATH_MAX: usize = (SLOT_WORDS - PATH) * 8;
-const ID_MAX: usize = (PATH - ID) * 8;
+const ID_MAX: usize = (KEY - ID) * 8;
 
 /// A peer without an address; ports have fewer bits.
 const NO_PORT: u64 = u64::MAX;
@@ -107,6 +110,8 @@ impl Kept {
 pub struct InFlight {
     /// Its number, which no other request of this worker has had.
     pub number: u64,
+    /// What the worker calls it by.
+    pub key: RequestKey,
     /// The number of its method among [`super::METHODS`].
     pub(super) method_number: usize,
     /// Its path without a query, or as much of it as there is room for.
@@ -165,23 +170,38 @@ fn get_bytes(words: &[AtomicU64], length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A request that begins. Gives what is kept of its path's length.
+/// What is told of a request that begins.
+pub(crate) struct Beginning<'a> {
+    pub(crate) key: RequestKey,
+    pub(crate) peer: Peer,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a [u8],
+    pub(crate) has_body: bool,
+    /// Its id, if requests have one.
+    pub(crate) id: Option<&'a [u8]>,
+}
+
+/// A request that begins. Gives what is kept of it in one word.
 pub(super) fn begin(
     slot: &[AtomicU64],
     number: u64,
     began_us: u64,
     mut kept: Kept,
-    peer: Peer,
-    path: &[u8],
-) -> usize {
+    beginning: &Beginning<'_>,
+) -> Kept {
+    let Beginning { key, peer, path, id, .. } = beginning;
+    let id = id.unwrap_or_default();
     kept.path_length = path.len().min(PATH_MAX);
+    kept.id_length = id.len().min(ID_MAX);
     write(slot, || {
         put(slot, NUMBER, number);
+        put(slot, KEY, key.connection);
+        put(slot, KEY + 1, key.number);
         put(slot, BEGAN, began_us);
         put(slot, STAGE_BEGAN, began_us);
         put(slot, KEPT, kept.pack());
         put(slot, THREAD, 0);
-        match peer {
+        match *peer {
             Peer::Inet(address) => {
                 let octets = match address.ip() {
                     IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
@@ -192,9 +212,10 @@ pub(super) fn begin(
             }
             Peer::Unix => put(slot, PORT, NO_PORT),
         }
+        put_bytes(&slot[ID..KEY], &id[..kept.id_length]);
         put_bytes(&slot[PATH..], &path[..kept.path_length]);
     });
-    kept.path_length
+    kept
 }
 
 /// One that has come further.
@@ -233,6 +254,7 @@ pub(super) fn read(slot: &[AtomicU64]) -> Option<InFlight> {
         };
         let request = InFlight {
             number,
+            key: RequestKey { connection: get(KEY), number: get(KEY + 1) },
             method_number: kept.method,
             path: get_bytes(&slot[PATH..], kept.path_length),
             peer,
@@ -241,7 +263,7 @@ pub(super) fn read(slot: &[AtomicU64]) -> Option<InFlight> {
             began_us: get(BEGAN),
             stage_began_us: get(STAGE_BEGAN),
             thread: i32::try_from(get(THREAD)).ok().filter(|thread| *thread != 0),
-            id: get_bytes(&slot[ID..PATH], kept.id_length),
+            id: get_bytes(&slot[ID..KEY], kept.id_length),
             status: kept.status,
         };
         // After all of it was read.
@@ -258,6 +280,17 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
 
+    fn beginning(peer: Peer, path: &[u8]) -> Beginning<'_> {
+        Beginning {
+            key: RequestKey { connection: 1, number: 2 },
+            peer,
+            method: "GET",
+            path,
+            has_body: false,
+            id: Some(b"an-id"),
+        }
+    }
+
     fn slot() -> Vec<AtomicU64> {
         (0..SLOT_WORDS).map(|_| AtomicU64::new(0)).collect()
     }
@@ -272,9 +305,8 @@ mod tests {
         assert!(read(&slot).is_none());
         for peer in ["192.0.2.1:80", "[2001:db8::1]:65535"] {
             let peer = Peer::Inet(peer.parse().expect("an address"));
-            let path_length = begin(&slot, 7, 1_000, kept(2), peer, b"/slow");
-            let further =
-                Kept { stage: Stage::Application, application: Some(3), status: 200, path_length, ..kept(2) };
+            let begun = begin(&slot, 7, 1_000, kept(2), &beginning(peer, b"/slow"));
+            let further = Kept { stage: Stage::Application, application: Some(3), status: 200, ..begun };
             go_on(&slot, further, 1_500, 42);
             let request = read(&slot).expect("a request");
             assert_eq!((request.number, request.method(), &*request.path), (7, "POST", &b"/slow"[..]));
@@ -283,9 +315,10 @@ mod tests {
                 (peer, Some(3), Stage::Application)
             );
             assert_eq!((request.began_us, request.stage_began_us, request.thread), (1_000, 1_500, Some(42)));
-            assert_eq!((request.status, request.id.len()), (200, 0));
+            assert_eq!((request.status, &*request.id), (200, &b"an-id"[..]));
+            assert_eq!(request.key, RequestKey { connection: 1, number: 2 });
         }
-        begin(&slot, 8, 0, kept(0), Peer::Unix, &[b'x'; 1_000]);
+        begin(&slot, 8, 0, kept(0), &beginning(Peer::Unix, &[b'x'; 1_000]));
         let request = read(&slot).expect("a request");
         assert_eq!((request.peer, request.path.len(), request.thread), (Peer::Unix, PATH_MAX, None));
         end(&slot);
@@ -299,7 +332,7 @@ mod tests {
             scope.spawn(|| {
                 for number in 1..20_000_u64 {
                     let path = [b'a' + (number % 26) as u8; 100];
-                    begin(&slot, number, number, kept(0), Peer::Unix, &path);
+                    begin(&slot, number, number, kept(0), &beginning(Peer::Unix, &path));
                     go_on(&slot, Kept { path_length: path.len(), ..kept(0) }, number, 1);
                 }
                 over.store(true, Ordering::Release);
@@ -316,11 +349,11 @@ mod tests {
     #[test]
     fn a_slot_whose_writer_was_killed_is_not_shown() {
         let slot = slot();
-        begin(&slot, 1, 0, kept(0), Peer::Unix, b"/");
+        begin(&slot, 1, 0, kept(0), &beginning(Peer::Unix, b"/"));
         slot[SEQUENCE].fetch_add(1, Ordering::Relaxed);
         assert!(read(&slot).is_none());
         // Who comes next makes it whole again.
-        begin(&slot, 2, 0, kept(0), Peer::Unix, b"/");
+        begin(&slot, 2, 0, kept(0), &beginning(Peer::Unix, b"/"));
         assert_eq!(read(&slot).map(|request| request.number), Some(2));
     }
 }

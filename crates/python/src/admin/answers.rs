@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use serde_json::Value;
 use tidegate_engine::http::{BodyLength, HeadFault, RequestHead, ResponseHead};
 use tidegate_engine::{Block, Exchange};
 
@@ -15,6 +16,8 @@ use super::state::state;
 const TEXT: &[u8] = b"text/plain; charset=utf-8";
 const JSON: &[u8] = b"application/json";
 const HTML: &[u8] = b"text/html; charset=utf-8";
+
+const STACK: &[u8] = b"/stack.json";
 
 /// What a browser may do with an answer that is no page: nothing.
 const NO_PAGE: &[u8] = b"default-src 'none'; frame-ancestors 'none'";
@@ -62,21 +65,44 @@ impl Answer {
     }
 }
 
+/// Who has left is not told.
+fn send(mut exchange: Exchange, answer: &Answer) {
+    match answer.head() {
+        Ok(head) => {
+            let length = BodyLength::Known(answer.body.len() as u64);
+            let _ = exchange.send(Some((&head, length)), Block::Borrowed(&answer.body), true);
+        }
+        Err(fault) => log::error!("the admin listener cannot answer: {fault}"),
+    }
+}
+
+/// Answers with what a request is at.
+pub(super) fn tell_stack(exchange: Exchange, told: &Value) {
+    send(exchange, &Answer::ok(JSON, format!("{told}\n")));
+}
+
 impl Answers {
     pub(super) fn new(scope: Scope, allowed_hosts: &[String]) -> Self {
         Self { scope, allowed_hosts: allowed_hosts.to_vec() }
     }
 
-    pub(super) fn answer(&self, mut exchange: Exchange, sight: impl Fn(&Scope) -> Sight) {
+    pub(super) fn answer(&self, exchange: Exchange, sight: impl Fn(&Scope) -> Sight) {
         let answer = self.consider(exchange.head(), sight);
-        match answer.head() {
-            Ok(head) => {
-                let length = BodyLength::Known(answer.body.len() as u64);
-                // Who has left is not told.
-                let _ = exchange.send(Some((&head, length)), Block::Borrowed(&answer.body), true);
-            }
-            Err(fault) => log::error!("the admin listener cannot answer: {fault}"),
+        send(exchange, &answer);
+    }
+
+    /// The worker and the request that are asked for, if what they are at is and may be.
+    pub(super) fn stack_asked(&self, head: &RequestHead) -> Option<(u32, u64)> {
+        let is_asked =
+            matches!(head.method(), "GET" | "HEAD") && head.path() == STACK && self.is_asked_for_here(head);
+        if !is_asked {
+            return None;
         }
+        let query = std::str::from_utf8(head.query()).ok()?;
+        let number = |name: &str| {
+            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok())
+        };
+        Some((u32::try_from(number("worker")?).ok()?, number("request")?))
     }
 
     fn consider(&self, head: &RequestHead, sight: impl Fn(&Scope) -> Sight) -> Answer {
@@ -105,6 +131,7 @@ impl Answers {
                 let state = state(&self.scope, &sight(&self.scope));
                 Answer::ok(JSON, format!("{state}\n"))
             }
+            STACK => Answer::refusal(400, "Bad Request", "worker and request are missing, which are numbers"),
             _ => Answer::refusal(404, "Not Found", "there is nothing here"),
         }
     }

@@ -25,9 +25,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::getpid;
+use serde_json::{Value, json};
 use tidegate_engine::http::Limits;
-use tidegate_engine::{Admitted, Gathering, Handle, Lifecycle, Listener, Reactor, Settings};
-use tidegate_supervisor::supervisor::{View, WorkerView};
+use tidegate_engine::{
+    Admitted, Exchange, Gathering, Handle, Lifecycle, Listener, Permit, Reactor, Record, Settings,
+};
+use tidegate_supervisor::supervisor::{StackWanted, View, WorkerView};
+
+use crate::overdue::RunnerIfAny;
+use crate::stacks;
 
 use answers::Answers;
 
@@ -42,6 +48,9 @@ const KEEP_ALIVE_TIMEOUT_MS: u64 = 20_000;
 /// Bytes of a request's head and body: nobody has to say much here.
 const HEAD_SIZE_MAX: usize = 8 * 1024;
 const BODY_SIZE_MAX: u64 = 1024;
+
+/// The number of the one worker that a process is which serves alone.
+const ALONE: u32 = 1;
 
 /// What clients of the admin listener may do.
 fn settings() -> Settings {
@@ -65,6 +74,9 @@ fn settings() -> Settings {
 pub(crate) struct Admin {
     reactor: Reactor,
     answers: Answers,
+    /// Those who wait to be told what a request is at, by the number that this has for each.
+    waiting: Vec<(u64, Exchange, Permit)>,
+    last_asker: u64,
     /// Another server has the sockets too, and serves.
     is_succeeded: bool,
 }
@@ -78,7 +90,13 @@ impl Admin {
         let mut reactor = Reactor::new(listeners, settings(), None)?;
         // Its end is that of the process; from here on it is watched by others.
         reactor.descriptor();
-        Ok(Self { reactor, answers: Answers::new(scope, allowed_hosts), is_succeeded: false })
+        Ok(Self {
+            reactor,
+            answers: Answers::new(scope, allowed_hosts),
+            waiting: Vec::new(),
+            last_asker: 0,
+            is_succeeded: false,
+        })
     }
 
     /// Begins to answer, and says where, unless it has begun.
@@ -109,11 +127,11 @@ impl Admin {
         self.reactor.as_fd()
     }
 
-    /// Does it, without waiting.
+    /// Does it, without waiting. Gives whose stacks are asked for.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn turn(&mut self, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {
+    pub(crate) fn turn(&mut self, sight: impl Fn(&Scope) -> Sight) -> io::Result<Vec<StackWanted>> {
         let is_succeeded = self.is_succeeded;
         self.wait_and_answer(Some(Duration::ZERO), |scope| {
             let mut sight = sight(scope);
@@ -123,20 +141,39 @@ impl Admin {
         })
     }
 
-    fn wait_and_answer(&mut self, most: Option<Duration>, sight: impl Fn(&Scope) -> Sight) -> io::Result<()> {
+    fn wait_and_answer(
+        &mut self,
+        most: Option<Duration>,
+        sight: impl Fn(&Scope) -> Sight,
+    ) -> io::Result<Vec<StackWanted>> {
+        let mut wanted = Vec::new();
         self.reactor.poll(most)?;
         while let Some(Admitted { exchange, permit }) = self.reactor.next_exchange() {
+            if let Some((worker, request)) = self.answers.stack_asked(exchange.head()) {
+                self.last_asker += 1;
+                wanted.push(StackWanted { asker: self.last_asker, worker, request });
+                self.waiting.push((self.last_asker, exchange, permit));
+                continue;
+            }
             self.answers.answer(exchange, &sight);
             drop(permit);
         }
-        Ok(())
+        Ok(wanted)
+    }
+
+    /// Answers who has asked what a request is at.
+    pub(crate) fn tell_stack(&mut self, asker: u64, told: &Value) {
+        let Some(at) = self.waiting.iter().position(|(waiting, ..)| *waiting == asker) else { return };
+        let (_, exchange, permit) = self.waiting.swap_remove(at);
+        answers::tell_stack(exchange, told);
+        drop(permit);
     }
 
     /// Answers on a thread of its own, about the one server that this process has and that `serving` is a handle of.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn start(mut self, serving: Handle) -> io::Result<AdminThread> {
+    pub(crate) fn start(mut self, serving: Handle, runner: RunnerIfAny) -> io::Result<AdminThread> {
         self.open();
         let handle = self.reactor.handle();
         let began = Instant::now();
@@ -144,9 +181,22 @@ impl Admin {
             while !self.reactor.is_finished() {
                 let turned = self
                     .wait_and_answer(None, |scope| Sight::new(scope, &alone(&serving, began), |_| Some(0)));
-                if let Err(error) = turned {
-                    log::error!("the admin listener has ended: {error}");
-                    return;
+                let wanted = match turned {
+                    Ok(wanted) => wanted,
+                    Err(error) => {
+                        log::error!("the admin listener has ended: {error}");
+                        return;
+                    }
+                };
+                for StackWanted { asker, worker, request } in wanted {
+                    let requests = serving.record().filter(|_| worker == ALONE).map(Record::requests);
+                    let found = requests.into_iter().flatten().find(|found| found.number == request);
+                    let mut told = match found {
+                        Some(found) => stacks::of_request(&runner, request, found.key),
+                        None => json!({"error": format!("request {request} of worker {worker} is over")}),
+                    };
+                    told["worker"] = json!(worker);
+                    self.tell_stack(asker, &told);
                 }
             }
         })?;
@@ -180,7 +230,7 @@ fn alone(serving: &Handle, began: Instant) -> View {
     };
     let age_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let worker = WorkerView {
-        id: 1,
+        id: ALONE,
         pid: getpid(),
         generation: 1,
         state,

@@ -11,8 +11,9 @@ use tidegate_supervisor::{Settings, fleet::Cause};
 use crate::applications::Applications;
 use crate::host::sleeps_in;
 
-/// Most threads of a worker of which the system is asked whether they wait.
-const THREADS_ASKED_MAX: usize = 256;
+/// Threads of a worker of which the system is asked whether they wait, which takes some ten microseconds for each; of more, the rest is taken
+/// to be as these are.
+const THREADS_ASKED_MAX: u64 = 32;
 
 /// An application that requests are counted of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -181,8 +182,10 @@ impl Threads {
         let (mut busy, mut blocked) = (0, 0);
         for thread in threads {
             busy += 1;
-            let is_asked = busy <= THREADS_ASKED_MAX as u64;
-            blocked += u64::from(is_asked && sleeps_in(main, thread));
+            blocked += u64::from(busy <= THREADS_ASKED_MAX && sleeps_in(main, thread));
+        }
+        if busy > THREADS_ASKED_MAX {
+            blocked = blocked * busy / THREADS_ASKED_MAX;
         }
         Self {
             running: busy - blocked,

@@ -26,7 +26,7 @@ use crate::gateway::{Asgi, Mounts, Run, Wsgi, not_found};
 use crate::host::pause::{Pauses, Woken};
 use crate::host::thread_runs::{stacks, thread_stack};
 use crate::host::{Pool, lock};
-use crate::overdue::{Runner, timeout_error};
+use crate::overdue::{Runner, Stack, timeout_error};
 
 /// Requests begun in one turn before the loop's other work has its.
 const BEGUN_MAX: usize = 256;
@@ -355,7 +355,7 @@ impl AsyncioHost {
 }
 
 impl Runner for AsyncioHost {
-    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<Stack> {
         let is_current = lock(&self.current).as_ref().is_some_and(|(current, _)| *current == key);
         if is_current {
             return thread_stack(py, self.ident);

@@ -30,7 +30,7 @@ use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::thread_runs::stacks;
 use crate::host::{Callbacks, Deferred, Host, Sign, lock};
-use crate::overdue::{Runner, timeout_error};
+use crate::overdue::{Runner, Stack, timeout_error};
 
 /// Requests begun in one turn before the hub's other watchers have theirs.
 const BEGUN_MAX: usize = 256;
@@ -366,7 +366,7 @@ impl GreenletsHost {
 }
 
 impl Runner for GreenletsHost {
-    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<Stack> {
         let greenlet = lock(&self.running).get(&key)?.greenlet.clone_ref(py);
         stacks(py)?.call_method1(intern!(py, "of_greenlet"), (greenlet, self.ident)).ok()?.extract().ok()
     }

@@ -12,7 +12,7 @@ use crate::host::parking::park_until;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::thread_runs::ThreadRuns;
 use crate::host::{Deferred, Host, Sign, away};
-use crate::overdue::Runner;
+use crate::overdue::{Runner, Stack};
 
 /// Longest sleep of a call that waits: another thread of the application may have taken the wake-up meant for this one.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl InlineHost {
 }
 
 impl Runner for InlineHost {
-    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<Stack> {
         self.runs.stack(py, key)
     }
 

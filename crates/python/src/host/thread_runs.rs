@@ -10,7 +10,7 @@ use tidegate_engine::RequestKey;
 
 use crate::ffi;
 use crate::host::lock;
-use crate::overdue::RequestTimeout;
+use crate::overdue::{RequestTimeout, Stack};
 
 /// A request's thread.
 struct Run {
@@ -61,7 +61,7 @@ impl ThreadRuns {
         is_lost
     }
 
-    pub(crate) fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+    pub(crate) fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<Stack> {
         let thread = lock(&self.running).get(&key)?.thread;
         thread_stack(py, thread)
     }
@@ -101,9 +101,9 @@ pub(crate) fn tell_lost(lost: usize, lost_max: usize) {
 }
 
 /// What a thread is at.
-pub(crate) fn thread_stack(py: Python<'_>, thread: ffi::ThreadIdent) -> Option<String> {
-    let text = stacks(py)?.call_method1(intern!(py, "of_thread"), (thread,)).ok()?;
-    text.extract().ok()
+pub(crate) fn thread_stack(py: Python<'_>, thread: ffi::ThreadIdent) -> Option<Stack> {
+    let stack = stacks(py)?.call_method1(intern!(py, "of_thread"), (thread,)).ok()?;
+    stack.extract().ok()
 }
 
 /// The module that knows how Python keeps them.

@@ -36,7 +36,7 @@ use crate::host::shortage::Shortage;
 use crate::host::signals::{SignalPipe, run_signal_handlers};
 use crate::host::thread_runs::{ThreadRuns, tell_lost};
 use crate::host::{Deferred, Host, Sign, away, lock, python_thread, system_thread};
-use crate::overdue::Runner;
+use crate::overdue::{Runner, Stack};
 
 /// Longest wait of a call for its client, after which it looks whether the server has ended.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -705,7 +705,7 @@ impl Host for ThreadsHost {
 }
 
 impl Runner for ThreadsHost {
-    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<String> {
+    fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<Stack> {
         self.runs.stack(py, key)
     }
 

@@ -9,7 +9,7 @@ use crate::settings::SettingsError;
 pub(super) const SUBCOMMAND: Subcommand = Subcommand {
     name: "top",
     usage: "[--once] [OPTIONS]",
-    about: "Watch a running server: its requests in flight, its workers, its figures",
+    about: "Watch a running server: requests in flight, workers, figures",
     arguments,
     run,
 };

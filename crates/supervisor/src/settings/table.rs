@@ -474,7 +474,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         repeats: true,
         tables: true,
         kind: Kind::Special {
-            placeholder: "\"/PATH KEY=VALUE ...\"",
+            placeholder: "\"/PATH KEY=VALUE\"",
             accepted: limit::ACCEPTED,
             put: |s, value| put(&mut s.limits, limit::limits(value)),
             get: |s| (!s.limits.is_empty()).then(|| Value::List(s.limits.iter().map(Limit::shown).collect())),
@@ -1067,7 +1067,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
             get: |s| listed(s.trusted_proxies.iter()),
         },
         help: "Front server whose word is taken; can be given several times.",
-        doc: "An address, a network such as 10.0.0.0/8, or unix for whoever may connect to a unix socket. What they say of a request is               believed: its id (request-id), and when it came to them (X-Request-Start): docs/request-ids.md. Nobody is by default, because a               client can say the same.",
+        doc: "An address, a network such as 10.0.0.0/8, or unix for whoever may connect to a unix socket. What they say of a request is \
+              believed: its id (request-id), and when it came to them (X-Request-Start): docs/request-ids.md. Nobody is by default, because a \
+              client can say the same.",
         ..PLAIN
     },
     Setting {
@@ -1076,7 +1078,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Switch(|s| &mut s.request_id),
         default: Some("false"),
         help: "Give each request an id, for logs, the application and the client.",
-        doc: "That of a trusted proxy, if it has sent a good one, or else a new UUID, which replaces what a client has sent: docs/request-ids.md.               Off by default, because an application or its middleware may have ids already, and every response has one field more.",
+        doc: "That of a trusted proxy, if it has sent a good one, or else a new UUID, which replaces what a client has sent: docs/request-ids.md. \
+              Off by default, because an application or its middleware may have ids already, and every response has one field more.",
         ..PLAIN
     },
     Setting {
@@ -1202,7 +1205,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 (!hosts.is_empty()).then(|| Value::List(hosts.iter().map(shown).collect()))
             },
         },
-        help: "Name by which the admin page may be asked for; can be given several times.",
+        help: "Name for which the admin page answers; can be given several times.",
         doc: "localhost and addresses always may. Any other name could be one that a hostile page in an operator's browser has had pointed to \
               the server (DNS rebinding). Metrics and health are told under every name.",
         ..PLAIN

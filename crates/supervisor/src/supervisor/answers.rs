@@ -2,16 +2,27 @@
 
 use serde_json::{Value, json};
 
-use super::{Host, Supervisor};
+use super::{Host, StackWanted, Supervisor};
 use crate::control::{ClientId, Question};
-use crate::fleet::{Change, Event, Usage, Verb};
+use crate::fleet::{Change, Event, Millis, Usage, Verb};
+use crate::tether::order;
 use crate::worker::WorkerId;
 
 /// Somebody who waits for something to be over.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    client: ClientId,
+    asker: Asker,
     pub(super) what: Awaited,
+    /// Until when, if not for as long as it takes.
+    pub(super) until: Option<Millis>,
+}
+
+/// Who that is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    Client(ClientId),
+    /// Somebody whom the host has by this number.
+    OfHost(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +32,12 @@ pub(super) enum Awaited {
     Upgrade,
     /// What these workers have to say.
     Stacks(Vec<WorkerId>),
+    /// What this worker has to say of its request of this number.
+    Stack(WorkerId, u64),
 }
+
+/// How long a worker may take to tell what a request is at; it waits for the interpreter for a second.
+const STACK_MAX_MS: Millis = 3_000;
 
 /// What becomes of a question.
 enum Answered {
@@ -41,19 +57,19 @@ impl<H: Host> Supervisor<'_, H> {
         for (client, question) in questions.into_iter().flatten() {
             let verb = match self.consider(question) {
                 Ok(Answered::Now(answer)) => {
-                    self.answer_one(client, &answer);
+                    self.answer_one(Asker::Client(client), &answer);
                     None
                 }
                 Ok(Answered::Does(verb)) => {
-                    self.answer_one(client, &json!({"ok": true}));
+                    self.answer_one(Asker::Client(client), &json!({"ok": true}));
                     Some(verb)
                 }
                 Ok(Answered::Later(what, verb)) => {
-                    self.waiting.push(Waiting { client, what });
+                    self.wait_for(Asker::Client(client), what);
                     verb
                 }
                 Err(reason) => {
-                    self.answer_one(client, &json!({"error": reason}));
+                    self.answer_one(Asker::Client(client), &json!({"error": reason}));
                     None
                 }
             };
@@ -65,7 +81,10 @@ impl<H: Host> Supervisor<'_, H> {
     fn consider(&mut self, question: Question) -> Result<Answered, String> {
         let phase = self.fleet.phase();
         if matches!(phase, "retiring" | "stopping")
-            && !matches!(question, Question::Status | Question::Stacks | Question::State)
+            && !matches!(
+                question,
+                Question::Status | Question::Stacks | Question::Stack { .. } | Question::State
+            )
         {
             return Err("the server is stopping".to_owned());
         }
@@ -92,6 +111,9 @@ impl<H: Host> Supervisor<'_, H> {
             }
             Question::Upgrade if self.successor.is_some() => return Err("an upgrade is under way".to_owned()),
             Question::Upgrade => Answered::Later(Awaited::Upgrade, Some(Verb::Upgrade)),
+            Question::Stack { worker, request } => {
+                Answered::Later(self.ask_for_stack(worker, request)?, None)
+            }
             Question::Stacks => {
                 let now = self.now();
                 let told: Vec<_> = self.fleet.workers().map(|(id, ..)| id).collect();
@@ -101,9 +123,65 @@ impl<H: Host> Supervisor<'_, H> {
         })
     }
 
-    fn answer_one(&mut self, client: ClientId, answer: &Value) {
-        if let Some(control) = &mut self.control {
-            control.answer(client, answer);
+    fn answer_one(&mut self, asker: Asker, answer: &Value) {
+        match asker {
+            Asker::Client(client) => {
+                if let Some(control) = &mut self.control {
+                    control.answer(client, answer);
+                }
+            }
+            Asker::OfHost(number) => self.host.stack_told(number, answer),
+        }
+    }
+
+    fn wait_for(&mut self, asker: Asker, what: Awaited) {
+        let until = matches!(what, Awaited::Stack(..)).then(|| self.now() + STACK_MAX_MS);
+        self.waiting.push(Waiting { asker, what, until });
+    }
+
+    /// Has a worker tell what a request is at.
+    fn ask_for_stack(&mut self, worker: u32, request: u64) -> Result<Awaited, String> {
+        let child = self.children.iter_mut().find(|child| child.id == WorkerId(worker));
+        let child = child.ok_or_else(|| format!("there is no worker {worker}"))?;
+        let is_another = |waiting: &Waiting| matches!(waiting.what, Awaited::Stack(id, other) if id == child.id && other != request);
+        if self.waiting.iter().any(is_another) {
+            // It has a place for one question.
+            return Err("somebody asks for the stack of another request just now: ask again".to_owned());
+        }
+        self.host.want_stack(child.pid, request)?;
+        child.send(order::STACK);
+        Ok(Awaited::Stack(child.id, request))
+    }
+
+    /// The host has been asked for stacks.
+    pub(super) fn stacks_wanted(&mut self, wanted: Vec<StackWanted>) {
+        for StackWanted { asker, worker, request } in wanted {
+            match self.ask_for_stack(worker, request) {
+                Ok(what) => self.wait_for(Asker::OfHost(asker), what),
+                Err(reason) => self.host.stack_told(asker, &json!({"error": reason})),
+            }
+        }
+    }
+
+    /// A worker has told what a request is at.
+    pub(super) fn stack_told(&mut self, id: WorkerId, text: &str) {
+        let Ok(mut told) = serde_json::from_str::<Value>(text) else { return };
+        let Some(request) = told["request"].as_u64() else { return };
+        told["worker"] = json!(id.0);
+        self.answer(|what| *what == Awaited::Stack(id, request), &told);
+    }
+
+    /// Those whose worker does not tell.
+    pub(super) fn give_up_stacks(&mut self) {
+        let now = self.now();
+        let late: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|waiting| waiting.until.is_some_and(|until| now >= until))
+            .map(|waiting| waiting.what.clone())
+            .collect();
+        for what in late {
+            self.answer(|other| *other == what, &json!({"error": "the worker does not tell"}));
         }
     }
 
@@ -113,7 +191,7 @@ impl<H: Host> Supervisor<'_, H> {
         self.waiting = waiting;
         let over: Vec<Waiting> = over;
         for waiting in over {
-            self.answer_one(waiting.client, answer);
+            self.answer_one(waiting.asker, answer);
         }
     }
 
