@@ -170,6 +170,24 @@ def test_an_upgrade_hands_it_over(tmp_path: Path) -> None:
             time.sleep(0.05)
 
 
+def test_an_upgrade_ends_it_where_the_settings_have_it_no_more(tmp_path: Path) -> None:
+    file, control = tmp_path / "tidegate.toml", tmp_path / "control"
+    file.write_text("admin = '127.0.0.1:0'\n")
+    options = ("--config", str(file), "--control-socket", str(control))
+    with Server("apps.observed:application", options=options, supervised=True) as server:
+        admin = Admin(server)
+        assert admin.ask("/readyz").status == 200
+        file.write_text("")
+        upgraded = run("ctl", "upgrade", "--control-socket", str(control))
+        assert upgraded.returncode == 0, upgraded.stderr
+        assert server.wait() == 0
+        try:
+            with pytest.raises(ConnectionRefusedError):
+                admin.ask("/readyz")
+        finally:
+            os.kill(json.loads(upgraded.stdout)["pid"], signal.SIGTERM)
+
+
 def test_the_control_socket_tells_the_same(tmp_path: Path) -> None:
     control = tmp_path / "control"
     options = ("--threads", "2", "--control-socket", str(control))

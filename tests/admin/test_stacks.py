@@ -70,6 +70,21 @@ def test_a_request_that_keeps_the_interpreter_is_told_of_as_that(tmp_path: Path)
             assert admin.ask("/livez").status == 200
 
 
+def test_who_asks_again_for_what_cannot_be_told_costs_no_further_thread(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stuck")
+    for kind in (THREADS, Kind("threads", None)):
+        with kind.serve(tmp_path) as server, ExitStack() as stack:
+            admin = Admin(server)
+            hold(server, stack, "/stuck")
+            request = admin.wait_for(at_work)
+            (worker,) = admin.state()["workers"]
+            threads = []
+            for _ in range(4):
+                assert "interpreter" in ask(admin, request["worker"], request["number"])["error"]
+                threads.append(len(os.listdir(f"/proc/{worker['pid']}/task")))
+            assert len(set(threads)) == 1, threads
+
+
 def test_ctl_stacks_tells_of_requests_that_wait_without_a_thread(tmp_path: Path) -> None:
     socket = tmp_path / "control"
     for host in ("greenlets", "asyncio"):

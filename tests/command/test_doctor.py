@@ -272,6 +272,18 @@ def test_an_address_that_a_tidegate_has_may_be_that_very_server(tmp_path: Path) 
             assert wire.ask("GET", "/").status == 200
 
 
+def test_the_admin_listener_is_looked_at_and_is_not_for_everybody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = examined("--admin", f"127.0.0.1:{other.getsockname()[1]}", cwd=tmp_path)["admin"]
+        assert taken["verdict"] == "wrong" and "is in use" in taken["found"] and "--admin" in taken["remedy"]
+    nowhere = examined("--admin", "unix:nowhere/socket", cwd=tmp_path)["admin"]
+    assert nowhere["verdict"] == "wrong" and "cannot be made in nowhere" in nowhere["found"]
+    public = examined("--admin", "0.0.0.0:0", cwd=tmp_path)["admin"]
+    assert public["verdict"] == "advice" and "other machines can connect" in public["found"]
+    assert examined("--admin", "127.0.0.1:0", cwd=tmp_path)["admin"]["verdict"] == "ok"
+    assert "admin" not in examined(cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("bind", "found"),
     [

@@ -133,14 +133,20 @@ def test_only_a_trusted_peer_chooses_an_id_and_only_a_good_one() -> None:
                 assert said["waited_us"] is None
 
 
-def test_a_name_that_cgi_cannot_tell_from_the_header_is_no_way_around() -> None:
-    with (
-        Server(WSGI, options=["--request-id", "--underscore-names", "keep"]) as server,
-        server.connect() as wire,
-    ):
-        said = told(wire.ask("GET", "/", "X_Request_ID: mine", "X-Request_ID: mine"))
-        assert said["field"] == said["id"]
-        assert uuid.UUID(said["id"]).version == 7
+@pytest.mark.parametrize("trust", [(), TRUST], ids=["nobody", "the peer"])
+def test_a_name_that_cgi_cannot_tell_from_the_header_is_no_way_around(trust: tuple[str, ...]) -> None:
+    options = ["--request-id", "--underscore-names", "keep", *trust]
+    with Server(WSGI, options=options) as server, server.connect() as wire:
+        for fields in (
+            ["X_Request_ID: mine", "X-Request_ID: mine"],
+            ["X_Request_ID: mine"],
+            ["X-Request-ID: proxys", "X_Request_ID: mine"],
+        ):
+            answer = wire.ask("GET", "/", *fields)
+            said = told(answer)
+            assert said["field"] == said["id"]
+            assert uuid.UUID(said["id"]).version == 7
+            assert field(answer, "X-Request-ID") == [said["id"]]
 
 
 def test_unix_sockets_and_networks_are_trusted_where_the_settings_say_so(tmp_path: Path) -> None:

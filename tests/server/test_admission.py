@@ -58,6 +58,17 @@ def test_a_full_queue_turns_away_at_once_and_keeps_the_connection(host):
         server.wait_for_log("turned away")
 
 
+def test_the_log_tells_of_all_who_were_turned_away_though_no_more_come():
+    options = ["--threads", "2", "--queue-size", "0"]
+    with Server(APP, options=options) as server, ExitStack() as stack:
+        fill(server, stack)
+        with server.connect() as wire:
+            for _ in range(4):
+                assert wire.ask("GET", "/").status == 503
+        server.wait_for_log("1 requests were turned away(?s:.*)3 requests were turned away")
+        server.signal(signal.SIGUSR1)
+
+
 def test_idle_connections_count_for_nothing(host):
     options = [*host, "--queue-size", "0"]
     with Server(APP, options=options) as server, ExitStack() as stack:

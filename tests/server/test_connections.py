@@ -485,3 +485,12 @@ def test_a_signal_handler_that_raises_between_requests_does_not_end_the_server(h
         server.wait_for_log(text)
         with server.connect() as wire:
             assert wire.ask("GET", "/").status == 200
+
+
+def test_a_server_that_can_start_no_thread_ends_instead_of_trying_for_ever(tmp_path):
+    (tmp_path / "no_threading.py").write_text(
+        "import sys\nfrom apps.own_signal import application\nsys.modules['threading'] = None\n"
+    )
+    with Server("no_threading:application", cwd=tmp_path) as server:
+        assert server.wait() == 1
+        assert server.log.count("a signal handler failed") < 100

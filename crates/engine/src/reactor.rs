@@ -382,15 +382,26 @@ impl Reactor {
     }
 
     fn note_turned_away(&mut self, shed: Shed, now_ms: Millis) {
+        let is_first = !self.any_untold();
         self.turned_away[shed as usize] += 1;
         if now_ms >= self.tell_ms {
-            let counts = std::mem::take(&mut self.turned_away);
-            let total: u64 = counts.iter().sum();
-            let told = counts.iter().zip(Shed::ALL).filter(|(count, _)| **count > 0);
-            let told: Vec<_> = told.map(|(count, shed)| format!("{count} {}", shed.reason())).collect();
-            log::warn!("{total} requests were turned away: {}", told.join("; "));
-            self.tell_ms = now_ms + TELL_EVERY_MS;
+            self.tell_turned_away(now_ms);
+        } else if is_first {
+            self.timers.push(self.tell_ms, NOBODY);
         }
+    }
+
+    fn any_untold(&self) -> bool {
+        self.turned_away.iter().any(|&count| count > 0)
+    }
+
+    fn tell_turned_away(&mut self, now_ms: Millis) {
+        let counts = std::mem::take(&mut self.turned_away);
+        let total: u64 = counts.iter().sum();
+        let told = counts.iter().zip(Shed::ALL).filter(|(count, _)| **count > 0);
+        let told: Vec<_> = told.map(|(count, shed)| format!("{count} {}", shed.reason())).collect();
+        log::warn!("{total} requests were turned away: {}", told.join("; "));
+        self.tell_ms = now_ms + TELL_EVERY_MS;
     }
 
     fn forget(&mut self, connection: &Arc<Connection>) {
@@ -424,6 +435,9 @@ impl Reactor {
             self.look(&connection, now_ms, |connection, turn| {
                 connection.on_queue_timeout(ticket, turned_away, turn)
             });
+        }
+        if now_ms >= self.tell_ms && self.any_untold() {
+            self.tell_turned_away(now_ms);
         }
         if now_ms >= self.draining_until_ms {
             if self.seen == Lifecycle::Draining {

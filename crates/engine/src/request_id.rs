@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use tidegate_http::RequestHead;
+use tidegate_http::{RequestHead, is_same_variable};
 use uuid::Builder;
 
 use crate::clock;
@@ -71,12 +71,14 @@ impl RequestIds {
     }
 }
 
-/// The place of the one field of this name, if it has an id that can stand anywhere unchanged: in a header, a log, a URL, a page.
+/// The place of the one field of this name, if it has an id that can stand anywhere unchanged: in a header, a log, a URL, a page. One that CGI
+/// takes for it counts too.
 fn the_one_valid(head: &RequestHead, name: &str) -> Option<usize> {
     let mut fields =
-        head.fields().enumerate().filter(|(_, (other, _))| other.eq_ignore_ascii_case(name.as_bytes()));
-    let (place, (_, value)) = fields.next()?;
-    (is_valid(value) && fields.next().is_none()).then_some(place)
+        head.fields().enumerate().filter(|(_, (other, _))| is_same_variable(other, name.as_bytes()));
+    let (place, (first, value)) = fields.next()?;
+    let is_the_one = first.eq_ignore_ascii_case(name.as_bytes()) && fields.next().is_none();
+    (is_the_one && is_valid(value)).then_some(place)
 }
 
 /// Letters, digits, and what common ids have beside them: UUIDs, base64, ULIDs, `Root=1-67891233-abcdef;Parent=1` of AWS.

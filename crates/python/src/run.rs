@@ -298,8 +298,12 @@ fn orders(
         }
         order::RETIRE => handle.retire(),
         order::STACKS => {
-            let text = threads.take().unwrap_or_else(|error| format!("the stacks cannot be had: {error}"));
-            let _ = tether.stacks(&(text + &stacks::of_requests(&runner, handle.record())));
+            let text = match threads.take() {
+                Ok((text, true)) => text + &stacks::of_requests(&runner, handle.record()),
+                Ok((text, false)) => text,
+                Err(error) => format!("the stacks cannot be had: {error}"),
+            };
+            let _ = tether.stacks(&text);
         }
         order::STACK => {
             if let Some((number, key)) = handle.wanted() {
@@ -354,9 +358,14 @@ pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>,
     bind_or_adopt(py, settings, ("bind", &settings.bind), passed)
 }
 
-/// What the admin listener listens on.
+/// What the admin listener listens on. Handed over or not, there is none where there is to be none any more.
 pub(crate) fn bind_admin(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>, Refusal> {
-    bind_or_adopt(py, settings, ("admin", &settings.admin), upgrade::handed_over().admin)
+    let passed = upgrade::handed_over().admin;
+    if settings.admin.is_empty() {
+        passed.into_iter().for_each(close_inherited);
+        return Ok(Vec::new());
+    }
+    bind_or_adopt(py, settings, ("admin", &settings.admin), passed)
 }
 
 /// Binds what a setting says, or takes what was passed to this process instead.

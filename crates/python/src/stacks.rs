@@ -49,17 +49,18 @@ impl Stacks {
         Ok(Self { file, signal })
     }
 
-    /// The threads of this process, the newest call first.
-    pub(crate) fn take(&mut self) -> io::Result<String> {
+    /// The threads of this process, the newest call first; and whether the interpreter could be had for it.
+    pub(crate) fn take(&mut self) -> io::Result<(String, bool)> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        if !write_attached(self.file.as_raw_fd()) {
+        let attached = write_attached(self.file.as_raw_fd());
+        if !attached {
             ffi::raise_here(self.signal)?;
         }
         self.file.rewind()?;
         let mut text = Vec::new();
         (&self.file).take(SIZE_MAX).read_to_end(&mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        Ok((String::from_utf8_lossy(&text).into_owned(), attached))
     }
 }
 
@@ -131,10 +132,29 @@ fn with_interpreter<T: Send + 'static>(
     runner: &RunnerIfAny,
     ask: impl FnOnce(Python<'_>, &dyn Runner) -> T + Send + 'static,
 ) -> Option<T> {
+    /// Somebody waits for the interpreter: where it cannot be had, that is one thread, however often it is asked.
+    static WAITS: AtomicBool = AtomicBool::new(false);
+
     let runner = runner.get().and_then(Weak::upgrade)?;
+    if WAITS.swap(true, Ordering::AcqRel) {
+        return None;
+    }
     let (tell, hear) = channel();
-    let attached = move || Python::try_attach(|py| drop(tell.send(ask(py, &*runner))));
-    std::thread::Builder::new().spawn(attached).ok()?;
+    let attached = move || {
+        let attached = Python::try_attach(|py| {
+            let told = ask(py, &*runner);
+            // Who hears this may ask again at once.
+            WAITS.store(false, Ordering::Release);
+            drop(tell.send(told));
+        });
+        if attached.is_none() {
+            WAITS.store(false, Ordering::Release);
+        }
+    };
+    if std::thread::Builder::new().spawn(attached).is_err() {
+        WAITS.store(false, Ordering::Release);
+        return None;
+    }
     hear.recv_timeout(INTERPRETER_WAIT).ok()
 }
 

@@ -29,7 +29,8 @@ fn read() -> Option<(Pid, HandedOver)> {
         let numbers = numbers.split(',').filter(|number| !number.is_empty());
         numbers.map(|number| number.parse().ok()).collect::<Option<Vec<_>>>()
     };
-    let (main, admin) = numbers.split_once(';')?;
+    // Servers without an admin listener have handed over `PID:FD,FD`.
+    let (main, admin) = numbers.split_once(';').unwrap_or((numbers, ""));
     let numbers = HandedOver { main: list(main)?, admin: list(admin)? };
     // What this process starts inherits the variable, too.
     (getppid() == Some(pid)).then_some((pid, numbers))

@@ -216,7 +216,8 @@ impl RequestHead {
     }
 }
 
-fn is_same_variable(name: &[u8], other: &[u8]) -> bool {
+/// Whether both names of fields are one CGI variable (RFC 3875 section 4.1.18).
+pub fn is_same_variable(name: &[u8], other: &[u8]) -> bool {
     let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == other.len() && name.iter().zip(other).all(|(&a, &b)| folded(a) == folded(b))
 }

@@ -16,7 +16,7 @@ pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
-pub use head::{BodyKind, RequestHead, TargetForm, Version};
+pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
 
 use crate::error::{RequestFault, SendFault};
 use crate::event::{Event, Trailers};

@@ -70,6 +70,9 @@ const LAST_RESORT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 /// Bytes of a response that may be on their way when the application is asked for its next block: the leader sends them.
 const UNSENT_MAX: u64 = 64 * 1024;
 
+/// How often the first thread is started before what is raised meanwhile is taken for its own failure and not for a signal handler's.
+const LEADER_STARTS_MAX: u32 = 16;
+
 /// What a thread does next.
 enum Role {
     Lead,
@@ -213,7 +216,9 @@ impl ThreadsHost {
     /// Starts the first thread. Signal handlers may raise meanwhile, as this is the main thread: what they raise is logged, but for
     /// what is meant to end the server.
     fn start_leader(self: &Arc<Self>, py: Python<'_>, mounts: &Arc<Mounts<Wsgi>>) -> PyResult<()> {
+        let mut starts = 0;
         loop {
+            starts += 1;
             self.count_new_thread(&mut lock(&self.pool));
             let error = match self.start_thread(py, mounts, Some(Role::Lead)) {
                 Ok(None) => return Ok(()),
@@ -230,7 +235,7 @@ impl ThreadsHost {
             // "can't start new thread", or the want of memory.
             let refused =
                 error.is_instance_of::<PyRuntimeError>(py) || error.is_instance_of::<PyMemoryError>(py);
-            if refused || !error.is_instance_of::<PyException>(py) {
+            if refused || starts == LEADER_STARTS_MAX || !error.is_instance_of::<PyException>(py) {
                 return Err(error);
             }
             mounts.log_error(py, "a signal handler failed", &error);

@@ -14,7 +14,8 @@ use rustix::net::{
 };
 
 use super::holder::{self, Holder};
-use super::{Finding, Machine};
+use super::surroundings::is_loopback;
+use super::{Finding, Machine, Verdict};
 use crate::settings::{AccessLogTarget, Bind, Origin, RequestBuffering, Settings, shown_size};
 
 /// tmpfs (statfs(2)).
@@ -23,32 +24,34 @@ const TMPFS_MAGIC: FsWord = 0x0102_1994;
 /// Free space below which a directory for temporary files is told of where bodies have no limit.
 const SPACE_MIN: u64 = 64 << 20;
 
-/// Addresses that are listened on together.
-struct Listens<'a> {
-    /// As findings name one.
+/// Addresses of one setting: what the check is called, its flag, and all of them.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
     name: &'static str,
-    setting: &'static str,
+    flag: &'static str,
     binds: &'a [Bind],
-}
-
-impl Listens<'_> {
-    fn findings(&self, settings: &Settings, machine: &Machine) -> Vec<Finding> {
-        self.binds.iter().map(|bind| address(settings, machine, bind, self)).collect()
-    }
 }
 
 /// Looks at what the process that starts wants.
 pub fn places(settings: &Settings, machine: &Machine) -> Vec<Finding> {
+    let main = Wanted { name: "address", flag: "--bind", binds: &settings.bind };
+    let admin = Wanted { name: "admin-address", flag: "--admin", binds: &settings.admin };
     let is_given_sockets =
         std::env::var_os("LISTEN_FDS").is_some() && settings.origin("bind") == Origin::Default;
     let mut findings: Vec<_> = match is_given_sockets {
         true => vec![Finding::ok("address", "systemd hands the sockets over")],
-        false => {
-            Listens { name: "address", setting: "--bind", binds: &settings.bind }.findings(settings, machine)
-        }
+        false => settings.bind.iter().map(|bind| address(settings, machine, main, bind)).collect(),
     };
-    let admin = Listens { name: "admin-address", setting: "--admin", binds: &settings.admin };
-    findings.extend(admin.findings(settings, machine));
+    findings.extend(settings.admin.iter().map(|bind| match address(settings, machine, admin, bind) {
+        found if found.verdict == Verdict::Ok && matches!(bind, Bind::Tcp { .. }) && !is_loopback(bind) => {
+            Finding::advice(
+                admin.name,
+                format!("{bind}: other machines can connect, and see the paths of requests and the code they are at"),
+                "--admin 127.0.0.1:PORT or unix:PATH; where tools come from elsewhere, see that nobody else can",
+            )
+        }
+        found => found,
+    }));
     if let Some(path) = &settings.control_socket {
         findings.push(socket_file("control-socket", machine, path, "--control-socket"));
     }
@@ -95,21 +98,23 @@ pub fn places_of_workers(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn address(settings: &Settings, machine: &Machine, bind: &Bind, listens: &Listens<'_>) -> Finding {
+fn address(settings: &Settings, machine: &Machine, wanted: Wanted<'_>, bind: &Bind) -> Finding {
+    let Wanted { name, flag, binds } = wanted;
     match bind {
-        Bind::Unix(path) => socket_file(listens.name, machine, path, listens.setting),
-        Bind::Fd(number) => descriptor(machine, *number, listens.name),
+        Bind::Unix(path) => socket_file(name, machine, path, flag),
+        Bind::Fd(number) => descriptor(machine, name, *number),
         Bind::Tcp { host, port } => match (host.as_str(), *port).to_socket_addrs() {
             Err(error) => Finding::wrong(
-                listens.name,
+                name,
                 format!("{bind}: the name cannot be looked up: {error}"),
                 "name an address of this machine, or 0.0.0.0 or [::] for all of them",
             ),
             Ok(addresses) => {
-                let mut failures = addresses.filter_map(|address| try_bind(settings, address, listens).err());
+                let mut failures =
+                    addresses.filter_map(|address| try_bind(binds, settings.reuse_port, address).err());
                 match failures.next() {
-                    None => Finding::ok(listens.name, format!("{bind} is free")),
-                    Some(error) => refused(machine, bind, *port, error, listens),
+                    None => Finding::ok(name, format!("{bind} is free")),
+                    Some(error) => refused(machine, wanted, bind, *port, error),
                 }
             }
         },
@@ -117,14 +122,14 @@ fn address(settings: &Settings, machine: &Machine, bind: &Bind, listens: &Listen
 }
 
 /// Has the address for a moment, without listening: nobody can connect.
-fn try_bind(settings: &Settings, address: SocketAddr, listens: &Listens<'_>) -> Result<(), Errno> {
+fn try_bind(binds: &[Bind], reuse_port: bool, address: SocketAddr) -> Result<(), Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket(family, SocketType::STREAM, None)?;
     set_socket_reuseaddr(&socket, true)?;
-    set_socket_reuseport(&socket, settings.reuse_port)?;
+    set_socket_reuseport(&socket, reuse_port)?;
     if address.is_ipv6() {
         // As the server has it: IPv4 too, unless another of its addresses has that.
-        let has_v4 = listens.binds.iter().any(|other| {
+        let has_v4 = binds.iter().any(|other| {
             matches!(other, Bind::Tcp { host, port } if *port == address.port() && !host.contains(':'))
         });
         set_ipv6_v6only(&socket, has_v4)?;
@@ -132,10 +137,10 @@ fn try_bind(settings: &Settings, address: SocketAddr, listens: &Listens<'_>) -> 
     bind(&socket, &address)
 }
 
-fn refused(machine: &Machine, bind: &Bind, port: u16, error: Errno, listens: &Listens<'_>) -> Finding {
-    let name = listens.name;
+fn refused(machine: &Machine, wanted: Wanted<'_>, bind: &Bind, port: u16, error: Errno) -> Finding {
+    let Wanted { name, flag, .. } = wanted;
     match error {
-        Errno::ADDRINUSE => taken(name, &bind.to_string(), holder::of_port(machine, port), listens.setting),
+        Errno::ADDRINUSE => taken(name, &bind.to_string(), holder::of_port(machine, port), flag),
         Errno::ACCESS => {
             let first = machine.number("proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or(1024);
             Finding::wrong(
@@ -212,7 +217,7 @@ fn is_listened_on(path: &Path) -> Result<bool, Errno> {
     }
 }
 
-fn descriptor(machine: &Machine, number: i32, name: &str) -> Finding {
+fn descriptor(machine: &Machine, name: &str, number: i32) -> Finding {
     let is_socket = |link: &Path| link.as_os_str().as_bytes().starts_with(b"socket:");
     match machine.link(&format!("proc/self/fd/{number}")) {
         Some(link) if is_socket(&link) => Finding::ok(name, format!("fd://{number} is a socket")),

@@ -71,7 +71,7 @@ pub fn is_public(settings: &Settings) -> bool {
 }
 
 /// Whether only this machine can connect; unknown for names and for sockets of others.
-fn is_loopback(bind: &Bind) -> bool {
+pub(super) fn is_loopback(bind: &Bind) -> bool {
     match bind {
         Bind::Tcp { host, .. } => {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -149,8 +149,12 @@ impl<H: Host> Supervisor<'_, H> {
             return Err("somebody asks for the stack of another request just now: ask again".to_owned());
         }
         self.host.want_stack(child.pid, request)?;
-        child.send(order::STACK);
-        Ok(Awaited::Stack(child.id, request))
+        let awaited = Awaited::Stack(child.id, request);
+        // One answer is for all who have asked: orders that it had to leave would have to wait behind each.
+        if self.waiting.iter().all(|waiting| waiting.what != awaited) {
+            child.send(order::STACK);
+        }
+        Ok(awaited)
     }
 
     /// The host has been asked for stacks.
