@@ -274,14 +274,14 @@ def test_an_address_that_a_tidegate_has_may_be_that_very_server(tmp_path: Path) 
 
 def test_the_admin_listener_is_looked_at_and_is_not_for_everybody(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = examined("--admin", f"127.0.0.1:{other.getsockname()[1]}", cwd=tmp_path)["admin"]
+        taken = examined("--admin", f"127.0.0.1:{other.getsockname()[1]}", cwd=tmp_path)["admin-address"]
         assert taken["verdict"] == "wrong" and "is in use" in taken["found"] and "--admin" in taken["remedy"]
-    nowhere = examined("--admin", "unix:nowhere/socket", cwd=tmp_path)["admin"]
+    nowhere = examined("--admin", "unix:nowhere/socket", cwd=tmp_path)["admin-address"]
     assert nowhere["verdict"] == "wrong" and "cannot be made in nowhere" in nowhere["found"]
-    public = examined("--admin", "0.0.0.0:0", cwd=tmp_path)["admin"]
+    public = examined("--admin", "0.0.0.0:0", cwd=tmp_path)["admin-address"]
     assert public["verdict"] == "advice" and "other machines can connect" in public["found"]
-    assert examined("--admin", "127.0.0.1:0", cwd=tmp_path)["admin"]["verdict"] == "ok"
-    assert "admin" not in examined(cwd=tmp_path)
+    assert examined("--admin", "127.0.0.1:0", cwd=tmp_path)["admin-address"]["verdict"] == "ok"
+    assert "admin-address" not in examined(cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -301,16 +301,6 @@ def test_an_address_that_cannot_be_bound_is_wrong(tmp_path: Path, bind: str, fou
     within = ["sh", "-c", 'exec "$@" < /dev/null', "sh"]
     finding = examined("--bind", bind, cwd=tmp_path, within=within)["address"]
     assert (finding["verdict"], found in finding["found"]) == ("wrong", True), finding
-
-
-def test_an_address_of_the_admin_listener_is_looked_at_too(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = f"127.0.0.1:{other.getsockname()[1]}"
-        found = examined("--admin", taken, cwd=tmp_path)
-        assert found["admin-address"]["verdict"] == "wrong"
-        assert "name another with --admin" in found["admin-address"]["remedy"]
-    assert examined("--admin", "unix:admin", cwd=tmp_path)["admin-address"]["verdict"] == "ok"
-    assert "admin-address" not in examined(cwd=tmp_path)
 
 
 @wants_network
