@@ -72,13 +72,13 @@ FLEETS = {
         "apps.soak:leaking",
         ("--concurrency", "greenlets"),
         {"reload": 3, "grow": 2, "shrink": 2, "rotate": 2, "upgrade": 2},
-        76,
+        84,
     ),
     "asyncio": Fleet(
         "apps.soak_asgi:leaking",
         ("--rolling-reload",),
         {"reload": 3, "grow": 2, "shrink": 2, "rotate": 2, "upgrade": 2},
-        76,
+        80,
     ),
 }
 
