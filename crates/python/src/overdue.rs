@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Requests of one second whose stacks are logged; of the others there is their number. A service that hangs makes thousands late at once.
 const LOGGED_MAX: usize = 10;
 const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+/// Texts that wait for the log; what comes on top is lost.
+const UNLOGGED_MAX: usize = 64;
 
 /// Calls, the newest last: one by one, and as tracebacks have them.
 pub(crate) type Stack = (Vec<String>, String);
@@ -56,8 +59,9 @@ pub(crate) fn timeout_error() -> PyErr {
     RequestTimeout::new_err(TIMEOUT)
 }
 
-/// The thread, from before there is a host until it has served.
-pub(crate) struct Attendant(JoinHandle<()>);
+/// The threads, from before there is a host until it has served: one that looks and interrupts, and one that logs, as handlers of the
+/// application's own may take their time.
+pub(crate) struct Attendant([JoinHandle<()>; 2]);
 
 impl Attendant {
     /// Listens to a reactor.
@@ -66,21 +70,31 @@ impl Attendant {
     /// What the system says of threads.
     pub(crate) fn start(reactor: &Reactor, runner: RunnerIfAny) -> io::Result<Self> {
         let (tell, overdue) = channel();
-        let thread = std::thread::Builder::new()
-            .name("tidegate-overdue".into())
-            .spawn(move || attend(&overdue, &runner))?;
+        let (say, texts) = sync_channel(UNLOGGED_MAX);
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let logs = thread("tidegate-late-log").spawn(move || say_all(&texts))?;
+        let attends = thread("tidegate-overdue").spawn(move || attend(&overdue, &runner, &say))?;
         // Nobody listens any more at the end.
         reactor.tell_overdue(move |overdue| drop(tell.send(overdue)))?;
-        Ok(Self(thread))
+        Ok(Self([attends, logs]))
     }
 
     /// Waits for the end, which comes when the engine keeps no time any more. Without the interpreter.
     pub(crate) fn join(self) {
-        let _ = self.0.join();
+        self.0.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runner>>) {
+/// Logs what it is given, to the end.
+fn say_all(texts: &Receiver<String>) {
+    let error_log = ErrorLog::new();
+    for text in texts {
+        // None at the end of the interpreter.
+        let _ = Python::try_attach(|py| error_log.say(py, &text, None));
+    }
+}
+
+fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runner>>, say: &SyncSender<String>) {
     let mut log = Log::default();
     let mut interrupted: VecDeque<(Instant, RequestKey)> = VecDeque::new();
     loop {
@@ -108,24 +122,18 @@ fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runner>>) {
             }
             let due = interrupted.iter().take_while(|(since, _)| since.elapsed() >= PATIENCE).count();
             interrupted.drain(..due).for_each(|(_, key)| runs.clone().insist(py, key));
-            // Last, as it runs the application's own handlers.
-            texts.into_iter().chain(log.rest()).for_each(|text| log.error_log.say(py, &text, None));
+            // Where a handler takes none, the rest is not waited with.
+            texts.into_iter().chain(log.rest()).for_each(|text| drop(say.try_send(text)));
         });
     }
 }
 
 /// What is said, and how much of it was in this period.
+#[derive(Default)]
 struct Log {
-    error_log: ErrorLog,
     since: Option<Instant>,
     said: usize,
     unsaid: usize,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { error_log: ErrorLog::new(), since: None, said: 0, unsaid: 0 }
-    }
 }
 
 impl Log {

@@ -78,7 +78,8 @@ impl Core {
         self.observe(&connection.shared, |flight, observer| flight.answer(observer, 504, true));
         if let Some(access_log) = &connection.shared.access_log {
             let answer = (504, &Noted::default());
-            access_log.write(connection.peer, Some(&timed.head), answer, EXPIRED.len() as u64, timed.arrival);
+            let body_size = if timed.head.method() == "HEAD" { 0 } else { EXPIRED.len() as u64 };
+            access_log.write(connection.peer, Some(&timed.head), answer, body_size, timed.arrival);
         }
         if self.phase != Phase::Closed {
             self.close_after = true;

@@ -337,7 +337,8 @@ mod tests {
             scope.spawn(|| {
                 for number in 1..20_000_u64 {
                     let path = [b'a' + (number % 26) as u8; 100];
-                    let begun = begin(&slot, number, number, kept(0), &beginning(Peer::Unix, &path));
+                    let same = Beginning { id: Some(&path[..40]), ..beginning(Peer::Unix, &path) };
+                    let begun = begin(&slot, number, number, kept(0), &same);
                     go_on(&slot, begun, number, 1);
                 }
                 over.store(true, Ordering::Release);

@@ -40,7 +40,7 @@ use answers::Answers;
 /// Connections at once: some scrapers, and some operators with a page open.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How long a client may take for a head, take nothing of an answer, and rest between two requests.
+/// How long a client may take for a head and for a body, take nothing of an answer, and rest between two requests.
 const HEAD_TIMEOUT_MS: u64 = 5_000;
 const WRITE_TIMEOUT_MS: u64 = 10_000;
 const KEEP_ALIVE_TIMEOUT_MS: u64 = 20_000;
@@ -59,6 +59,7 @@ fn settings() -> Settings {
     Settings {
         http: Arc::new(limits),
         head_timeout_ms: HEAD_TIMEOUT_MS,
+        body_timeout_ms: Some(HEAD_TIMEOUT_MS),
         keep_alive_timeout_ms: KEEP_ALIVE_TIMEOUT_MS,
         write_timeout_ms: WRITE_TIMEOUT_MS,
         gathering: Gathering::Nothing,

@@ -217,7 +217,7 @@ impl Settings {
 
     /// Whether requests are looked at that take long.
     pub fn limits_time(&self) -> bool {
-        let own = self.limits.iter().any(|limit| limit.timeout_ms.or(None).is_some());
+        let own = self.limits.iter().any(|limit| matches!(limit.timeout_ms, Own::Of(_)));
         own || self.request_timeout_ms.is_some() || self.slow_request_ms.is_some()
     }
 
