@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_http::{
-    self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
+    self as http, BodyLength, HeadFault, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
 };
 
 use crate::access_log::Noted;
@@ -423,30 +423,29 @@ impl Exchange {
     }
 
     /// Answers with 503.
-    pub(crate) fn decline(mut self, retry_after_s: u64) {
-        let head = ResponseHead::new(503, b"Service Unavailable").and_then(|mut head| {
-            head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
-            head.field(b"Retry-After", retry_after_s.to_string().as_bytes())?;
+    pub(crate) fn decline(self, retry_after_s: u64) {
+        let retry_after = retry_after_s.to_string();
+        self.answer_plainly(
+            (503, b"Service Unavailable"),
+            (b"Retry-After", retry_after.as_bytes()),
+            TURNED_AWAY,
+        );
+    }
+
+    /// Answers a request that asks whether the server is well, which it is.
+    pub(crate) fn affirm(self) {
+        self.answer_plainly((200, b"OK"), (b"Cache-Control", b"no-store"), WELL);
+    }
+
+    fn answer_plainly(mut self, status: (u16, &[u8]), field: (&[u8], &[u8]), body: &[u8]) {
+        let head = plain_head(status).and_then(|mut head| {
+            head.field(field.0, field.1)?;
             Ok(head)
         });
         // The head is a constant and valid; a client that has left is what the connection knows already.
         if let Ok(head) = head {
-            let length = BodyLength::Known(TURNED_AWAY.len() as u64);
-            let _ = self.send(Some((&head, length)), Block::Borrowed(TURNED_AWAY), true);
-        }
-    }
-
-    /// Answers a request that asks whether the server is well, which it is.
-    pub(crate) fn affirm(mut self) {
-        let head = ResponseHead::new(200, b"OK").and_then(|mut head| {
-            head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
-            head.field(b"Cache-Control", b"no-store")?;
-            Ok(head)
-        });
-        // As above.
-        if let Ok(head) = head {
-            let length = BodyLength::Known(WELL.len() as u64);
-            let _ = self.send(Some((&head, length)), Block::Borrowed(WELL), true);
+            let _ =
+                self.send(Some((&head, BodyLength::Known(body.len() as u64))), Block::Borrowed(body), true);
         }
     }
 
@@ -561,6 +560,13 @@ impl Drop for Exchange {
             self.cut();
         }
     }
+}
+
+/// The head of an answer of the server's own, in plain text.
+pub(crate) fn plain_head((status, reason): (u16, &[u8])) -> Result<ResponseHead, HeadFault> {
+    let mut head = ResponseHead::new(status, reason)?;
+    head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
+    Ok(head)
 }
 
 fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {

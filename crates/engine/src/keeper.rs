@@ -77,9 +77,14 @@ impl fmt::Debug for Alarm {
 impl Alarm {
     /// Sets, or with [`NEVER`] takes back, the time for a look.
     pub(crate) fn set(&self, at_ms: Millis) {
+        if at_ms == NEVER {
+            // A thread that does not see it yet looks once more, and then finds it with the connection's lock.
+            self.at_ms.store(at_ms, Ordering::Relaxed);
+            return;
+        }
         // Sequential: the thread looks at the times again once it has said that it sleeps.
         self.at_ms.store(at_ms, Ordering::SeqCst);
-        if at_ms != NEVER && self.keeper.sleeps.load(Ordering::SeqCst) {
+        if self.keeper.sleeps.load(Ordering::SeqCst) {
             self.keeper.wake();
         }
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_http::{self as http, BodyLength, RequestFault, RequestHead, ResponseHead, ResponseTrailers};
+use tidegate_http::{self as http, BodyLength, RequestFault, RequestHead, ResponseTrailers};
 
 use super::{Arrival, Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
+use crate::exchange::plain_head;
 use crate::keeper::{Overdue, RequestKey, Verdict};
 use crate::lane::Shed;
 use crate::output::with_scratch;
@@ -90,12 +91,8 @@ impl Core {
 
     /// Sends the answer (RFC 9110 section 15.6.5). False when there can be none.
     fn answer_expired(&mut self, connection: &Connection, timed: &Timed, now_ms: Millis) -> bool {
-        let head = ResponseHead::new(504, b"Gateway Timeout").and_then(|mut head| {
-            head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
-            Ok(head)
-        });
         // A constant, and valid.
-        let Ok(head) = head else { return false };
+        let Ok(head) = plain_head((504, b"Gateway Timeout")) else { return false };
         let date = clock::date(now_ms);
         let server = connection.settings().server.as_deref();
         // Closed, as what the application still does with this exchange must never come to be another one's.
