@@ -189,7 +189,9 @@ class Server:
     def wait_until(self, condition: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
         """Wait until `condition` gives something, which may read `log` and `output`."""
         found = self._wait(condition, timeout_s)
-        assert found is not None, f"not seen within {timeout_s} s; the output is:\n{self.output}"
+        assert found is not None, (
+            f"not seen within {timeout_s} s; the output is:\n{self.output}\nand the log:\n{self.log}"
+        )
         return found
 
     def complaints(self, since: int = 0) -> list[str]:
