@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -137,6 +138,10 @@ pub(crate) struct Noted {
 thread_local! {
     /// The second that was last formatted, and its text: most lines have the same as the one before.
     static SECOND: RefCell<(i64, Vec<u8>)> = const { RefCell::new((i64::MIN, Vec::new())) };
+
+    /// The address that was last formatted, and its text: a proxy's is the same for all.
+    static ADDRESS: RefCell<(IpAddr, Vec<u8>)> =
+        const { RefCell::new((IpAddr::V6(Ipv6Addr::UNSPECIFIED), Vec::new())) };
 }
 
 impl AccessLogFormat {
@@ -238,9 +243,11 @@ impl AccessLogFormat {
             Atom::Nothing => self.text(None, line),
             Atom::Client => match outcome.peer {
                 Peer::Inet(address) if self.notation == Notation::Json => {
-                    push(line, format_args!("\"{}\"", address.ip()));
+                    line.push(b'"');
+                    push_address(line, address.ip());
+                    line.push(b'"');
                 }
-                Peer::Inet(address) => push(line, format_args!("{}", address.ip())),
+                Peer::Inet(address) => push_address(line, address.ip()),
                 Peer::Unix => self.text(Some(b"unix:"), line),
             },
             Atom::User => self.text(head.and_then(user).as_deref(), line),
@@ -269,27 +276,28 @@ impl AccessLogFormat {
             Atom::Status if outcome.status == 0 && self.notation == Notation::Json => {
                 line.extend_from_slice(b"null");
             }
-            Atom::Status => push(line, format_args!("{:03}", outcome.status)),
+            Atom::Status if outcome.status == 0 => line.extend_from_slice(b"000"),
+            Atom::Status => push_number(line, outcome.status),
             Atom::Shed => self.text(outcome.noted.shed.map(|shed| shed.name().as_bytes()), line),
-            Atom::BodySent => push(line, format_args!("{}", outcome.body_sent)),
+            Atom::BodySent => push_number(line, outcome.body_sent),
             Atom::RequestField(name) => self.text(head.and_then(|head| last_field(head, name)), line),
             // It is among what was noted.
             Atom::ResponseField(_) => {}
-            Atom::Seconds => push(line, format_args!("{}", took.as_secs())),
-            Atom::Milliseconds => push(line, format_args!("{}", took.as_millis())),
-            Atom::Microseconds => push(line, format_args!("{}", took.as_micros())),
+            Atom::Seconds => push_number(line, took.as_secs()),
+            Atom::Milliseconds => push_number(line, took.as_millis()),
+            Atom::Microseconds => push_number(line, took.as_micros()),
             Atom::DecimalSeconds => {
                 push(line, format_args!("{}.{:06}", took.as_secs(), took.subsec_micros()));
             }
             Atom::FrontQueue => match outcome.front_queue_us {
-                Some(waited) => push(line, format_args!("{waited}")),
+                Some(waited) => push_number(line, waited),
                 None => self.text(None, line),
             },
             Atom::TraceId => {
                 self.text(head.and_then(TraceParent::of).map(|parent| parent.trace_id), line);
             }
             Atom::SpanId => self.text(head.and_then(TraceParent::of).map(|parent| parent.span_id), line),
-            Atom::Process if self.notation == Notation::Json => push(line, format_args!("{}", self.process)),
+            Atom::Process if self.notation == Notation::Json => push_number(line, self.process),
             Atom::Process => push(line, format_args!("<{}>", self.process)),
         }
     }
@@ -390,6 +398,21 @@ fn user(head: &RequestHead) -> Option<Vec<u8>> {
     decoded.truncate(size);
     decoded.truncate(decoded.iter().position(|&byte| byte == b':').unwrap_or(size));
     Some(decoded).filter(|name| !name.is_empty())
+}
+
+fn push_number(line: &mut Vec<u8>, number: impl itoa::Integer) {
+    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn push_address(line: &mut Vec<u8>, address: IpAddr) {
+    ADDRESS.with_borrow_mut(|(last, text)| {
+        if *last != address || text.is_empty() {
+            text.clear();
+            push(text, format_args!("{address}"));
+            *last = address;
+        }
+        line.extend_from_slice(text);
+    });
 }
 
 fn push(line: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

@@ -8,6 +8,7 @@ mod format;
 mod sink;
 mod statsd;
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -31,6 +32,9 @@ use statsd::{Statsd, Told, WAITING_MAX};
 
 /// Bytes of lines that wait for the disk; past this they are dropped and counted rather than kept without end.
 const PENDING_MAX: usize = 4 * 1024 * 1024;
+
+/// Memory for lines that is kept when they are written.
+const KEPT_MAX: usize = 256 * 1024;
 
 /// How long lines are gathered when some were just written: to wake the writer for each would cost as much as the request.
 const GATHER: Duration = Duration::from_millis(20);
@@ -80,6 +84,11 @@ pub struct AccessLogPlan {
     pub format: AccessLogFormat,
     /// Which requests have one.
     pub filter: AccessLogFilter,
+}
+
+thread_local! {
+    /// Where a line is put together: once per thread instead of once per line.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 #[derive(Debug, Default)]
@@ -148,29 +157,33 @@ impl AccessLog {
     ) {
         let took = arrival.started.map_or(Duration::ZERO, |started| started.elapsed());
         let takes = |(_, filter): &&(AccessLogFormat, AccessLogFilter)| filter.takes(head, status, took);
-        let line = self.lines.as_ref().filter(takes).map(|(format, _)| {
-            let mut line = Vec::with_capacity(256);
-            let front_queue_us = arrival.front_queue_us;
-            let outcome =
-                Outcome { peer, head, status, body_sent, ended: clock::wall(), took, noted, front_queue_us };
-            format.write(&outcome, &mut line);
-            line
-        });
-        if line.is_none() && !self.tells_statsd {
+        let format = self.lines.as_ref().filter(takes).map(|(format, _)| format);
+        if format.is_none() && !self.tells_statsd {
             return;
         }
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            if let Some(format) = format {
+                let (ended, front_queue_us) = (clock::wall(), arrival.front_queue_us);
+                let outcome = Outcome { peer, head, status, body_sent, ended, took, noted, front_queue_us };
+                format.write(&outcome, line);
+            }
+            self.push(line, Told { took, status });
+        });
+    }
+
+    /// Leaves a line, which may be empty, and what statsd is to be told to the writer.
+    fn push(&self, line: &[u8], told: Told) {
         let (pending, arrived) = &*self.queue;
         let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
         let first = pending.lines.is_empty() && pending.told.is_empty();
         if self.tells_statsd && pending.told.len() < WAITING_MAX {
-            pending.told.push(Told { took, status });
+            pending.told.push(told);
         }
-        if let Some(line) = line {
-            if pending.lines.len() + line.len() > PENDING_MAX {
-                pending.dropped += 1;
-            } else {
-                pending.lines.extend_from_slice(&line);
-            }
+        if pending.lines.len() + line.len() > PENDING_MAX {
+            pending.dropped += 1;
+        } else {
+            pending.lines.extend_from_slice(line);
         }
         drop(pending);
         if first {
@@ -221,17 +234,21 @@ fn write_lines(
     // So many times must lines be taken until a failure is over.
     let mut proofs = 0_u8;
     let mut lost = 0;
+    let mut lines = Vec::new();
     loop {
-        let (lines, told, dropped, reopens, closed) = {
+        // The memory of those that are written is there for those to come.
+        lines.clear();
+        lines.shrink_to(KEPT_MAX);
+        let (told, dropped, reopens, closed) = {
             let guard = pending.lock().unwrap_or_else(PoisonError::into_inner);
             let mut guard = arrived
                 .wait_while(guard, |pending| {
                     pending.lines.is_empty() && pending.told.is_empty() && !pending.reopens && !pending.closed
                 })
                 .unwrap_or_else(PoisonError::into_inner);
-            let Pending { lines, told, dropped, reopens, closed } = &mut *guard;
-            let taken = (std::mem::take(lines), std::mem::take(told));
-            (taken.0, taken.1, std::mem::take(dropped), std::mem::take(reopens), *closed)
+            let Pending { lines: others, told, dropped, reopens, closed } = &mut *guard;
+            std::mem::swap(others, &mut lines);
+            (std::mem::take(told), std::mem::take(dropped), std::mem::take(reopens), *closed)
         };
         if let Some(statsd) = &mut statsd {
             statsd.tell(&told);

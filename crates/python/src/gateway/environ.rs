@@ -199,7 +199,7 @@ impl Environs {
         if let Some(id) = &id {
             environ.set_item(&names.request_id, id)?;
         }
-        self.set_fields(py, &environ, exchange, has_host)?;
+        self.set_fields(py, &environ, exchange, id.as_ref(), has_host)?;
         if let Some(waited_us) = exchange.front_queue_us() {
             environ.set_item(&names.front_queue_us, waited_us)?;
         }
@@ -289,15 +289,17 @@ impl Environs {
     }
 
     /// Sets the fields of the head, `Host` not if it is there already.
-    fn set_fields(
+    fn set_fields<'py>(
         &self,
-        py: Python<'_>,
-        environ: &Bound<'_, PyDict>,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
         exchange: &Exchange,
+        id: Option<&Bound<'py, PyString>>,
         has_host: bool,
     ) -> PyResult<()> {
         let names = &self.names;
         let head = exchange.head();
+        let id = id.and_then(|text| Some((exchange.request_id()?.as_ptr(), text)));
         let chunked = matches!(head.body(), BodyKind::Chunked);
         let before = environ.len();
         let mut count = 0;
@@ -309,7 +311,10 @@ impl Environs {
                     continue;
                 }
                 count += 1;
-                let value = latin1(py, value)?;
+                let value = match id {
+                    Some((at, text)) if at == value.as_ptr() => text.clone(),
+                    _ => latin1(py, value)?,
+                };
                 match keys.get(name) {
                     Some(key) => environ.set_item(key, value)?,
                     None => {

@@ -1,11 +1,11 @@
 //! Which requests run on which threads, where somebody wants to know.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use slab::Slab;
 use tidegate_engine::{Exchange, RequestKey};
 
 use crate::ffi;
@@ -14,6 +14,7 @@ use crate::overdue::{RequestTimeout, Stack};
 
 /// A request's thread.
 struct Run {
+    key: RequestKey,
     /// As Python calls it.
     thread: ffi::ThreadIdent,
     /// An exception was, or is still to be, raised there.
@@ -26,7 +27,8 @@ struct Run {
 pub(crate) struct ThreadRuns {
     /// Somebody will ask.
     is_wanted: bool,
-    running: Mutex<HashMap<RequestKey, Run>>,
+    /// Each request changes it twice, and few are ever looked for.
+    running: Mutex<Slab<Run>>,
     lost: AtomicUsize,
 }
 
@@ -46,15 +48,14 @@ impl ThreadRuns {
             work(exchange);
             return false;
         }
-        let key = exchange.key();
-        let run = Run { thread: ffi::thread_ident(), is_interrupted: false, is_lost: false };
-        lock(&self.running).insert(key, run);
+        let run =
+            Run { key: exchange.key(), thread: ffi::thread_ident(), is_interrupted: false, is_lost: false };
+        let number = lock(&self.running).insert(run);
         // One that was answered before it has begun is not. Looked at from here on, where an interrupt finds it.
         if !exchange.is_expired() {
             work(exchange);
         }
-        let run = lock(&self.running).remove(&key);
-        let Some(Run { thread, is_interrupted, is_lost }) = run else { return false };
+        let Run { thread, is_interrupted, is_lost, .. } = lock(&self.running).remove(number);
         if is_interrupted {
             // What was not raised by now is not for what comes next on this thread.
             ffi::raise_in_thread(py, thread, None);
@@ -66,7 +67,7 @@ impl ThreadRuns {
     }
 
     pub(crate) fn stack(&self, py: Python<'_>, key: RequestKey) -> Option<Stack> {
-        let thread = lock(&self.running).get(&key)?.thread;
+        let thread = with_key(&mut lock(&self.running), key)?.thread;
         thread_stack(py, thread)
     }
 
@@ -74,7 +75,7 @@ impl ThreadRuns {
     pub(crate) fn interrupt(&self, py: Python<'_>, key: RequestKey) {
         let kind = py.get_type::<RequestTimeout>();
         // Under the lock: the request is not over before it is raised.
-        if let Some(run) = lock(&self.running).get_mut(&key) {
+        if let Some(run) = with_key(&mut lock(&self.running), key) {
             run.is_interrupted = true;
             ffi::raise_in_thread(py, run.thread, Some(kind.as_any()));
         }
@@ -83,11 +84,15 @@ impl ThreadRuns {
     /// Counts on the thread of a request no longer. False when it is over.
     pub(crate) fn give_up(&self, key: RequestKey) -> bool {
         let mut running = lock(&self.running);
-        let Some(run) = running.get_mut(&key).filter(|run| !run.is_lost) else { return false };
+        let Some(run) = with_key(&mut running, key).filter(|run| !run.is_lost) else { return false };
         run.is_lost = true;
         self.lost.fetch_add(1, Ordering::Relaxed);
         true
     }
+}
+
+fn with_key(running: &mut Slab<Run>, key: RequestKey) -> Option<&mut Run> {
+    running.iter_mut().map(|(_, run)| run).find(|run| run.key == key)
 }
 
 /// Tells the operator of threads that do not come back. A worker that has lost as many as it may is replaced; where nobody does that, there
