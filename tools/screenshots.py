@@ -1,8 +1,11 @@
 """The pictures in docs/images: the live page and `tidegate top` of a real server, idle, loaded, with a stack.
 
 `make screenshots` takes them. The charts hold five minutes, so that long is the load (`--seconds`).
-The server runs `application` below, on two workers with few threads, so that some requests wait and some are
+The server runs `tides.py`, on two workers with few threads, so that some requests wait and some are
 turned away.
+
+Stacks have the paths of files, which are to be nobody's: the server finds itself, its application and
+Python's library in /srv/tides. That is a mount which it alone sees, and needs unshare(1) of util-linux.
 """
 
 from __future__ import annotations
@@ -11,52 +14,25 @@ import argparse
 import contextlib
 import html
 import http.client
+import itertools
 import random
+import re
+import shutil
 import socket
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
-
-
-# The application that is looked at.
-
-
-def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-    path = environ["PATH_INFO"]
-    status, body = "200 OK", b"done\n"
-    if path.startswith("/reports/"):
-        monthly_report()
-    elif path.startswith("/export"):
-        body = b"row\n" * 3_000_000
-    elif path.startswith("/search"):
-        time.sleep(random.lognormvariate(-4, 0.8))
-    elif path.startswith("/account") and random.random() < 0.1:
-        status = "303 See Other"
-    elif path.startswith("/products") and random.random() < 0.03:
-        status = "404 Not Found"
-    elif path.startswith("/checkout") and random.random() < 0.05:
-        status = "500 Internal Server Error"
-    elif path == "/uploads":
-        body = str(len(environ["wsgi.input"].read())).encode()
-    start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-    return [body]
-
-
-def monthly_report() -> None:
-    for month in range(12):
-        summed(month)
-
-
-def summed(month: int) -> int:
-    time.sleep(random.uniform(0.2, 1.4))
-    return month
+SERVED_FROM = Path("/srv/tides")
+UNSHARE = ["unshare", "--map-root-user", "--mount"]
 
 
 # Its clients.
@@ -136,23 +112,61 @@ class Load:
             self.over.wait(1)
 
 
+# Where the server finds its files.
+
+
+def lay_out(folder: Path) -> None:
+    """Put what is to be SERVED_FROM into a folder that is to be mounted above it."""
+    import tidegate
+
+    root, library = folder / SERVED_FROM.name, Path(sysconfig.get_path("stdlib"))
+    packages = root / library.relative_to(sys.base_prefix) / "site-packages"
+    packages.mkdir(parents=True)
+    for part in library.iterdir():
+        if part.name != packages.name:
+            (packages.parent / part.name).symlink_to(part)
+    shutil.copytree(Path(tidegate.__file__).parent, packages / "tidegate")
+    shutil.copy(ROOT / "tools" / "tides.py", root)
+
+
+@contextlib.contextmanager
+def serving(options: list[str]) -> Iterator[Any]:
+    from support.server import Server
+
+    class MountedServer(Server):
+        def _own_command(self) -> list[str]:
+            mount = f'mount --bind "$0" {SERVED_FROM.parent} && exec "$@"'
+            return [*UNSHARE, "sh", "-c", mount, folder, *super()._own_command()]
+
+    with tempfile.TemporaryDirectory() as folder:
+        lay_out(Path(folder))
+        options = ["--chdir", str(SERVED_FROM), *options]
+        env = {"PYTHONHOME": str(SERVED_FROM), "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        with MountedServer("tides:application", options=options, env=env, supervised=True) as server:
+            yield server
+
+
+def check_paths(stack: str) -> None:
+    strange = [path for path in re.findall(r"(/\S+):\d+", stack) if not path.startswith(f"{SERVED_FROM}/")]
+    if strange or f"{SERVED_FROM}/tides.py" not in stack:
+        sys.exit(f"a stack is to have paths in {SERVED_FROM}, and no others:\n{stack}")
+
+
 # The pictures.
 
 
 def take(seconds: float) -> None:
+    if shutil.which(UNSHARE[0]) is None or subprocess.run([*UNSHARE, "true"]).returncode:
+        sys.exit(f"the server cannot have {SERVED_FROM} for itself: {' '.join(UNSHARE)} fails")
     sys.path.insert(0, str(ROOT / "tests"))
     from support.browser import chromium
-    from support.server import Server
 
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         control = f"{folder}/control"
         options = ["--admin", "127.0.0.1:0", "--control-socket", control, "--workers", "2"]
-        options += ["--threads", "6", "--queue-size", "12", "--chdir", str(ROOT / "tools")]
-        with (
-            Server("screenshots:application", options=options, supervised=True) as server,
-            chromium() as browser,
-        ):
+        options += ["--threads", "6", "--queue-size", "12"]
+        with serving(options) as server, chromium() as browser:
             address = server.wait_for_log(r"the admin listener is on (http://\S+)")[1]
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             with page_at(browser, address, "light") as idle:
@@ -168,9 +182,7 @@ def take(seconds: float) -> None:
                 light.screenshot(path=IMAGES / "page-loaded.png", full_page=True)
                 dark.screenshot(path=IMAGES / "page-dark.png")
                 narrow.screenshot(path=IMAGES / "page-narrow.png")
-                light.get_by_role("button", name="/reports/").first.click()
-                light.wait_for_selector("#frames li, #frames p")
-                light.screenshot(path=IMAGES / "page-stack.png")
+                take_page_stack(light)
                 take_top(page, control)
 
 
@@ -180,6 +192,20 @@ def page_at(browser: Any, address: str, colours: str, width: int = 1280) -> Iter
         page = context.new_page()
         page.goto(address)
         yield page
+
+
+def take_page_stack(page: Any) -> None:
+    frames = page.locator("#frames")
+    while True:
+        rows = page.locator("#flight tbody tr", has_text="/reports/")
+        rows.filter(has_text="application").first.click()
+        page.wait_for_selector("#frames li, #frames p")
+        if frames.locator("li").count():
+            break
+        # It has ended meanwhile.
+        page.keyboard.press("Escape")
+    check_paths(frames.inner_text())
+    page.screenshot(path=IMAGES / "page-stack.png")
 
 
 def take_top(page: Any, control: str) -> None:
@@ -192,9 +218,23 @@ def take_top(page: Any, control: str) -> None:
         terminal.wait_for("▸")
         page.set_content(drawn(terminal.cells))
         page.locator("pre").screenshot(path=IMAGES / "top.png")
-        terminal.press("\r")
-        terminal.wait_for("(?s)Esc back")
-        terminal.watch(2)
+        while True:
+            # Home, and down from there.
+            for key in itertools.cycle(["\x1b[H"] + ["\x1b[B"] * 12):
+                terminal.press(key)
+                terminal.watch(0.2)
+                if re.search(r"▸ GET /reports/\d+ +application", terminal.text):
+                    break
+            terminal.press("\r")
+            if terminal.wait_for(r"tides\.py:|is over|does not have")[0] == "tides.py:":
+                break
+            # It has ended meanwhile.
+            terminal.press("\x1b")
+            terminal.wait_for("IN FLIGHT")
+        # So many rows as it takes.
+        terminal.resize(110, 12)
+        terminal.watch(1)
+        check_paths(terminal.text)
         page.set_content(drawn(terminal.cells))
         page.locator("pre").screenshot(path=IMAGES / "top-stack.png")
 

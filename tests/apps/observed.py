@@ -1,17 +1,21 @@
 """An application to be looked into: it answers, holds its request, or holds the interpreter too.
 
-`/hold` goes on when there is a file of the name in the variable LET_GO; `/stuck` reads from the FIFO in
+`/hold` goes on when there is a file of the name in the variable LET_GO, and so does `/goes-on`, although its
+time is over (`/goes-on-awaiting` waits on the bridge's loop meanwhile); `/stuck` reads from the FIFO in
 STUCK, in C and with the interpreter in hand; `/status?404` answers with that status.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+
+import tidegate
 
 LET_GO = os.environ.get("LET_GO", "")
 STUCK = os.environ.get("STUCK", "")
@@ -28,11 +32,23 @@ def hold_the_interpreter() -> None:
         os.close(fifo)
 
 
+def go_on(wait: Callable[[], object]) -> None:
+    # Told once, anywhere in here.
+    with contextlib.suppress(tidegate.RequestTimeout):
+        while not os.path.exists(LET_GO):
+            wait()
+    while not os.path.exists(LET_GO):
+        wait()
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     path, status = environ["PATH_INFO"], "200 OK"
     if path.endswith("/hold"):
         while not os.path.exists(LET_GO):
             time.sleep(0.01)
+    elif path.endswith(("/goes-on", "/goes-on-awaiting")):
+        awaits = path.endswith("awaiting")
+        go_on(lambda: tidegate.await_(asyncio.sleep(0.01)) if awaits else time.sleep(0.01))
     elif path == "/stuck":
         hold_the_interpreter()
     elif path == "/status":
@@ -63,6 +79,10 @@ async def asynchronous(
     if path.endswith("/hold"):
         while not os.path.exists(LET_GO):
             await asyncio.sleep(0.01)
+    elif path.endswith("/goes-on"):
+        while not os.path.exists(LET_GO):
+            with contextlib.suppress(tidegate.RequestTimeout):
+                await asyncio.sleep(0.01)
     elif path == "/stuck":
         hold_the_interpreter()
     elif path == "/status":

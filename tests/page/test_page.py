@@ -162,6 +162,24 @@ def test_the_panel_says_when_its_request_is_over(page: Page, server: Server) -> 
     expect(page.get_by_text("Calm water")).to_be_visible()
 
 
+def test_a_request_that_has_expired_is_shown_while_its_application_goes_on(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    options = ("--admin", "127.0.0.1:0", "--request-timeout", "0.2")
+    let_go = tmp_path / "let go"
+    with Server("apps.observed:application", options=options, env={"LET_GO": str(let_go)}) as server:
+        with server.connect() as wire:
+            assert wire.ask("GET", "/goes-on").status == 504
+        page = context.new_page()
+        page.goto(server.wait_for_log(r"the admin listener is on (http://\S+)")[1])
+        expect(row(page, "/goes-on").locator("td").nth(1)).to_have_text("expired")
+        expect(page.locator("#tiles div", has_text="In flight").first).to_contain_text("1 expired")
+        row(page, "/goes-on").click()
+        expect(page.locator("#frames")).to_contain_text("go_on")
+        let_go.touch()
+        expect(page.get_by_role("dialog")).to_contain_text("and over")
+
+
 def test_requests_are_found_and_put_in_order(page: Page, held: list[Wire]) -> None:
     paths = page.locator("#flight tbody tr button")
     expect(paths).to_have_text([f"GET/held/{number}" for number in range(3)])

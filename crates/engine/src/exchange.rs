@@ -521,6 +521,9 @@ impl Exchange {
     fn cut(&mut self) {
         self.done = true;
         let mut core = self.connection.lock();
+        if core.served == self.number {
+            core.leave_application(&self.connection.shared);
+        }
         if core.phase == Phase::Serving {
             core.close_after = true;
             core.complete(&self.connection, clock::now_ms());

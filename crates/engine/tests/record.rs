@@ -206,3 +206,77 @@ fn what_a_worker_had_when_it_ended_is_cut_and_kept() {
     assert_eq!(gone.requests_of(Some(0), 0, Class::Cut), 1);
     assert!(observed.record.requests().is_empty());
 }
+
+/// An application has a request whose time is over; and its client, which was answered or has gone.
+fn expired(path: &str) -> (Observed, Admitted, TcpStream) {
+    let settings = Settings { request_timeout_ms: Some(50), ..Settings::default() };
+    let mut observed = Observed::new(settings);
+    observed.reactor.tell_overdue(drop).unwrap();
+    let mut client = observed.connect();
+    write!(client, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let admitted = observed.next();
+    admitted.exchange.begin(0);
+    (observed, admitted, client)
+}
+
+fn expired_running(observed: &Observed) -> u64 {
+    observed.record.figures().gauge(Gauge::ExpiredRunning)
+}
+
+#[test]
+fn a_request_whose_time_is_over_is_shown_until_its_application_ends() {
+    let (mut observed, admitted, client) = expired("/late");
+    observed.until(|observed| (expired_running(observed) == 1).then_some(()));
+    let shown = observed.record.requests().pop().unwrap();
+    assert_eq!((shown.stage, shown.status, &*shown.path), (Stage::Expired, 504, &b"/late"[..]));
+    let figures = observed.record.figures();
+    assert_eq!((figures.in_flight(), figures.running(), figures.ended_as(Class::ServerError)), (0, 0, 1));
+    for span in [Span::Application, Span::Total] {
+        assert_eq!(figures.histogram(span).count(), 1, "{span:?}");
+    }
+    // Its connection ends before it does.
+    drop(client);
+    observed.until(|observed| (observed.record.figures().gauge(Gauge::Connections) == 0).then_some(()));
+    assert_eq!(observed.record.requests().len(), 1);
+    answer(admitted, 200, b"nobody's");
+    assert_eq!(expired_running(&observed), 0);
+    observed.is_settled_with(Class::ServerError);
+}
+
+#[test]
+fn one_whose_response_was_cut_is_shown_likewise() {
+    let (mut observed, mut admitted, _client) = expired("/stream");
+    let head = ResponseHead::new(200, b"OK").unwrap();
+    let block = Block::Borrowed(b"begun");
+    admitted.exchange.send(Some((&head, BodyLength::Unknown)), block, false).unwrap();
+    observed.until(|observed| (expired_running(observed) == 1).then_some(()));
+    let shown = observed.record.requests().pop().unwrap();
+    assert_eq!((shown.stage, shown.status), (Stage::Expired, 200));
+    drop(admitted);
+    assert_eq!(expired_running(&observed), 0);
+    observed.is_settled_with(Class::Success);
+}
+
+#[test]
+fn one_that_no_application_had_is_over_with_its_answer() {
+    let settings = Settings { request_timeout_ms: Some(50), ..Settings::default() };
+    let mut observed = Observed::new(settings);
+    observed.reactor.tell_overdue(drop).unwrap();
+    let mut client = observed.connect();
+    client.write_all(GET).unwrap();
+    let admitted = observed.next();
+    observed.is_settled_with(Class::ServerError);
+    assert_eq!(expired_running(&observed), 0);
+    drop(admitted);
+    observed.is_settled_with(Class::ServerError);
+}
+
+#[test]
+fn what_had_expired_when_its_worker_ended_is_counted_once() {
+    let (mut observed, _admitted, _client) = expired("/late");
+    observed.until(|observed| (expired_running(observed) == 1).then_some(()));
+    observed.records.keep(0);
+    let gone = observed.records.gone();
+    assert_eq!((gone.ended(), gone.ended_as(Class::ServerError)), (1, 1));
+    assert_eq!((expired_running(&observed), observed.record.requests().len()), (0, 0));
+}

@@ -163,7 +163,7 @@ impl Log {
                     "{request}: after {took} its turn had not come: answered with 503 (--request-timeout)"
                 )
             }
-            (_, Stage::Application | Stage::Write) => {
+            (_, Stage::Application | Stage::Write | Stage::Expired) => {
                 let what = match verdict {
                     Verdict::Slow => "has taken so long and goes on (--slow-request)",
                     Verdict::Expired => {

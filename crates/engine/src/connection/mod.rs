@@ -44,7 +44,7 @@ use crate::lane::TurnedAway;
 use crate::listener::LocalAddress;
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
-use crate::record::{Flight, Observer};
+use crate::record::{Flight, Observer, Outlived};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::socket::{Peer, Socket};
@@ -170,6 +170,8 @@ pub(crate) struct Core {
     pub(crate) lost: bool,
     /// The request that this connection has, as it is counted and shown, if it is.
     flight: Option<Flight>,
+    /// What is shown of its last request, whose application goes on.
+    outlived: Option<Outlived>,
     /// It is counted as a WebSocket.
     pub(crate) is_websocket: bool,
     pub(crate) since_ms: Millis,
@@ -217,6 +219,7 @@ impl Connection {
             served: 0,
             lost: false,
             flight: None,
+            outlived: None,
             is_websocket: false,
             since_ms: now_ms,
             // The first head has its deadline from accept on, whether or not a byte has come.
@@ -407,7 +410,15 @@ impl Core {
     /// The request is over.
     pub(crate) fn end_flight(&mut self, shared: &Shared) {
         if let (Some(flight), Some(observer)) = (self.flight.take(), &shared.observer) {
-            flight.end(observer);
+            self.outlived = flight.end(observer);
+        }
+    }
+
+    /// No application has the request any more.
+    pub(crate) fn leave_application(&mut self, shared: &Shared) {
+        self.observe(shared, |flight, _| flight.leave_application());
+        if let (Some(outlived), Some(observer)) = (self.outlived.take(), &shared.observer) {
+            outlived.end(observer);
         }
     }
 

@@ -67,11 +67,11 @@ impl Core {
         }
         connection.expired.store(true, Ordering::Release);
         connection.shared.count(Counter::TimeoutsRequest);
+        self.observe(&connection.shared, |flight, _| flight.expire());
         let answered = !self.http.head_sent() && self.answer_expired(connection, timed, now_ms);
         if !answered {
             // What was sent is all there will be, and must not look whole.
             self.lose(connection, io::ErrorKind::TimedOut);
-            // As one that is answered is: what the application still does is seen by its thread.
             self.end_flight(&connection.shared);
             return false;
         }

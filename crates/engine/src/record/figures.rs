@@ -63,6 +63,8 @@ pub enum Gauge {
     WebSockets,
     /// Requests that wait for their turn.
     Queued,
+    /// Requests that are over, as their time was, while their applications go on.
+    ExpiredRunning,
     /// Requests that may run at once, and that may wait for it.
     RunningMax,
     /// See `RunningMax`.

@@ -1,4 +1,5 @@
-//! A request in flight, as its connection has it: from its head until all of its response is in the system's hands.
+//! A request in flight, as its connection has it: from its head until all of its response is in the system's hands; and what is shown of it
+//! from then on, where its application goes on although its time is over.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -61,8 +62,11 @@ impl Observer {
         Some(slot)
     }
 
-    fn give_back(&self, slot: u16) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).free.push(slot);
+    fn free(&self, slot: Option<u16>) {
+        if let Some(slot) = slot {
+            table::end(self.record.slot(usize::from(slot)));
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).free.push(slot);
+        }
     }
 
     /// Counts what could not be read as a request, and was answered with this status.
@@ -87,6 +91,14 @@ pub(crate) struct Flight {
     thread: i32,
     /// Among those that wait for their turn.
     waits: bool,
+    /// Its time is over, and an application has it.
+    expired: bool,
+}
+
+/// What is left of a request whose application has outlived it. Ended by [`Outlived::end`] and by nothing else.
+#[derive(Debug)]
+pub(crate) struct Outlived {
+    slot: Option<u16>,
 }
 
 impl Flight {
@@ -113,7 +125,7 @@ impl Flight {
         if let Some(waited_us) = beginning.front_queue_us {
             observer.observe(Span::Front, u64::from(waited_us));
         }
-        Self { slot, began_us, stage_began_us: began_us, kept, thread: 0, waits: false }
+        Self { slot, began_us, stage_began_us: began_us, kept, thread: 0, waits: false, expired: false }
     }
 
     /// Its body is as far in as it must be: its turn is to come, for which it must wait, or not.
@@ -158,9 +170,23 @@ impl Flight {
         self.go_on(observer, Stage::Write);
     }
 
+    /// Its time is over.
+    pub(crate) fn expire(&mut self) {
+        self.expired = self.kept.stage == Stage::Application;
+    }
+
+    /// Its application has ended.
+    pub(crate) fn leave_application(&mut self) {
+        self.expired = false;
+    }
+
     fn go_on(&mut self, observer: &Observer, stage: Stage) {
         let now_us = clock::now_us();
         self.leave_stage(observer, stage, now_us);
+        self.enter_stage(observer, stage, now_us);
+    }
+
+    fn enter_stage(&mut self, observer: &Observer, stage: Stage, now_us: u64) {
         self.kept.stage = stage;
         self.stage_began_us = now_us;
         self.show(observer);
@@ -171,7 +197,7 @@ impl Flight {
         let span = match self.kept.stage {
             Stage::Queue if next == Stage::Application => Span::Queue,
             Stage::Application => Span::Application,
-            Stage::Body | Stage::Queue | Stage::Write => return,
+            Stage::Body | Stage::Queue | Stage::Write | Stage::Expired => return,
         };
         observer.observe(span, now_us.saturating_sub(self.stage_began_us));
     }
@@ -183,8 +209,8 @@ impl Flight {
         }
     }
 
-    /// All is over.
-    pub(crate) fn end(mut self, observer: &Observer) {
+    /// All is over, but for an application that goes on nevertheless.
+    pub(crate) fn end(mut self, observer: &Observer) -> Option<Outlived> {
         let now_us = clock::now_us();
         self.end_wait(observer);
         self.leave_stage(observer, Stage::Write, now_us);
@@ -192,9 +218,20 @@ impl Flight {
         let Kept { application, method, status, .. } = self.kept;
         let record = &observer.record;
         record.records.layout.count_request(record.words(), application, method, Class::of(status));
-        if let Some(slot) = self.slot {
-            table::end(record.slot(usize::from(slot)));
-            observer.give_back(slot);
+        if self.expired {
+            self.enter_stage(observer, Stage::Expired, now_us);
+            record.shift(Gauge::ExpiredRunning, true);
+            return Some(Outlived { slot: self.slot });
         }
+        observer.free(self.slot);
+        None
+    }
+}
+
+impl Outlived {
+    /// The application has ended.
+    pub(crate) fn end(self, observer: &Observer) {
+        observer.free(self.slot);
+        observer.record.shift(Gauge::ExpiredRunning, false);
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use figures::{BOUNDS_US, Class, Counter, Figures, Gauge, Histogram, METHODS, Runs, Span};
-pub(crate) use flight::{Flight, Observer};
+pub(crate) use flight::{Flight, Observer, Outlived};
 pub(crate) use table::Beginning;
 pub use table::{InFlight, Stage};
 
@@ -69,7 +69,8 @@ impl Records {
         let Some(record) = self.record(index) else { return };
         let (words, gone) = (record.words(), self.words_of(self.workers));
         let mut cut = self.layout.figures(words).in_flight();
-        for request in record.requests().into_iter().take(usize::try_from(cut).unwrap_or(usize::MAX)) {
+        let unended = record.requests().into_iter().filter(|request| request.stage != Stage::Expired);
+        for request in unended.take(usize::try_from(cut).unwrap_or(usize::MAX)) {
             self.layout.count_request(gone, request.application, request.method_number, Class::Cut);
             cut -= 1;
         }
@@ -132,7 +133,7 @@ impl Record {
         &words.as_slice()[start..][..SLOT_WORDS]
     }
 
-    /// The requests that it has in flight, in no order.
+    /// The requests that it has in flight, and those whose applications have outlived them, in no order.
     pub fn requests(&self) -> Vec<InFlight> {
         (0..self.slots_used()).filter_map(|slot| table::read(self.slot(slot))).collect()
     }

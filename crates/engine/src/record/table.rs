@@ -51,6 +51,8 @@ pub enum Stage {
     Application,
     /// The application is done, and the client still takes what it has said.
     Write,
+    /// It is over, and counted, as its time was; the application goes on.
+    Expired,
 }
 
 impl Stage {
@@ -61,6 +63,7 @@ impl Stage {
             Self::Queue => "queue",
             Self::Application => "application",
             Self::Write => "write",
+            Self::Expired => "expired",
         }
     }
 }
@@ -94,7 +97,8 @@ impl Kept {
                 0 => Stage::Body,
                 1 => Stage::Queue,
                 2 => Stage::Application,
-                _ => Stage::Write,
+                3 => Stage::Write,
+                _ => Stage::Expired,
             },
             method: byte(8),
             status: (word >> 16) as u16,

@@ -190,6 +190,11 @@ impl Seen {
             self.sight.running(),
         )?;
         families.gauge("tidegate_requests_running_max", "Most that may.", totals.gauge(Gauge::RunningMax))?;
+        families.gauge(
+            "tidegate_requests_expired_running",
+            "Requests that are over, as their time was, while their applications go on.",
+            totals.gauge(Gauge::ExpiredRunning),
+        )?;
         let shed = SHED.map(|(reason, counter)| (reason, totals.counter(counter)));
         families.counters("tidegate_requests_shed", "Requests that were turned away.", "reason", shed)?;
         let timeouts = TIMEOUTS.map(|(what, counter)| (what, totals.counter(counter)));

@@ -133,7 +133,7 @@ impl Sight {
             let most: u64 = serving().map(|worker| worker.figures.gauge(most)).sum();
             if most == 0 { 0.0 } else { (part as f64 / most as f64).min(1.0) }
         };
-        let running = serving().map(|worker| worker.figures.running()).sum();
+        let running = serving().map(SeenWorker::places_taken).sum();
         let queued = serving().map(|worker| worker.figures.gauge(Gauge::Queued)).sum();
         share(running, Gauge::RunningMax).max(share(queued, Gauge::QueuedMax))
     }
@@ -153,15 +153,21 @@ impl SeenWorker {
         Self { view: view.clone(), memory: memory_of(view.pid), figures, requests, threads }
     }
 
-    /// Requests that run in greenlets or tasks, and not on threads.
+    /// Requests that run in greenlets or tasks, and not on threads; those that have expired too.
     pub(crate) fn running_light(&self) -> u64 {
         match self.figures.runs() {
             Some(Runs::Threads) | None => 0,
             Some(_) => {
                 let Threads { running, blocked, .. } = self.threads;
-                self.figures.running().saturating_sub(running + blocked)
+                self.places_taken().saturating_sub(running + blocked)
             }
         }
+    }
+
+    /// Of the requests that may run at once, how many do. In place of one that has lost its thread another one may.
+    fn places_taken(&self) -> u64 {
+        let expired = self.figures.gauge(Gauge::ExpiredRunning).saturating_sub(self.threads.lost);
+        self.figures.running() + expired
     }
 }
 
@@ -174,11 +180,15 @@ impl Threads {
         // Tasks run on the main thread, whose number is the process's.
         let main = pid.as_raw_pid();
         let on_threads = figures.runs() == Some(Runs::Threads);
-        let threads = requests
-            .iter()
-            .filter(|request| request.stage == Stage::Application)
-            .filter_map(|request| request.thread)
-            .filter(|thread| on_threads || *thread != main);
+        let lost = figures.gauge(Gauge::ThreadsLost);
+        let running = requests.iter().filter(|request| request.stage == Stage::Application);
+        let mut expired: Vec<_> = requests.iter().filter(|request| request.stage == Stage::Expired).collect();
+        // Those that have been so for longest have lost their threads.
+        expired.sort_by_key(|request| request.stage_began_us);
+        let of_thread =
+            |request: &&InFlight| request.thread.is_some_and(|thread| on_threads || thread != main);
+        let expired = expired.into_iter().filter(of_thread).skip(usize::try_from(lost).unwrap_or(usize::MAX));
+        let threads = running.filter(of_thread).chain(expired).filter_map(|request| request.thread);
         let (mut busy, mut blocked) = (0, 0);
         for thread in threads {
             busy += 1;
@@ -187,8 +197,6 @@ impl Threads {
         if busy > THREADS_ASKED_MAX {
             blocked = blocked * busy / THREADS_ASKED_MAX;
         }
-        // Requests of lost ones are over.
-        let lost = figures.gauge(Gauge::ThreadsLost);
         Self { running: busy - blocked, blocked, idle: total.saturating_sub(busy + lost), lost }
     }
 }

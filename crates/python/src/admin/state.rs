@@ -84,6 +84,7 @@ fn worker(worker: &SeenWorker) -> Value {
         "in_flight": figures.in_flight(),
         "running": figures.running(),
         "queued": figures.gauge(Gauge::Queued),
+        "expired_running": figures.gauge(Gauge::ExpiredRunning),
         "threads": {"running": running, "blocked": blocked, "idle": idle, "lost": lost},
     })
 }

@@ -121,6 +121,8 @@ fn figures(history: &History, room: Room, glyphs: Glyphs) -> [Line; 4] {
 
     let counts = format!("{running} run, {queued} wait");
     let fourth = Line::default().left(Tone::Soft, "", 10, glyphs).left(Tone::Soft, &counts, 15, glyphs);
+    let expired = sum(state, |worker| worker.expired_running);
+    let fourth = if expired > 0 { fourth.add(Tone::Bad, format!("{expired} expired  ")) } else { fourth };
     let peak = history.rates().fold(0.0, f64::max);
     let words = format!(" most {}/s", rate(peak));
     let width = room.columns.saturating_sub(fourth.width() + words.len()).min(60);

@@ -37,6 +37,7 @@ impl Tone {
             "queue" => Self::Busy,
             "application" => Self::Calm,
             "write" => Self::Good,
+            "expired" => Self::Bad,
             _ => Self::Plain,
         }
     }

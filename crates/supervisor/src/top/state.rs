@@ -43,6 +43,7 @@ pub(super) struct Worker {
     pub(super) connections: u64,
     pub(super) running: u64,
     pub(super) queued: u64,
+    pub(super) expired_running: u64,
     pub(super) in_flight: u64,
     /// Running, blocked, idle, lost.
     pub(super) threads: [u64; 4],
@@ -116,6 +117,7 @@ impl Worker {
             connections: number(&worker["connections"]),
             running: number(&worker["running"]),
             queued: number(&worker["queued"]),
+            expired_running: number(&worker["expired_running"]),
             in_flight: number(&worker["in_flight"]),
             threads: ["running", "blocked", "idle", "lost"].map(|state| number(&threads[state])),
         }
