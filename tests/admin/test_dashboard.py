@@ -67,7 +67,8 @@ def test_every_metric_is_on_the_dashboard_or_known_not_to_be(tmp_path: Path) -> 
         for family in scrape.families
         if not any(name == family.name or name.startswith(f"{family.name}_") for name in asked)
     }
-    assert families <= {"tidegate_requests_queued_max", "tidegate_interpreter_waits"}
+    spans = {"tidegate_spans_sent", "tidegate_spans_dropped"}
+    assert families <= {"tidegate_requests_queued_max", "tidegate_interpreter_waits", *spans}
 
 
 def test_panels_do_not_overlap() -> None:

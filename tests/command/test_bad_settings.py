@@ -118,6 +118,13 @@ def taken() -> Iterator[str]:
         ("log-level", "loud", "no such choice; accepted: error, warning, info, debug"),
         ("unix-socket-mode", "rw", "not a mode in octal digits; accepted: 000 to 777 in octal digits"),
         ("mount", "live", "an equals sign must follow the prefix; accepted: /PREFIX=MODULE[:ATTR]"),
+        (
+            "otlp-endpoint",
+            "https://collector:4318",
+            "only http is spoken: what encrypts on the way further is a",
+        ),
+        ("otlp-sample", 1.5, "out of range; accepted: 0 to 1"),
+        ("otlp-service-name", "", "the text is empty; accepted: 1 to 255 characters"),
         ("limits", "/a timeout=soon", 'table 1, timeout "soon": not a duration; accepted: [[limits]] tables'),
     ],
 )

@@ -509,7 +509,7 @@ impl Exchange {
             });
         }
         drop(core);
-        self.cut();
+        self.leave();
     }
 
     /// Ends a response that cannot be completed: what is queued is flushed and the connection closed, so that the peer
@@ -519,6 +519,16 @@ impl Exchange {
     }
 
     fn cut(&mut self) {
+        if self.connection.shared.observer.is_some() {
+            let mut core = self.connection.lock();
+            if core.served == self.number {
+                core.observe(&self.connection.shared, |flight, _| flight.cut());
+            }
+        }
+        self.leave();
+    }
+
+    fn leave(&mut self) {
         self.done = true;
         let mut core = self.connection.lock();
         if core.served == self.number {

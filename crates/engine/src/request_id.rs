@@ -2,38 +2,21 @@
 //!
 //! It stands in the request's head, so that whoever looks there finds it: the application, the access log.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use tidegate_http::{RequestHead, is_same_variable};
 use uuid::Builder;
 
 use crate::clock;
+use crate::random::RandomPool;
 
 /// Longest id that is taken from another server: those in use have 16 to 100 characters, and it goes into every line of a log.
 const SIZE_MAX: usize = 128;
 
-/// Random bytes of one id, and of as many ids as one call of the system gives: up to 256 bytes it gives whole (getrandom(2)).
-const RANDOM_SIZE: usize = 10;
-const POOL_SIZE: usize = 25 * RANDOM_SIZE;
-
 /// Gives requests their ids.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RequestIds {
-    pool: Mutex<Pool>,
-}
-
-/// Random bytes, of which those from `used` on nobody has had.
-#[derive(Debug)]
-struct Pool {
-    bytes: [u8; POOL_SIZE],
-    used: usize,
-}
-
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self { pool: Mutex::new(Pool { bytes: [0; POOL_SIZE], used: POOL_SIZE }) }
-    }
+    pool: RandomPool,
 }
 
 impl RequestIds {
@@ -50,19 +33,8 @@ impl RequestIds {
     /// A UUID of version 7 (RFC 9562 section 5.7): by time, which keeps logs and tables in order. None where the system has no random
     /// numbers.
     fn make(&self) -> Option<[u8; 36]> {
-        let random = {
-            let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-            if pool.used == POOL_SIZE {
-                if let Err(error) = getrandom::fill(&mut pool.bytes) {
-                    log::error!("a request has no id: {error}");
-                    return None;
-                }
-                pool.used = 0;
-            }
-            let random = *pool.bytes[pool.used..].first_chunk::<RANDOM_SIZE>()?;
-            pool.used += RANDOM_SIZE;
-            random
-        };
+        let random =
+            self.pool.take().inspect_err(|error| log::error!("a request has no id: {error}")).ok()?;
         let since_epoch = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
         let mut text = [0; 36];

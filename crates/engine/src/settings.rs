@@ -9,6 +9,7 @@ use crate::lane::Codel;
 use crate::limit::Limit;
 use crate::record::Record;
 use crate::scoreboard::Seat;
+use crate::tracing::Tracer;
 use crate::trust::TrustedProxies;
 
 /// Which bodies are in, to their end, before an application is started. Others are streamed from `body_memory_max` on.
@@ -70,6 +71,8 @@ pub struct Settings {
     pub request_id_header: Option<String>,
     /// What it counts, and shows of its requests; nothing without.
     pub record: Option<Record>,
+    /// Whom it tells of each request. Only with a record, as it is told what is measured for that.
+    pub tracer: Option<Arc<Tracer>>,
     /// Asks whether this server is to be sent requests: answered with 503 by itself when it is not any more.
     pub ready_path: Option<String>,
     /// Whether the server answers that by itself when it is, too.
@@ -153,6 +156,7 @@ impl Default for Settings {
             trusted_proxies: TrustedProxies::default(),
             request_id_header: None,
             record: None,
+            tracer: None,
             ready_path: None,
             ready_by_server: false,
             live_path: None,

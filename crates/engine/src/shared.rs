@@ -61,7 +61,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>, waker: mio::Waker) -> Self {
-        let observer = settings.record.clone().map(Observer::new);
+        let observer = settings.record.clone().map(|record| Observer::new(record, settings.tracer.clone()));
         if let Some(record) = observer.as_ref().map(Observer::record) {
             let aside_max = settings.aside.as_ref().map(|aside| aside.concurrency_max);
             record.set(Gauge::RunningMax, (settings.concurrency_max + aside_max.unwrap_or(0)) as u64);

@@ -2,13 +2,15 @@
 
 use std::io::Write;
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct ToStderr;
 
 impl Log for ToStderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        // What libraries say of their work is not the server's to say.
+        let is_own = metadata.target().trim_start_matches('_').starts_with("tidegate");
+        metadata.level() <= log::max_level() && (is_own || metadata.level() <= Level::Warn)
     }
 
     fn log(&self, record: &Record<'_>) {

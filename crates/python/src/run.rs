@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
     AccessLog, BindAddress, BindOptions, Gauge, Graces, Handle, Listener, LocalAddress, Orders, Reactor,
-    Record, Records, Runs, Seat, SignalWatch, bind_all, close_inherited,
+    Record, Records, Runs, Seat, SignalWatch, Tracer, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
 use tidegate_supervisor::{Bind, Origin, ReadyBy, RunsOn, Settings, Value};
@@ -135,6 +135,9 @@ fn run_on<'py>(
         record.set(Gauge::Runs, runs as u64);
         record.set(Gauge::Threads, u64::from(runs_on == RunsOn::MainThread));
     }
+    let tracer = translate::tracing(settings).map(|plan| Tracer::start(&plan, record.clone()));
+    let tracer = tracer.transpose().map_err(PyErr::from)?.map(Arc::new);
+    engine.tracer = tracer.clone();
     engine.record = record;
     if runs_on == RunsOn::Asyncio && applications.first(Kind::Wsgi).is_some() {
         let kinds = applications.mounts(&settings.script_name, |loaded, _| Ok(loaded.interface))?;
@@ -268,6 +271,7 @@ fn run_on<'py>(
         drop(watch);
         // Not left to the last owner: an application may keep a finished request's objects, and with them all of this.
         handle.finish_access_log();
+        tracer.iter().for_each(|tracer| tracer.finish());
         drop(admin);
     });
     served?;

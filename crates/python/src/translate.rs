@@ -8,7 +8,7 @@ use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
     BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Shape, StatsdPlan, TrustedProxies, WebSocketSettings,
+    Priority, Protocol, Shape, StatsdPlan, TracingPlan, TrustedProxies, WebSocketSettings,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
@@ -65,6 +65,15 @@ pub(crate) fn statsd(settings: &Settings) -> Option<StatsdPlan> {
     };
     let (prefix, tags) = (settings.statsd_prefix.clone(), settings.statsd_tags.clone());
     Some(StatsdPlan { address, prefix, tags })
+}
+
+pub(crate) fn tracing(settings: &Settings) -> Option<TracingPlan> {
+    let endpoint = settings.otlp_endpoint.clone()?;
+    // The variable that every SDK takes (OpenTelemetry, "Environment Variable Specification").
+    let of_variable = || std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
+    let service_name = settings.otlp_service_name.clone().or_else(of_variable);
+    let service_name = service_name.unwrap_or_else(|| "tidegate".into());
+    Some(TracingPlan { endpoint, sample: settings.otlp_sample, service_name })
 }
 
 fn to(collector: &supervisor::Collector) -> engine::Collector {
@@ -151,6 +160,7 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         trusted_proxies: trusted_proxies(settings),
         request_id_header: request_id_header(settings).map(str::to_owned),
         record: None,
+        tracer: None,
         ready_path: settings.ready_path.clone(),
         ready_by_server: settings.ready_by == ReadyBy::Server,
         live_path: settings.live_path.clone(),

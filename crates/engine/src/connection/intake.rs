@@ -13,6 +13,7 @@ use crate::look::Turn;
 use crate::record::{Beginning, Counter, Flight};
 use crate::settings::{Gathering, Settings};
 use crate::socket::Moved;
+use crate::tracing::OpenSpan;
 
 impl Core {
     /// Reads and parses: the next head, and the body as far as there is room for it.
@@ -77,6 +78,7 @@ impl Core {
                     }
                 },
                 Ok(Event::Request(mut head)) => {
+                    let trace = connection.trace(&mut head);
                     let arrival = connection.note_arrival(&mut head);
                     self.aside =
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
@@ -92,7 +94,8 @@ impl Core {
                             id: arrival.id_field(&head).map(|(_, id)| id),
                             front_queue_us: arrival.front_queue_us,
                         };
-                        Flight::begin(observer, &beginning)
+                        let open = |context| OpenSpan::new(context, head.clone(), connection);
+                        Flight::begin(observer, &beginning, trace.map(open).map(Box::new))
                     });
                     self.head = Some((head, arrival));
                     self.phase = Phase::Gathering;

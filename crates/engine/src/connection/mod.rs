@@ -49,6 +49,7 @@ use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::socket::{Peer, Socket};
 use crate::timer::Timers;
+use crate::tracing::TraceContext;
 use crate::websocket::Session;
 use overdue::Timed;
 
@@ -252,6 +253,11 @@ impl Connection {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A head is in: has it name the server's span as its parent, where there are such. Places of its fields change.
+    fn trace(&self, head: &mut RequestHead) -> Option<TraceContext> {
+        self.shared.observer.as_ref()?.tracer()?.assign(head, self.is_trusted)
+    }
+
     /// A head is in: takes note of what will be asked of it later.
     fn note_arrival(&self, head: &mut RequestHead) -> Arrival {
         let started = self.shared.access_log.is_some().then(clock::instant);
@@ -409,7 +415,10 @@ impl Core {
 
     /// The request is over.
     pub(crate) fn end_flight(&mut self, shared: &Shared) {
-        if let (Some(flight), Some(observer)) = (self.flight.take(), &shared.observer) {
+        if let (Some(mut flight), Some(observer)) = (self.flight.take(), &shared.observer) {
+            if self.lost {
+                flight.cut();
+            }
             self.outlived = flight.end(observer);
         }
     }
@@ -529,6 +538,7 @@ impl Core {
         }
         self.observe(&connection.shared, Flight::queue);
         if let Some(is_well) = connection.shared.health_for(&head) {
+            self.observe(&connection.shared, |flight, _| flight.leave_trace());
             self.phase = Phase::Serving;
             let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
             turn.health = Some((exchange, is_well));

@@ -37,6 +37,10 @@ pub enum Counter {
     InterpreterWaits,
     /// See `InterpreterWaits`.
     InterpreterWaitUs,
+    /// Spans that the collector has taken, and that it was not told of or has not.
+    SpansSent,
+    /// See `SpansSent`.
+    SpansDropped,
 }
 
 impl Counter {
@@ -51,7 +55,7 @@ impl Counter {
     }
 }
 
-const COUNTERS: usize = Counter::InterpreterWaitUs as usize + 1;
+const COUNTERS: usize = Counter::SpansDropped as usize + 1;
 
 /// What goes up and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,14 @@
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::figures::{Class, Counter, Gauge, OTHER, Span, method_number};
 use super::table::{self, Beginning, Kept, Stage};
 use super::{Record, SLOTS};
 use crate::clock;
+use crate::tracing::{OpenSpan, Outcome, Tracer};
 
 thread_local! {
     /// The system's number of this thread, which is asked for once.
@@ -28,6 +30,7 @@ fn this_thread() -> i32 {
 #[derive(Debug)]
 pub(crate) struct Observer {
     record: Record,
+    tracer: Option<Arc<Tracer>>,
     slots: Mutex<Slots>,
 }
 
@@ -39,12 +42,16 @@ struct Slots {
 }
 
 impl Observer {
-    pub(crate) fn new(record: Record) -> Self {
-        Self { record, slots: Mutex::default() }
+    pub(crate) fn new(record: Record, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { record, tracer, slots: Mutex::default() }
     }
 
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_deref()
     }
 
     /// The one that was used last, whose memory is at hand.
@@ -93,6 +100,8 @@ pub(crate) struct Flight {
     waits: bool,
     /// Its time is over, and an application has it.
     expired: bool,
+    /// Where it is recorded in a trace.
+    span: Option<Box<OpenSpan>>,
 }
 
 /// What is left of a request whose application has outlived it. Ended by [`Outlived::end`] and by nothing else.
@@ -103,7 +112,7 @@ pub(crate) struct Outlived {
 
 impl Flight {
     /// Its head is in.
-    pub(crate) fn begin(observer: &Observer, beginning: &Beginning<'_>) -> Self {
+    pub(crate) fn begin(observer: &Observer, beginning: &Beginning<'_>, span: Option<Box<OpenSpan>>) -> Self {
         let began_us = clock::now_us();
         let record = &observer.record;
         let words = record.words();
@@ -125,7 +134,7 @@ impl Flight {
         if let Some(waited_us) = beginning.front_queue_us {
             observer.observe(Span::Front, u64::from(waited_us));
         }
-        Self { slot, began_us, stage_began_us: began_us, kept, thread: 0, waits: false, expired: false }
+        Self { slot, began_us, stage_began_us: began_us, kept, thread: 0, waits: false, expired: false, span }
     }
 
     /// Its body is as far in as it must be: its turn is to come, for which it must wait, or not.
@@ -165,6 +174,16 @@ impl Flight {
         }
     }
 
+    /// Its response does not come to an orderly end.
+    pub(crate) fn cut(&mut self) {
+        self.span.iter_mut().for_each(|span| span.cut());
+    }
+
+    /// It is of no interest to those who look at traces.
+    pub(crate) fn leave_trace(&mut self) {
+        self.span = None;
+    }
+
     /// The response is complete, and not all of it is sent.
     pub(crate) fn write(&mut self, observer: &Observer) {
         self.go_on(observer, Stage::Write);
@@ -193,13 +212,17 @@ impl Flight {
     }
 
     /// Measures the stage that is over.
-    fn leave_stage(&self, observer: &Observer, next: Stage, now_us: u64) {
+    fn leave_stage(&mut self, observer: &Observer, next: Stage, now_us: u64) {
+        let took_us = now_us.saturating_sub(self.stage_began_us);
+        if let Some(span) = &mut self.span {
+            span.leave(self.kept.stage, took_us);
+        }
         let span = match self.kept.stage {
             Stage::Queue if next == Stage::Application => Span::Queue,
             Stage::Application => Span::Application,
             Stage::Body | Stage::Queue | Stage::Write | Stage::Expired => return,
         };
-        observer.observe(span, now_us.saturating_sub(self.stage_began_us));
+        observer.observe(span, took_us);
     }
 
     fn show(&self, observer: &Observer) {
@@ -214,10 +237,14 @@ impl Flight {
         let now_us = clock::now_us();
         self.end_wait(observer);
         self.leave_stage(observer, Stage::Write, now_us);
-        observer.observe(Span::Total, now_us.saturating_sub(self.began_us));
+        let took_us = now_us.saturating_sub(self.began_us);
+        observer.observe(Span::Total, took_us);
         let Kept { application, method, status, .. } = self.kept;
         let record = &observer.record;
         record.records.layout.count_request(record.words(), application, method, Class::of(status));
+        if let (Some(span), Some(tracer)) = (self.span.take(), &observer.tracer) {
+            tracer.end(*span, Outcome { status, took: Duration::from_micros(took_us) });
+        }
         if self.expired {
             self.enter_stage(observer, Stage::Expired, now_us);
             record.shift(Gauge::ExpiredRunning, true);

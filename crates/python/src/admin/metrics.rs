@@ -115,6 +115,7 @@ impl Collector for Seen {
         self.times(families)?;
         self.connections(families)?;
         self.running(families)?;
+        self.spans(families)?;
         self.workers(families)
     }
 }
@@ -298,6 +299,20 @@ impl Seen {
                 &(totals.counter(Counter::InterpreterWaitUs) as f64 / 1e6),
                 None,
             )
+    }
+
+    fn spans(&self, families: &mut Families<'_>) -> fmt::Result {
+        let Sight { totals, .. } = &self.sight;
+        families.counter(
+            "tidegate_spans_sent",
+            "Spans that the collector of --otlp-endpoint has taken.",
+            totals.counter(Counter::SpansSent),
+        )?;
+        families.counter(
+            "tidegate_spans_dropped",
+            "Spans that it has not taken, or that too many waited for it to be told of.",
+            totals.counter(Counter::SpansDropped),
+        )
     }
 
     fn workers(&self, families: &mut Families<'_>) -> fmt::Result {

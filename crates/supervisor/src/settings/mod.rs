@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `statsd`, `texts`, `trusted_proxy`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `otlp`, `statsd`, `texts`, `trusted_proxy`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -15,6 +15,7 @@ mod kind;
 mod limit;
 mod load;
 mod mount;
+mod otlp;
 mod statsd;
 mod table;
 mod texts;
@@ -141,6 +142,10 @@ pub struct Settings {
     pub hop_by_hop: HopByHop,
     /// `None`: the field is not sent.
     pub server_header: Option<String>,
+    /// `None`: nobody is told of requests by spans.
+    pub otlp_endpoint: Option<String>,
+    pub otlp_sample: f64,
+    pub otlp_service_name: Option<String>,
     pub statsd_host: Option<StatsdAddress>,
     pub statsd_prefix: String,
     pub statsd_tags: String,
@@ -229,7 +234,9 @@ impl Settings {
     /// Whether it is counted what the server does, and shown.
     pub fn observes(&self) -> bool {
         match self.observe {
-            Observe::Auto => !self.admin.is_empty() || self.control_socket.is_some(),
+            Observe::Auto => {
+                !self.admin.is_empty() || self.control_socket.is_some() || self.otlp_endpoint.is_some()
+            }
             Observe::On => true,
             Observe::Off => false,
         }
@@ -282,6 +289,9 @@ impl Settings {
             Some((name, _)) if self.no_supervisor => Err(self.refusal(name, "not with no-supervisor")),
             _ if !self.admin.is_empty() && self.observe == Observe::Off => {
                 Err(self.refusal("observe", "not with admin, which shows what is counted"))
+            }
+            _ if self.otlp_endpoint.is_some() && self.observe == Observe::Off => {
+                Err(self.refusal("observe", "not with otlp-endpoint, which is told what is measured"))
             }
             _ if self.ready_by == ReadyBy::Server && self.ready_path.is_none() => {
                 Err(self.refusal("ready-by", "only with ready-path"))
@@ -407,6 +417,9 @@ impl Settings {
             underscore_names: UnderscoreNames::Drop,
             hop_by_hop: HopByHop::Drop,
             server_header: None,
+            otlp_endpoint: None,
+            otlp_sample: 0.0,
+            otlp_service_name: None,
             statsd_host: None,
             statsd_prefix: String::new(),
             statsd_tags: String::new(),

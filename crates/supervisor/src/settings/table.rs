@@ -5,7 +5,7 @@ use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
 use super::{
-    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, statsd,
+    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, otlp, statsd,
     trusted_proxy,
 };
 
@@ -1217,8 +1217,50 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Choice(|s| &mut s.observe),
         default: Some("auto"),
         help: "Whether requests are counted, measured and shown.",
-        doc: "auto: where somebody can ask for it, by --admin or --control-socket. off saves a little time with each request of a server whose \
+        doc: "auto: where somebody can ask for it, by --admin or --control-socket, or is told of it, by --otlp-endpoint. off saves a little time with each request of a server whose \
               control socket is only for commands.",
+        ..PLAIN
+    },
+    Setting {
+        name: "otlp-endpoint",
+        category: Category::Observation,
+        kind: Kind::Special {
+            placeholder: "URL",
+            accepted: otlp::ENDPOINT_ACCEPTED,
+            put: |s, value| put(&mut s.otlp_endpoint, otlp::endpoint(value).map(Some)),
+            get: |s| s.otlp_endpoint.as_ref().map(shown),
+        },
+        help: "Send a span of each request to this OpenTelemetry collector.",
+        doc: "By OTLP/HTTP in JSON, to /v1/traces below the address, such as http://127.0.0.1:4318. The application's own spans become children \
+              of the server's, by the traceparent that it finds: docs/tracing.md. A thread of its own sends them; requests do not wait.",
+        ..PLAIN
+    },
+    Setting {
+        name: "otlp-sample",
+        category: Category::Observation,
+        kind: Kind::Special {
+            placeholder: "PART",
+            accepted: otlp::SAMPLE_ACCEPTED,
+            put: |s, value| put(&mut s.otlp_sample, otlp::sample(value)),
+            get: |s| Some(Value::Float(s.otlp_sample)),
+        },
+        default: Some("1"),
+        help: "The part, from 0 to 1, of the traces that begin here that is recorded.",
+        doc: "Whether a trace is recorded that a trusted proxy has begun, that proxy has decided. All of them, as OpenTelemetry's SDKs have it: who turns this \
+              on wants to see something.",
+        ..PLAIN
+    },
+    Setting {
+        name: "otlp-service-name",
+        category: Category::Observation,
+        kind: Kind::Special {
+            placeholder: "NAME",
+            accepted: otlp::SERVICE_NAME_ACCEPTED,
+            put: |s, value| put(&mut s.otlp_service_name, otlp::service_name(value).map(Some)),
+            get: |s| s.otlp_service_name.as_ref().map(shown),
+        },
+        help: "What the collector knows this server as (service.name).",
+        doc: "Without it, what the variable OTEL_SERVICE_NAME says, which the application's SDK takes too; without either, tidegate.",
         ..PLAIN
     },
     Setting {

@@ -45,7 +45,7 @@ pub(super) fn server_header(value: &Value) -> Result<Option<String>, Fault> {
 }
 
 /// Fields that the server or the client would take for something else than an id.
-const MEANINGFUL: [&str; 22] = [
+const MEANINGFUL: [&str; 24] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -64,6 +64,8 @@ const MEANINGFUL: [&str; 22] = [
     "server",
     "set-cookie",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "trailers",
     "transfer-encoding",
