@@ -413,7 +413,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         name: "request-timeout",
         category: Category::Running,
         kind: Kind::Duration {
-            range: Range(10, 24 * HOUR),
+            range: limit::TIMEOUT_RANGE,
             can_be_off: true,
             field: number_or_none!(request_timeout_ms),
         },
