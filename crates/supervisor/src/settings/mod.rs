@@ -272,6 +272,14 @@ impl Settings {
             ("workers", self.worker_count() > 1),
             ("preload", self.preload),
             ("reload", self.reload),
+        let is_taken = |(bind, admin): &(&Bind, &Bind)| bind.takes(admin) || admin.takes(bind);
+        let all_pairs = self.bind.iter().flat_map(|bind| self.admin.iter().map(move |admin| (bind, admin)));
+        if let Some((bind, admin)) = all_pairs.into_iter().find(is_taken) {
+            let value = Value::Text(admin.to_string());
+            let origin = self.origin("bind");
+            let reason = format!("bind has it, as {:?} ({origin})", bind.to_string());
+            return Err(self.refusal_of("admin", Some(value), &reason));
+        }
             ("pid-file", self.pid_file.is_some()),
             ("user", self.user.is_some()),
             ("group", self.group.is_some()),
