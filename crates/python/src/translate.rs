@@ -52,7 +52,7 @@ pub(crate) fn access_log(settings: &Settings) -> Option<AccessLogPlan> {
     let filter = AccessLogFilter {
         slower_than: settings.access_log_slower_than_ms.map(Duration::from_millis),
         status_min: settings.access_log_status_min,
-        excluded: settings.access_log_exclude.clone(),
+        excluded: settings.access_log_exclude.iter().map(|path| PathPattern::new(path)).collect(),
     };
     Some(AccessLogPlan { target, format, filter })
 }

@@ -23,6 +23,7 @@ pub use statsd::StatsdPlan;
 
 use crate::clock;
 use crate::connection::Arrival;
+use crate::limit::PathPattern;
 use crate::scoreboard::Seat;
 use crate::socket::Peer;
 use format::Outcome;
@@ -48,8 +49,8 @@ pub struct AccessLogFilter {
     pub slower_than: Option<Duration>,
     /// Those whose response has at least this status. With both of them, those that are either.
     pub status_min: Option<u16>,
-    /// Not those with these paths, unless they are answered with an error. A `*` at the end stands for anything.
-    pub excluded: Vec<String>,
+    /// Not those whose path, as it was sent, has one of these patterns, unless they are answered with an error.
+    pub excluded: Vec<PathPattern>,
 }
 
 impl AccessLogFilter {
@@ -60,14 +61,9 @@ impl AccessLogFilter {
             (None, None) => true,
             (slow, least) => slow.is_some_and(|slow| took >= slow) || least.is_some_and(is_error),
         };
-        is_wanted && (is_error(ERROR_MIN) || !head.is_some_and(|head| self.excludes(head.path())))
-    }
-
-    fn excludes(&self, path: &[u8]) -> bool {
-        self.excluded.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => path.starts_with(beginning.as_bytes()),
-            None => path == pattern.as_bytes(),
-        })
+        let is_excluded =
+            || head.is_some_and(|head| self.excluded.iter().any(|pattern| pattern.matches(head.path())));
+        is_wanted && (is_error(ERROR_MIN) || !is_excluded())
     }
 }
 

@@ -1325,7 +1325,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         repeats: true,
         kind: Kind::Special {
             placeholder: "PATH",
-            accepted: "a path as it is sent, or the beginning of one and *",
+            accepted: "a path as it is sent, exact or with *",
             put: |s, value| put(&mut s.access_log_exclude, several(value, access_log::excluded)),
             get: |s| {
                 let paths = &s.access_log_exclude;
@@ -1333,7 +1333,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             },
         },
         help: "Do not log these paths, but for errors; can be given several times.",
-        doc: "For checks that come every second: /health is that path alone, /static/* all that begins so. What is answered with 400 or above, or cut, \
+        doc: "For checks that come every second: /health is that path alone, /static/* all that begins so, /*.css all that ends so. What is answered with 400 or above, or cut, \
               is logged all the same.",
         ..PLAIN
     },
