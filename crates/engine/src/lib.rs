@@ -10,6 +10,7 @@ mod body_clock;
 mod changes;
 mod clock;
 mod connection;
+mod counted;
 mod departure;
 mod drain;
 mod exchange;
@@ -44,6 +45,7 @@ pub use access_log::{
 pub use admission::{Admitted, HEALTH_CONCURRENCY_MAX, Permit, Shed};
 pub use body::BodyFault;
 pub use changes::Watch;
+pub use counted::counted;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};

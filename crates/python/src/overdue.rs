@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use pyo3::create_exception;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use tidegate_engine::{Overdue, Reactor, RequestKey, Stage, Verdict};
+use tidegate_engine::{Overdue, Reactor, RequestKey, Stage, Verdict, counted};
+use tidegate_supervisor::{Limit, Own, Settings};
 
 use crate::error_log::ErrorLog;
 
@@ -193,6 +194,7 @@ impl Log {
     fn rest(&mut self) -> Option<String> {
         self.rest_is_due_in().filter(Duration::is_zero)?;
         let unsaid = std::mem::take(&mut self.unsaid);
-        Some(format!("{unsaid} more requests took too long within a second"))
+        let unsaid = counted(unsaid as u64, "more request", "more requests");
+        Some(format!("{unsaid} took too long within a second"))
     }
 }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, geteuid};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tidegate_engine::{
-    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, peer_user,
+    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, counted, peer_user,
 };
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
@@ -222,8 +222,7 @@ fn notify(state: &[NotifyState<'_>]) {
 
 impl Forks {
     fn say_where(&self) {
-        let workers =
-            if self.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) };
+        let workers = counted(self.workers as u64, "worker", "workers");
         for address in self.listeners.iter().map(Listener::address) {
             let pid = std::process::id();
             let version = env!("CARGO_PKG_VERSION");
