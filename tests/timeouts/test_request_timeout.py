@@ -161,6 +161,18 @@ def test_a_thread_gets_no_exception_that_was_meant_for_the_request_before():
         assert "the application failed" not in server.log
 
 
+def test_the_log_names_the_setting_that_was_meant():
+    limits = ["--limits", "/c timeout=0.2", "--limits", "/sleep max-concurrency=1"]
+    with Server(WSGI, options=["--threads", "3", "--request-timeout", "0.3", *limits]) as server:
+        for path, setting in [
+            ("/c", r'timeout of \[\[limits\]\] "/c"'),
+            ("/sleep", "--request-timeout"),
+            ("/compute", "--request-timeout"),
+        ]:
+            assert get(server, path).status == 504
+            server.wait_for_log(f'GET "{path}": .*answered for the application with 504 \\({setting}\\)')
+
+
 def test_what_waits_for_its_turn_is_turned_away_in_time():
     options = ["--threads", "2", "--request-timeout", "0.4"]
     with Server(WSGI, options=options) as server, contextlib.ExitStack() as stack:

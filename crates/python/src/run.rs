@@ -26,7 +26,7 @@ use crate::host::{
     ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
-use crate::overdue::{Attendant, Runner, RunnerIfAny};
+use crate::overdue::{Attendant, Runner, RunnerIfAny, TimeoutSettings};
 use crate::privileges;
 use crate::readiness;
 use crate::refusal::{Culprit, Refusal};
@@ -159,11 +159,15 @@ fn run_on<'py>(
         }
         _ => None,
     };
-    let attendant = match settings.limits_time() {
-        true => Some(Attendant::start(&reactor, runner.clone()).map_err(PyErr::from)?),
+    let limits_time = translate::limits_time(settings);
+    let attendant = match limits_time {
+        true => {
+            let timeouts = TimeoutSettings::new(settings);
+            Some(Attendant::start(&reactor, timeouts, runner.clone()).map_err(PyErr::from)?)
+        }
         false => None,
     };
-    let tells_runs = settings.limits_time() || handle.record().is_some();
+    let tells_runs = limits_time || handle.record().is_some();
     let set_runner = |host: Arc<dyn Runner>| drop(runner.set(Arc::downgrade(&host)));
     let wsgi = |loaded: &Loaded<'_>, at: Mounted, host| {
         let options = WsgiOptions {

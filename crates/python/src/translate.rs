@@ -188,6 +188,12 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
     }
 }
 
+/// Whether requests are looked at that take long.
+pub(crate) fn limits_time(settings: &Settings) -> bool {
+    // The same whatever they run on.
+    engine(settings, RunsOn::Threads).shortest_time_ms().is_some()
+}
+
 fn to_limit(limit: &supervisor::Limit, settings: &Settings) -> Limit {
     Limit {
         path: PathPattern::new(&limit.path),

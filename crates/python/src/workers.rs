@@ -42,7 +42,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         patient: settings.reload,
         limits: Limits {
             requests: settings.max_requests,
-            lost_threads: settings.limits_time().then_some(settings.lost_threads_max),
+            lost_threads: translate::limits_time(settings).then_some(settings.lost_threads_max),
             lifetime_ms: settings.max_lifetime_ms,
             memory: settings.max_rss,
             jitter_percent: settings.recycle_jitter,

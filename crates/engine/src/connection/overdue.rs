@@ -139,11 +139,13 @@ impl Connection {
             _ => Stage::Application,
         };
         let key = RequestKey { connection: self.id, number: core.served };
+        let limit = core.limit;
         let timed = core.timed.as_mut()?;
         let overdue = |timed: &Timed, verdict| Overdue {
             key,
             head: timed.head.clone(),
             request_id: timed.arrival.id_field(&timed.head).map(|(_, id)| id.to_vec()),
+            limit,
             verdict,
             stage,
             took: Duration::from_millis(now_ms.saturating_sub(timed.began_ms)),
