@@ -9,6 +9,7 @@ import pytest
 
 from support.server import Server
 
+from support.websocket import request as handshake
 WSGI, ASGI = "apps.late:application", "apps.late:asgi"
 HOSTS = {
     "inline": (WSGI, ["--threads", "1"]),
@@ -92,6 +93,23 @@ def test_one_that_is_answered_before_it_has_begun_does_not_begin(server):
 
 
 def test_it_cleans_up_after_itself(server):
+def test_a_handshake_that_is_answered_before_it_has_begun_does_not_begin(server):
+    needs(server, "asyncio")
+    before = len(server.log)
+    with server.connect() as first, server.connect() as second, server.connect() as third:
+        for wire in (second, third):
+            assert wire.ask("GET", "/quick").text == "in time"
+        first.send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("computes", since=before)
+        # Both are read when that has been interrupted; then the one keeps the loop from the other.
+        second.send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        third.send(handshake())
+        assert [wire.answer().status for wire in (first, second, third)] == [504, 504, 504]
+    assert get(server, "/quick").text == "in time"
+    assert "a WebSocket begins" not in server.log[before:]
+    assert "failed" not in server.log[before:]
+
+
     needs(server, "greenlets", "asyncio")
     before = len(server.log)
     assert get(server, "/cleans-up").status == 504
