@@ -11,12 +11,12 @@ use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
     AccessLog, BindAddress, BindOptions, Gauge, Graces, Handle, Listener, LocalAddress, Orders, Reactor,
-    Record, Records, Runs, Seat, SignalWatch, bind_all, close_inherited,
+    Record, Records, Runs, Scoreboard, Seat, SignalWatch, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
 use tidegate_supervisor::{Bind, Origin, ReadyBy, RunsOn, Settings, Value};
 
-use crate::admin::{Admin, Application as Counted, Scope};
+use crate::admin::{Admin, Application as Counted, Pulse, Scope};
 use crate::applications::{Applications, Mounted};
 use crate::event_loop::EventLoop;
 use crate::ffi;
@@ -106,9 +106,11 @@ fn run_on<'py>(
                 let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
                 let scope = Scope { records, applications: counted, addresses };
                 let made = Admin::new(bind_admin(py, settings)?, scope, &settings.admin_allowed_hosts);
-                admin = Some(made.map_err(PyErr::from)?);
+                let made = made.map_err(PyErr::from)?;
+                let seat = Scoreboard::new(1).map_err(PyErr::from)?.seat(0);
+                admin = seat.map(|seat| (made, Pulse::new(seat, settings.stuck_timeout_ms)));
             }
-            (listeners, None, None, record)
+            (listeners, None, admin.as_ref().map(|(_, pulse)| pulse.seat()), record)
         }
         Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
     };
@@ -149,7 +151,7 @@ fn run_on<'py>(
     let addresses = reactor.addresses();
     let handle = reactor.handle();
     let runner = RunnerIfAny::default();
-    let start = |admin: Admin| admin.start(handle.clone(), runner.clone());
+    let start = |(admin, pulse): (Admin, Pulse)| admin.start(handle.clone(), pulse, runner.clone());
     let admin = admin.map(start).transpose().map_err(PyErr::from)?;
     let question = match (&tether, &settings.ready_path) {
         (Some(_), Some(path)) if settings.ready_by == ReadyBy::Application => {
