@@ -7,9 +7,10 @@ import signal
 
 import pytest
 
+from support.admin import Admin
 from support.server import Server
-
 from support.websocket import request as handshake
+
 WSGI, ASGI = "apps.late:application", "apps.late:asgi"
 HOSTS = {
     "inline": (WSGI, ["--threads", "1"]),
@@ -92,7 +93,6 @@ def test_one_that_is_answered_before_it_has_begun_does_not_begin(server):
     assert "failed" not in server.log[before:]
 
 
-def test_it_cleans_up_after_itself(server):
 def test_a_handshake_that_is_answered_before_it_has_begun_does_not_begin(server):
     needs(server, "asyncio")
     before = len(server.log)
@@ -110,6 +110,7 @@ def test_a_handshake_that_is_answered_before_it_has_begun_does_not_begin(server)
     assert "failed" not in server.log[before:]
 
 
+def test_it_cleans_up_after_itself(server):
     needs(server, "greenlets", "asyncio")
     before = len(server.log)
     assert get(server, "/cleans-up").status == 504
@@ -156,6 +157,21 @@ def test_a_response_that_has_begun_is_cut(server):
     assert received.startswith(b"HTTP/1.1 200 ") and b"begun" in received
     assert not received.endswith(b"0\r\n\r\n")
     server.wait_for_log('GET "/stream": 0.[3-9] s: it is over its time: its response is cut', since=before)
+
+
+def test_a_response_that_was_cut_for_its_time_is_told_apart():
+    options = ["--threads", "2", "--request-timeout", "0.2", "--admin", "127.0.0.1:0"]
+    options += ["--access-log", "-", "--access-log-format", "%(U)s %(s)s %(cut)s"]
+    with Server(WSGI, options=options) as server:
+        admin = Admin(server)
+        with server.connect() as wire:
+            wire.send(b"GET /stream-c HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"begun" in wire.rest()
+        assert get(server, "/quick").text == "in time"
+        assert server.wait_until(lambda: "/stream-c 200 request_timeout" in server.output or None)
+        assert "/quick 200 -" in server.output
+        admin.wait_for_value(1, "tidegate_responses_cut_total", reason="request_timeout")
+        assert admin.scrape().value("tidegate_responses_cut_total") == 1
 
 
 def test_a_body_that_does_not_come_is_the_clients_fault(server):

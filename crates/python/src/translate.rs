@@ -111,6 +111,7 @@ fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
         LogAtom::Seconds => Atom::Seconds,
         LogAtom::Milliseconds => Atom::Milliseconds,
         LogAtom::Microseconds => Atom::Microseconds,
+        LogAtom::Cut => Atom::Cut,
         LogAtom::DecimalSeconds => Atom::DecimalSeconds,
         LogAtom::Process => Atom::Process,
         LogAtom::RequestId => {

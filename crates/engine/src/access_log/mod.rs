@@ -23,6 +23,7 @@ pub use statsd::StatsdPlan;
 
 use crate::clock;
 use crate::connection::Arrival;
+use crate::cut::Cut;
 use crate::limit::PathPattern;
 use crate::scoreboard::Seat;
 use crate::socket::Peer;
@@ -54,9 +55,11 @@ pub struct AccessLogFilter {
 }
 
 impl AccessLogFilter {
-    /// A response that was cut before its head has status 0, and is the worst of errors.
-    fn takes(&self, head: Option<&RequestHead>, status: u16, took: Duration) -> bool {
-        let is_error = |least| status >= least || status == 0;
+    /// A response that was cut before its head has status 0, and is the worst of errors. One that was cut after it is none where
+    /// its client has left: of streams that is the usual end.
+    fn takes(&self, head: Option<&RequestHead>, status: u16, cut: Option<Cut>, took: Duration) -> bool {
+        let is_broken = status == 0 || cut.is_some_and(|cut| cut != Cut::Client);
+        let is_error = |least| status >= least || is_broken;
         let is_wanted = match (self.slower_than, self.status_min) {
             (None, None) => true,
             (slow, least) => slow.is_some_and(|slow| took >= slow) || least.is_some_and(is_error),
@@ -143,7 +146,8 @@ impl AccessLog {
         arrival: Arrival,
     ) {
         let took = arrival.started.map_or(Duration::ZERO, |started| started.elapsed());
-        let takes = |(_, filter): &&(AccessLogFormat, AccessLogFilter)| filter.takes(head, status, took);
+        let takes =
+            |(_, filter): &&(AccessLogFormat, AccessLogFilter)| filter.takes(head, status, noted.cut, took);
         let line = self.lines.as_ref().filter(takes).map(|(format, _)| {
             let mut line = Vec::with_capacity(256);
             let front_queue_us = arrival.front_queue_us;

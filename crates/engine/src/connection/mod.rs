@@ -36,6 +36,7 @@ use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
+use crate::cut::Cut;
 use crate::departure::Left;
 use crate::exchange::Exchange;
 use crate::front_queue;
@@ -168,6 +169,8 @@ pub(crate) struct Core {
     pub(crate) served: u64,
     /// It did not come to an orderly end.
     pub(crate) lost: bool,
+    /// Why its response is not whole.
+    pub(crate) cut: Option<Cut>,
     /// The request that this connection has, as it is counted and shown, if it is.
     flight: Option<Flight>,
     /// It is counted as a WebSocket.
@@ -216,6 +219,7 @@ impl Connection {
             refused: false,
             served: 0,
             lost: false,
+            cut: None,
             flight: None,
             is_websocket: false,
             since_ms: now_ms,
@@ -379,6 +383,7 @@ impl Connection {
         if core.phase == Phase::Serving && !core.body.complete && core.body.fault.is_none() {
             core.body.fault = Some(BodyFault::Stopped);
         }
+        core.cut.get_or_insert(Cut::Stop);
         core.lose(self, io::ErrorKind::ConnectionAborted);
         core.looked(self.settings(), false)
     }
@@ -407,7 +412,7 @@ impl Core {
     /// The request is over.
     pub(crate) fn end_flight(&mut self, shared: &Shared) {
         if let (Some(flight), Some(observer)) = (self.flight.take(), &shared.observer) {
-            flight.end(observer);
+            flight.end(observer, self.cut);
         }
     }
 

@@ -11,6 +11,7 @@ use super::{Arrival, Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
+use crate::cut::Cut;
 use crate::exchange::plain_head;
 use crate::keeper::{Overdue, RequestKey, Verdict};
 use crate::lane::Shed;
@@ -70,6 +71,7 @@ impl Core {
         let answered = !self.http.head_sent() && self.answer_expired(connection, timed, now_ms);
         if !answered {
             // What was sent is all there will be, and must not look whole.
+            self.cut.get_or_insert(Cut::RequestTimeout);
             self.lose(connection, io::ErrorKind::TimedOut);
             // As one that is answered is: what the application still does is seen by its thread.
             self.end_flight(&connection.shared);

@@ -8,6 +8,7 @@ use super::figures::{Class, Counter, Gauge, OTHER, Span, method_number};
 use super::table::{self, Beginning, Kept, Stage};
 use super::{Record, SLOTS};
 use crate::clock;
+use crate::cut::Cut;
 
 thread_local! {
     /// The system's number of this thread, which is asked for once.
@@ -183,8 +184,8 @@ impl Flight {
         }
     }
 
-    /// All is over.
-    pub(crate) fn end(mut self, observer: &Observer) {
+    /// All is over. `cut` says why, where its response is not whole.
+    pub(crate) fn end(mut self, observer: &Observer, cut: Option<Cut>) {
         let now_us = clock::now_us();
         self.end_wait(observer);
         self.leave_stage(observer, Stage::Write, now_us);
@@ -192,6 +193,9 @@ impl Flight {
         let Kept { application, method, status, .. } = self.kept;
         let record = &observer.record;
         record.records.layout.count_request(record.words(), application, method, Class::of(status));
+        if let Some(cut) = cut.filter(|_| status != 0) {
+            record.add(Counter::of_cut(cut), 1);
+        }
         if let Some(slot) = self.slot {
             table::end(record.slot(usize::from(slot)));
             observer.give_back(slot);

@@ -99,6 +99,8 @@ pub enum LogAtom {
     Protocol,
     Status,
     Shed,
+    /// Why the response was cut, if it was.
+    Cut,
     BodySent,
     RequestField(String),
     ResponseField(String),
@@ -128,7 +130,7 @@ pub struct LogShape {
 
 /// What a format may be.
 pub(super) const FORMAT_ACCEPTED: &str = "common, combined, json, or a text with %(h)s %(l)s %(u)s %(t)s %(r)s %(m)s %(U)s \
-     %(q)s %(H)s %(s)s %(B)s %(b)s %(f)s %(a)s %(T)s %(M)s %(D)s %(L)s %(p)s %(shed)s %(request_id)s %(front_queue_us)s %(trace_id)s %(span_id)s %({FIELD}i)s %({FIELD}o)s %({VARIABLE}e)s";
+     %(q)s %(H)s %(s)s %(B)s %(b)s %(f)s %(a)s %(T)s %(M)s %(D)s %(L)s %(p)s %(shed)s %(cut)s %(request_id)s %(front_queue_us)s %(trace_id)s %(span_id)s %({FIELD}i)s %({FIELD}o)s %({VARIABLE}e)s";
 
 /// Widest that a piece is made: a bound on what a slip of the finger takes of every line.
 const WIDTH_MAX: u64 = 4096;
@@ -346,6 +348,7 @@ fn atom(name: &str) -> Result<LogAtom, Fault> {
         "L" => LogAtom::DecimalSeconds,
         "p" => LogAtom::Process,
         "shed" => LogAtom::Shed,
+        "cut" => LogAtom::Cut,
         "request_id" => LogAtom::RequestId,
         "front_queue_us" => LogAtom::FrontQueue,
         "trace_id" => LogAtom::TraceId,
