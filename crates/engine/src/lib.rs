@@ -41,7 +41,7 @@ pub use tidegate_http as http;
 
 pub use access_log::{
     AccessLog, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Atom, Collector,
-    CollectorAddress, Piece, Protocol, Shape, StatsdPlan,
+    CollectorAddress, Piece, Protocol, Shape, StatsdPlan, WorkersGauge,
 };
 pub use admission::{Admitted, HEALTH_CONCURRENCY_MAX, Permit, Shed};
 pub use body::BodyFault;

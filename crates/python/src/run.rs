@@ -110,6 +110,9 @@ fn run_on<'py>(
                 let seat = Scoreboard::new(1).map_err(PyErr::from)?.seat(0);
                 admin = seat.map(|seat| (made, Pulse::new(seat, settings.stuck_timeout_ms)));
             }
+            if let Some(gauge) = translate::workers_gauge(settings) {
+                gauge.tell(1);
+            }
             (listeners, None, admin.as_ref().map(|(_, pulse)| pulse.seat()), record)
         }
         Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),

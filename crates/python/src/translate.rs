@@ -8,7 +8,7 @@ use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
     BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Shape, StatsdPlan, TrustedProxies, WebSocketSettings,
+    Priority, Protocol, Shape, StatsdPlan, TrustedProxies, WebSocketSettings, WorkersGauge,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
@@ -67,6 +67,12 @@ pub(crate) fn statsd(settings: &Settings) -> Option<StatsdPlan> {
     Some(StatsdPlan { address, prefix, tags })
 }
 
+/// What tells statsd how many workers there are.
+pub(crate) fn workers_gauge(settings: &Settings) -> Option<WorkersGauge> {
+    let gauge = WorkersGauge::connect(statsd(settings)?);
+    gauge.inspect_err(|error| log::warn!("statsd is not told of workers: {error}")).ok()
+}
+
 fn to(collector: &supervisor::Collector) -> engine::Collector {
     let (protocol, address) = match &collector.address {
         supervisor::CollectorAddress::Syslog(path) => {
@@ -105,13 +111,13 @@ fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
         LogAtom::Protocol => Atom::Protocol,
         LogAtom::Status => Atom::Status,
         LogAtom::Shed => Atom::Shed,
+        LogAtom::Cut => Atom::Cut,
         LogAtom::BodySent => Atom::BodySent,
         LogAtom::RequestField(name) => Atom::RequestField(name.clone()),
         LogAtom::ResponseField(name) => Atom::ResponseField(name.clone()),
         LogAtom::Seconds => Atom::Seconds,
         LogAtom::Milliseconds => Atom::Milliseconds,
         LogAtom::Microseconds => Atom::Microseconds,
-        LogAtom::Cut => Atom::Cut,
         LogAtom::DecimalSeconds => Atom::DecimalSeconds,
         LogAtom::Process => Atom::Process,
         LogAtom::RequestId => {

@@ -11,7 +11,8 @@ use rustix::process::{Pid, geteuid};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tidegate_engine::{
-    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, counted, peer_user,
+    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, WorkersGauge,
+    counted, peer_user,
 };
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
@@ -97,6 +98,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         scope,
         admin,
         seated,
+        gauge: translate::workers_gauge(settings),
         seat: None,
         record: None,
     };
@@ -208,6 +210,7 @@ struct Forks {
     admin: Option<Admin>,
     /// Whose seat it is.
     seated: Vec<Option<Pid>>,
+    gauge: Option<WorkersGauge>,
     /// The seat of the process that was forked last: in a worker, its own.
     seat: Option<Seat>,
     record: Option<Record>,
@@ -227,6 +230,13 @@ impl Forks {
             let pid = std::process::id();
             let version = env!("CARGO_PKG_VERSION");
             say(&format!("tidegate {version} listening on {address} ({workers}, pid {pid})"));
+        }
+    }
+
+    fn tell_statsd(&self) {
+        // Another server that has the sockets counts its own.
+        if let Some(gauge) = self.gauge.as_ref().filter(|_| self.successor.is_none()) {
+            gauge.tell(self.seated.iter().flatten().count());
         }
     }
 
@@ -254,6 +264,7 @@ impl Host for Forks {
             let Some(pid) = Pid::from_raw(forked?) else { return Ok(Forked::Child) };
             if let Some(index) = index {
                 self.seated[index] = Some(pid);
+                self.tell_statsd();
             }
             Ok(Forked::Parent(pid))
         })
@@ -331,6 +342,7 @@ impl Host for Forks {
     fn ended(&mut self, pid: Pid) {
         if let Some(index) = self.seat_of(pid) {
             self.seated[index] = None;
+            self.tell_statsd();
             // Nobody is to be left a connection who will not come for it.
             self.board.seat(index);
             if let Some(scope) = &self.scope {

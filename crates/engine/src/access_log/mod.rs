@@ -19,7 +19,7 @@ use tidegate_http::{RequestHead, ResponseHead};
 pub(crate) use format::Noted;
 pub use format::{AccessLogFormat, Atom, Piece, Shape};
 pub use sink::{AccessLogTarget, Collector, CollectorAddress, Protocol};
-pub use statsd::StatsdPlan;
+pub use statsd::{StatsdPlan, WorkersGauge};
 
 use crate::clock;
 use crate::connection::Arrival;

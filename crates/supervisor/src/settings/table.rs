@@ -1230,8 +1230,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
             put: |s, value| put(&mut s.statsd_host, statsd::address(value).map(Some)),
             get: |s| s.statsd_host.as_ref().map(shown),
         },
-        help: "Tell statsd of each request.",
-        doc: "Under gunicorn's names: gunicorn.requests, gunicorn.request.status.200, gunicorn.request.duration. By UDP, port 8125 unless another is               given, or by a unix socket. The thread that writes the access log does it; requests do not wait: docs/logging.md.",
+        help: "Tell statsd of each request, and of workers.",
+        doc: "Under gunicorn's names: gunicorn.requests, gunicorn.request.status.200, gunicorn.request.duration, and gunicorn.workers. By UDP, port 8125 unless another is \
+              given, or by a unix socket. The thread that writes the access log does it; requests do not wait: docs/logging.md.",
         ..PLAIN
     },
     Setting {
