@@ -128,7 +128,7 @@ def test_an_address_that_cannot_be_had_is_refused_in_one_line() -> None:
         ),
         (
             ["--admin", "127.0.0.1:1", "--bind", ":1"],
-            '--admin "127.0.0.1:1" (from the command line): bind has it, as "0.0.0.0:1" (from the command line)',
+            '--admin "127.0.0.1:1" (from the command line): bind has it, as "0.0.0.0:1" (from the command',
         ),
         (["--admin", "unix:a", "--bind", "unix:a"], 'bind has it, as "unix:a"'),
         (["--admin-allowed-hosts", "a b"], "not the name of a host"),

@@ -48,7 +48,7 @@ def get(server: Server, path: str = "/") -> tuple[int, str, str | None]:
 
 
 def wait_for_another(server: Server, pid: str) -> None:
-    """Wait until another worker than `pid` serves. One that was stopped early may not have said that it does."""
+    """Wait until another worker than `pid` serves. One that was stopped early may not have said so."""
     server.wait_for_log(rf"a worker serves \(.*pid (?!{pid}\))")
 
 
