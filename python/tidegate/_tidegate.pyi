@@ -64,7 +64,7 @@ class ClientLeft(BaseException):
     """Raised in the greenlet of a request whose client has left, under ``--cancel-on-disconnect``."""
 
 class RequestTimeout(BaseException):
-    """Raised in a request that has taken longer than ``--request-timeout``, whose client was answered for it.
+    """Raised in a request that has taken longer than it may, whose client was answered for it.
 
     In a greenlet and in a task it is raised where the request waits; in a thread, at its next step in Python.
     """

@@ -88,6 +88,25 @@ def test_a_server_whose_workers_are_all_stuck_is_not_ready(tmp_path: Path) -> No
         client.close()
 
 
+def test_a_process_that_is_stuck_is_not_ready(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stuck")
+    with Kind("threads", None).serve(tmp_path, "--stuck-timeout", "2s") as server:
+        admin = Admin(server)
+        for _ in range(3):
+            assert admin.ask("/readyz").status == 200
+        client = server.http()
+        client.request("GET", "/stuck")
+        admin.wait_for(lambda admin: True if admin.ask("/readyz").status == 503 else None)
+        assert admin.ask("/livez").status == 200
+        assert admin.scrape().value("tidegate_ready") == 0
+        # It goes on when the FIFO is read no more.
+        with open(tmp_path / "stuck", "wb") as fifo:
+            fifo.write(b"x")
+        assert client.getresponse().status == 200
+        admin.wait_for(lambda admin: True if admin.ask("/readyz").status == 200 else None)
+        client.close()
+
+
 def status(server: Server, path: str) -> int:
     client = server.http()
     try:

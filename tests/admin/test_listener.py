@@ -122,6 +122,15 @@ def test_an_address_that_cannot_be_had_is_refused_in_one_line() -> None:
     [
         (["--admin", "x://y"], "--admin"),
         (["--admin", "127.0.0.1:1", "--admin", "127.0.0.1:1"], "stands there twice"),
+        (
+            ["--admin", "127.0.0.1:8000"],
+            '--admin "127.0.0.1:8000" (from the command line): bind has it, as "127.0.0.1:8000" (by default)',
+        ),
+        (
+            ["--admin", "127.0.0.1:1", "--bind", ":1"],
+            '--admin "127.0.0.1:1" (from the command line): bind has it, as "0.0.0.0:1" (from the command',
+        ),
+        (["--admin", "unix:a", "--bind", "unix:a"], 'bind has it, as "unix:a"'),
         (["--admin-allowed-hosts", "a b"], "not the name of a host"),
         (["--observe", "perhaps"], "accepted: auto, on, off"),
         (["--admin", "127.0.0.1:0", "--observe", "off"], "not with admin"),

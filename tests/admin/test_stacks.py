@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from admin.hosts import Kind, every_kind
 from support.admin import Admin
 from support.command import run
-from support.server import Server
+from support.server import PATIENCE_S, Server
 
 THREADS = Kind("threads", 1)
 
@@ -68,6 +69,24 @@ def test_a_request_that_keeps_the_interpreter_is_told_of_as_that(tmp_path: Path)
             request = admin.wait_for(at_work)
             assert "interpreter" in ask(admin, request["worker"], request["number"])["error"]
             assert admin.ask("/livez").status == 200
+
+
+def test_while_a_stack_cannot_be_had_others_are_answered(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stuck")
+    with Kind("threads", None).serve(tmp_path) as server, ExitStack() as stack:
+        admin = Admin(server)
+        hold(server, stack, "/stuck")
+        admin.wait_for_value(1, "tidegate_threads", state="blocked")
+        request = admin.wait_for(at_work)
+        with admin.address.connect(PATIENCE_S) as asker:
+            target = f"/stack.json?worker=1&request={request['number']}"
+            asker.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert admin.ask("/livez").status == 200
+            assert select.select([asker], [], [], 0)[0] == [], "it was answered first"
+            answer = b""
+            while not answer.endswith(b"}\n"):
+                answer += asker.recv(4096)
+        assert b"the interpreter cannot be had" in answer
 
 
 def test_who_asks_again_for_what_cannot_be_told_costs_no_further_thread(tmp_path: Path) -> None:

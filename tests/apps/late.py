@@ -108,6 +108,10 @@ async def ends_with_its_group(name: str) -> None:
 
 
 async def asgi(scope, receive, send):
+    if scope["type"] == "websocket":
+        say("a WebSocket begins")
+        await receive()
+        return await send({"type": "websocket.close"})
     if scope["type"] != "http":
         return
     path = scope["path"]

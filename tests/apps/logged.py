@@ -5,11 +5,30 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
+
+
+def breaks() -> Iterator[bytes]:
+    yield b"a part"
+    raise ValueError("as asked")
+
+
+def short() -> Iterator[bytes]:
+    yield b"a part"
+
+
+def endless() -> Iterator[bytes]:
+    print("endless", file=sys.stderr, flush=True)
+    for _ in range(900):
+        yield b"."
+        time.sleep(0.01)
+
+
+STREAMS = {"/breaks": breaks, "/short": short, "/endless": endless}
 
 
 def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -27,6 +46,9 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
         threading.Event().wait(1)
     elif path == "/fail":
         raise ValueError("as asked")
+    elif path in STREAMS:
+        start_response(status, [("Content-Length", "1000")])
+        return STREAMS[path]()
     fields = [("Content-Length", str(len(body))), ("Content-Type", "text/plain")]
     if path == "/status/204":
         fields = []

@@ -125,6 +125,7 @@ def test_a_line_of_json_says_what_there_is_to_say(tmp_path: Path) -> None:
         "protocol": "HTTP/1.1",
         "status": 200,
         "shed": None,
+        "cut": None,
         "bytes": 6,
         "referer": None,
         "user_agent": "me",
@@ -210,6 +211,27 @@ def test_a_response_that_was_cut_is_an_error(tmp_path: Path) -> None:
         server.wait_for_log("waiting")
         wire.reset()
     assert json.loads(path.read_text())["status"] is None
+
+
+def test_a_line_says_why_a_response_was_cut_after_its_head(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    options = ["--access-log-format", "%(U)s %(s)s %(cut)s", "--access-log-exclude", "/*"]
+    with logged(path, *options) as server:
+        for target in ("/", "/breaks", "/short"):
+            with server.connect() as wire:
+                wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+                assert wire.rest().startswith(b"HTTP/1.1 200 ")
+        for target in ("/endless", "/unanswered"):
+            with server.connect() as wire:
+                wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                server.wait_for_log("waiting" if target == "/unanswered" else "endless")
+                wire.reset()
+    # Who leaves a stream makes no error of it.
+    assert path.read_text().splitlines() == [
+        "/breaks 200 application",
+        "/short 200 application",
+        "/unanswered 000 client",
+    ]
 
 
 # Targets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Statsd:
             assert len(datagram) <= 1400
             heard += [line for line in datagram.decode("ascii").split("\n") if "gunicorn.request" in line]
         return heard
+
+    def wait_for(self, line: str) -> None:
+        while line not in self.socket.recv(65536).decode("ascii").split("\n"):
+            pass
 
 
 def is_all_of(requests: int, lines: list[str]) -> bool:
@@ -100,6 +105,24 @@ def test_what_is_told_is_what_gunicorn_tells() -> None:
         ours = statsd.lines(4)
     assert sums(ours) == sums(theirs)
     assert sums(ours)["site.gunicorn.requests"] == 4
+
+
+@pytest.mark.parametrize("on_a_path", [False, True])
+def test_the_number_of_workers_is_told_whenever_it_changes(tmp_path: Path, on_a_path: bool) -> None:
+    options = ["--workers", "2", "--statsd-prefix", "site", "--statsd-tags", "zone:a"]
+    with Statsd(tmp_path / "statsd" if on_a_path else None) as statsd:
+        options += ["--statsd-host", statsd.address]
+        with Server(APP, options=options, supervised=True) as server:
+            statsd.wait_for("site.gunicorn.workers:2|g|#zone:a")
+            server.signal(signal.SIGTTIN)
+            statsd.wait_for("site.gunicorn.workers:3|g|#zone:a")
+            assert server.stop() == 0
+            statsd.wait_for("site.gunicorn.workers:0|g|#zone:a")
+
+
+def test_a_server_without_workers_is_one() -> None:
+    with Statsd() as statsd, Server(APP, options=["--statsd-host", statsd.address]):
+        statsd.wait_for("gunicorn.workers:1|g")
 
 
 def test_a_duration_is_in_milliseconds() -> None:

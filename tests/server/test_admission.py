@@ -65,7 +65,7 @@ def test_the_log_tells_of_all_who_were_turned_away_though_no_more_come():
         with server.connect() as wire:
             for _ in range(4):
                 assert wire.ask("GET", "/").status == 503
-        server.wait_for_log("1 requests were turned away(?s:.*)3 requests were turned away")
+        server.wait_for_log("1 request was turned away(?s:.*)3 requests were turned away")
         server.signal(signal.SIGUSR1)
 
 

@@ -200,7 +200,7 @@ def test_the_pid_file_is_there_as_long_as_the_server(tides):
     with Server(APP, options=["--pid-file", str(path)], env={"TIDES": str(tides)}, supervised=True) as server:
         assert int(path.read_text()) == server.pid
         server.signal(signal.SIGHUP)
-        server.wait_for_log("reloaded: 1 new workers serve")
+        server.wait_for_log("reloaded: 1 new worker serves")
         assert path.exists()
         assert server.stop() == 0
         assert not path.exists()

@@ -104,7 +104,7 @@ def test_a_reload_of_what_is_not_ready_changes_nothing(tides, host):
         assert get(server) == before
         (tides / "ready").write_text("302 Found")
         server.signal(signal.SIGHUP)
-        server.wait_for_log("reloaded: 1 new workers serve")
+        server.wait_for_log("reloaded: 1 new worker serves")
         # Who connects at that moment may still come to the former one.
         server.wait_until(lambda: get(server)[1] != before[1] or None)
 

@@ -7,7 +7,9 @@ import signal
 
 import pytest
 
+from support.admin import Admin
 from support.server import Server
+from support.websocket import request as handshake
 
 WSGI, ASGI = "apps.late:application", "apps.late:asgi"
 HOSTS = {
@@ -91,6 +93,23 @@ def test_one_that_is_answered_before_it_has_begun_does_not_begin(server):
     assert "failed" not in server.log[before:]
 
 
+def test_a_handshake_that_is_answered_before_it_has_begun_does_not_begin(server):
+    needs(server, "asyncio")
+    before = len(server.log)
+    with server.connect() as first, server.connect() as second, server.connect() as third:
+        for wire in (second, third):
+            assert wire.ask("GET", "/quick").text == "in time"
+        first.send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for_log("computes", since=before)
+        # Both are read when that has been interrupted; then the one keeps the loop from the other.
+        second.send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
+        third.send(handshake())
+        assert [wire.answer().status for wire in (first, second, third)] == [504, 504, 504]
+    assert get(server, "/quick").text == "in time"
+    assert "a WebSocket begins" not in server.log[before:]
+    assert "failed" not in server.log[before:]
+
+
 def test_it_cleans_up_after_itself(server):
     needs(server, "greenlets", "asyncio")
     before = len(server.log)
@@ -140,6 +159,21 @@ def test_a_response_that_has_begun_is_cut(server):
     server.wait_for_log('GET "/stream": 0.[3-9] s: it is over its time: its response is cut', since=before)
 
 
+def test_a_response_that_was_cut_for_its_time_is_told_apart():
+    options = ["--threads", "2", "--request-timeout", "0.2", "--admin", "127.0.0.1:0"]
+    options += ["--access-log", "-", "--access-log-format", "%(U)s %(s)s %(cut)s"]
+    with Server(WSGI, options=options) as server:
+        admin = Admin(server)
+        with server.connect() as wire:
+            wire.send(b"GET /stream-c HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"begun" in wire.rest()
+        assert get(server, "/quick").text == "in time"
+        assert server.wait_until(lambda: "/stream-c 200 request_timeout" in server.output or None)
+        assert "/quick 200 -" in server.output
+        admin.wait_for_value(1, "tidegate_responses_cut_total", reason="request_timeout")
+        assert admin.scrape().value("tidegate_responses_cut_total") == 1
+
+
 def test_a_body_that_does_not_come_is_the_clients_fault(server):
     needs(server, "threads", "beside asyncio")
     with server.connect() as wire:
@@ -161,6 +195,18 @@ def test_a_thread_gets_no_exception_that_was_meant_for_the_request_before():
         assert "the application failed" not in server.log
 
 
+def test_the_log_names_the_setting_that_was_meant():
+    limits = ["--limits", "/c timeout=0.2", "--limits", "/sleep max-concurrency=1"]
+    with Server(WSGI, options=["--threads", "3", "--request-timeout", "0.3", *limits]) as server:
+        for path, setting in [
+            ("/c", r'timeout of \[\[limits\]\] "/c"'),
+            ("/sleep", "--request-timeout"),
+            ("/compute", "--request-timeout"),
+        ]:
+            assert get(server, path).status == 504
+            server.wait_for_log(f'GET "{path}": .*answered for the application with 504 \\({setting}\\)')
+
+
 def test_what_waits_for_its_turn_is_turned_away_in_time():
     options = ["--threads", "2", "--request-timeout", "0.4"]
     with Server(WSGI, options=options) as server, contextlib.ExitStack() as stack:
@@ -178,7 +224,7 @@ def test_lost_threads_are_replaced():
             for wire in wires:
                 wire.send(b"GET /sleep HTTP/1.1\r\nHost: a\r\n\r\n")
             assert [wire.answer().status for wire in wires] == [504, 504]
-            server.wait_for_log("threads do not come back")
+            server.wait_for_log("threads? do(es)? not come back")
         server.wait_for_log("4 threads do not come back")
         assert get(server, "/quick").text == "in time"
 
@@ -188,7 +234,7 @@ def test_a_worker_that_has_lost_too_many_threads_is_replaced():
     with Server(WSGI, options=[*options, "--graceful-timeout", "1"], supervised=True) as server:
         with server.connect() as wire:
             assert wire.ask("GET", "/sleep").status == 504
-        server.wait_for_log("1 of its threads do not come back")
+        server.wait_for_log("1 of its threads does not come back")
         assert get(server, "/quick").text == "in time"
 
 

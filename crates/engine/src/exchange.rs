@@ -17,6 +17,7 @@ use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
 use crate::connection::{Arrival, Connection, Core, DISCARD_MAX, Phase};
+use crate::cut::Cut;
 use crate::departure::Departure;
 use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
@@ -393,7 +394,12 @@ impl Exchange {
         }
         if end_with.is_some() {
             // What was promised and did not come leaves the peer waiting: only a close ends such a response.
-            core.close_after |= sent.missing > 0;
+            if sent.missing > 0 {
+                core.close_after = true;
+                core.cut.get_or_insert(Cut::Application);
+            }
+            let cut = core.cut;
+            self.logged.iter_mut().for_each(|logged| logged.noted.cut = cut);
             core.complete(connection, now_ms);
             self.done = true;
         }
@@ -509,7 +515,7 @@ impl Exchange {
             });
         }
         drop(core);
-        self.leave();
+        self.leave(None);
     }
 
     /// Ends a response that cannot be completed: what is queued is flushed and the connection closed, so that the peer
@@ -519,22 +525,17 @@ impl Exchange {
     }
 
     fn cut(&mut self) {
-        if self.connection.shared.observer.is_some() {
-            let mut core = self.connection.lock();
-            if core.served == self.number {
-                core.observe(&self.connection.shared, |flight, _| flight.cut());
-            }
-        }
-        self.leave();
+        self.leave(Some(if self.has_left() { Cut::Client } else { Cut::Application }));
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, cut: Option<Cut>) {
         self.done = true;
         let mut core = self.connection.lock();
         if core.served == self.number {
             core.leave_application(&self.connection.shared);
         }
         if core.phase == Phase::Serving {
+            core.cut = core.cut.or(cut);
             core.close_after = true;
             core.complete(&self.connection, clock::now_ms());
         } else if core.served == self.number {
@@ -542,7 +543,9 @@ impl Exchange {
         }
         self.attend(&core);
         let is_logged = core.is_answered_for;
+        let cut = core.cut.filter(|_| core.served == self.number);
         drop(core);
+        self.logged.iter_mut().for_each(|logged| logged.noted.cut = cut);
         if !is_logged {
             self.log();
         }

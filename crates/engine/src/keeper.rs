@@ -45,6 +45,8 @@ pub struct Overdue {
     pub head: RequestHead,
     /// Its id, if it has one.
     pub request_id: Option<Vec<u8>>,
+    /// Which of the limits has it, by its number in the settings.
+    pub limit: Option<usize>,
     /// What has come of it.
     pub verdict: Verdict,
     /// Where it is.

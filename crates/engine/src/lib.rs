@@ -10,6 +10,8 @@ mod body_clock;
 mod changes;
 mod clock;
 mod connection;
+mod counted;
+mod cut;
 mod departure;
 mod drain;
 mod exchange;
@@ -41,11 +43,13 @@ pub use tidegate_http as http;
 
 pub use access_log::{
     AccessLog, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Atom, Collector,
-    CollectorAddress, Piece, Protocol, Shape, StatsdPlan,
+    CollectorAddress, Piece, Protocol, Shape, StatsdPlan, WorkersGauge,
 };
 pub use admission::{Admitted, HEALTH_CONCURRENCY_MAX, Permit, Shed};
 pub use body::BodyFault;
 pub use changes::Watch;
+pub use counted::counted;
+pub use cut::Cut;
 pub use departure::{Departure, Registration};
 pub use drain::{Graces, Orders, SignalWatch};
 pub use exchange::{Block, BodyRead, Exchange, LARGE_BLOCK_MIN, SendError, Sent};

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 /// What holds for the requests of some paths. Times are in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Limit {
-    /// Which.
+    /// Which, percent-decoded.
     pub path: PathPattern,
     /// How long a request may take, from the arrival of its head on. `None`: as long as it takes.
     pub timeout_ms: Option<u64>,
@@ -58,7 +58,7 @@ impl PathPattern {
         Self { first: pieces.next().unwrap_or_default(), rest: pieces.collect() }
     }
 
-    /// Whether it is a pattern of this path, percent-decoded.
+    /// Whether it is a pattern of this path.
     pub fn matches(&self, path: &[u8]) -> bool {
         let Some(mut left) = path.strip_prefix(self.first.as_slice()) else { return false };
         let Some((last, middle)) = self.rest.split_last() else { return left.is_empty() };

@@ -20,6 +20,7 @@ use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates, Shed};
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
+use crate::counted::counted;
 use crate::exchange::RETRY_AFTER_MIN_S;
 use crate::keeper::Overdue;
 use crate::lane::TurnedAway;
@@ -400,7 +401,8 @@ impl Reactor {
         let total: u64 = counts.iter().sum();
         let told = counts.iter().zip(Shed::ALL).filter(|(count, _)| **count > 0);
         let told: Vec<_> = told.map(|(count, shed)| format!("{count} {}", shed.reason())).collect();
-        log::warn!("{total} requests were turned away: {}", told.join("; "));
+        let total = counted(total, "request was", "requests were");
+        log::warn!("{total} turned away: {}", told.join("; "));
         self.tell_ms = now_ms + TELL_EVERY_MS;
     }
 
@@ -441,7 +443,8 @@ impl Reactor {
         }
         if now_ms >= self.draining_until_ms {
             if self.seen == Lifecycle::Draining {
-                log::warn!("the grace is over: {} connections are cut", self.connections.len());
+                let open = counted(self.connections.len() as u64, "connection is", "connections are");
+                log::warn!("the grace is over: {open} cut");
             }
             Handle(self.shared.clone()).stop();
             self.follow_lifecycle();

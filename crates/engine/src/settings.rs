@@ -187,8 +187,8 @@ impl Settings {
             .map_or(self.request_timeout_ms, |limit| limit.timeout_ms)
     }
 
-    /// The least time after which a request may have taken too long.
-    pub(crate) fn shortest_time_ms(&self) -> Option<u64> {
+    /// The least time after which a request may have taken too long; none where all may take as long as they do.
+    pub fn shortest_time_ms(&self) -> Option<u64> {
         let own = self.limits.iter().filter_map(|limit| limit.timeout_ms);
         own.chain(self.request_timeout_ms).chain(self.slow_request_ms).min()
     }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use pyo3::create_exception;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use tidegate_engine::{Overdue, Reactor, RequestKey, Stage, Verdict};
+use tidegate_engine::{Overdue, Reactor, RequestKey, Stage, Verdict, counted};
+use tidegate_supervisor::{Limit, Own, Settings};
 
 use crate::error_log::ErrorLog;
 
@@ -20,7 +21,7 @@ create_exception!(
     tidegate,
     RequestTimeout,
     PyBaseException,
-    "Raised in a request that has taken longer than --request-timeout."
+    "Raised in a request that has taken longer than it may, by --request-timeout or by a timeout in [[limits]]."
 );
 
 /// How long a request may take to end once it was interrupted before more is done about it.
@@ -52,11 +53,29 @@ pub(crate) trait Runner: Send + Sync {
 }
 
 /// What the exception says.
-pub(crate) const TIMEOUT: &str = "the request has taken longer than --request-timeout";
+pub(crate) const TIMEOUT: &str =
+    "the request has taken longer than it may, by --request-timeout or by a timeout in [[limits]]";
 
 /// What a request whose time is over is told.
 pub(crate) fn timeout_error() -> PyErr {
     RequestTimeout::new_err(TIMEOUT)
+}
+
+/// Which setting says how long a request may take: for each of the limits its own, if that is not the general one.
+pub(crate) struct TimeoutSettings(Vec<Option<String>>);
+
+impl TimeoutSettings {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let own = |limit: &Limit| {
+            (limit.timeout_ms != Own::General).then(|| format!("timeout of [[limits]] {:?}", limit.path))
+        };
+        Self(settings.limits.iter().map(own).collect())
+    }
+
+    fn name(&self, limit: Option<usize>) -> &str {
+        let own = limit.and_then(|limit| self.0.get(limit)?.as_deref());
+        own.unwrap_or("--request-timeout")
+    }
 }
 
 /// The threads, from before there is a host until it has served: one that looks and interrupts, and one that logs, as handlers of the
@@ -64,16 +83,20 @@ pub(crate) fn timeout_error() -> PyErr {
 pub(crate) struct Attendant([JoinHandle<()>; 2]);
 
 impl Attendant {
-    /// Listens to a reactor.
+    /// Listens to a reactor, whose requests may take what these settings say.
     ///
     /// # Errors
     /// What the system says of threads.
-    pub(crate) fn start(reactor: &Reactor, runner: RunnerIfAny) -> io::Result<Self> {
+    pub(crate) fn start(
+        reactor: &Reactor,
+        settings: TimeoutSettings,
+        runner: RunnerIfAny,
+    ) -> io::Result<Self> {
         let (tell, overdue) = channel();
         let (say, texts) = sync_channel(UNLOGGED_MAX);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let logs = thread("tidegate-late-log").spawn(move || say_all(&texts))?;
-        let attends = thread("tidegate-overdue").spawn(move || attend(&overdue, &runner, &say))?;
+        let attends = thread("tidegate-overdue").spawn(move || attend(&overdue, &settings, &runner, &say))?;
         // Nobody listens any more at the end.
         reactor.tell_overdue(move |overdue| drop(tell.send(overdue)))?;
         Ok(Self([attends, logs]))
@@ -94,7 +117,12 @@ fn say_all(texts: &Receiver<String>) {
     }
 }
 
-fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runner>>, say: &SyncSender<String>) {
+fn attend(
+    overdue: &Receiver<Overdue>,
+    settings: &TimeoutSettings,
+    runs: &OnceLock<Weak<dyn Runner>>,
+    say: &SyncSender<String>,
+) {
     let mut log = Log::default();
     let mut interrupted: VecDeque<(Instant, RequestKey)> = VecDeque::new();
     loop {
@@ -113,7 +141,7 @@ fn attend(overdue: &Receiver<Overdue>, runs: &OnceLock<Weak<dyn Runner>>, say: &
         let Some(runs) = runs.get().and_then(Weak::upgrade) else { continue };
         // None at the end of the interpreter.
         let _ = Python::try_attach(|py| {
-            let texts: Vec<_> = late.iter().filter_map(|one| log.text(py, &*runs, one)).collect();
+            let texts: Vec<_> = late.iter().filter_map(|one| log.text(py, settings, &*runs, one)).collect();
             for one in
                 late.iter().filter(|one| one.verdict != Verdict::Slow && one.stage == Stage::Application)
             {
@@ -138,7 +166,13 @@ struct Log {
 
 impl Log {
     /// What is to be said of a request.
-    fn text(&mut self, py: Python<'_>, runs: &dyn Runner, overdue: &Overdue) -> Option<String> {
+    fn text(
+        &mut self,
+        py: Python<'_>,
+        settings: &TimeoutSettings,
+        runs: &dyn Runner,
+        overdue: &Overdue,
+    ) -> Option<String> {
         if self.since.is_none_or(|since| since.elapsed() >= LOG_PERIOD) && self.unsaid == 0 {
             (self.since, self.said) = (Some(Instant::now()), 0);
         }
@@ -147,29 +181,26 @@ impl Log {
             return None;
         }
         self.said += 1;
-        let Overdue { key, head, request_id, verdict, stage, took } = overdue;
+        let Overdue { key, head, request_id, limit, verdict, stage, took } = overdue;
+        let setting = settings.name(*limit);
         let id =
             request_id.iter().map(|id| format!(" [{}]", String::from_utf8_lossy(id))).collect::<String>();
         let request = format!("{} {:?}{id}", head.method(), String::from_utf8_lossy(head.path()));
         let took = format!("{:.1} s", took.as_secs_f64());
         Some(match (verdict, stage) {
             (Verdict::Expired | Verdict::Cut, Stage::Body) => {
-                format!(
-                    "{request}: after {took} its body had not come: answered with 408 (--request-timeout)"
-                )
+                format!("{request}: after {took} its body had not come: answered with 408 ({setting})")
             }
             (Verdict::Expired | Verdict::Cut, Stage::Queue) => {
-                format!(
-                    "{request}: after {took} its turn had not come: answered with 503 (--request-timeout)"
-                )
+                format!("{request}: after {took} its turn had not come: answered with 503 ({setting})")
             }
             (_, Stage::Application | Stage::Write | Stage::Expired) => {
                 let what = match verdict {
-                    Verdict::Slow => "has taken so long and goes on (--slow-request)",
+                    Verdict::Slow => "has taken so long and goes on (--slow-request)".to_owned(),
                     Verdict::Expired => {
-                        "is over its time: answered for the application with 504 (--request-timeout)"
+                        format!("is over its time: answered for the application with 504 ({setting})")
                     }
-                    Verdict::Cut => "is over its time: its response is cut (--request-timeout)",
+                    Verdict::Cut => format!("is over its time: its response is cut ({setting})"),
                 };
                 let at =
                     runs.stack(py, *key).map_or(String::new(), |(_, text)| format!("\nIt is at:\n{text}"));
@@ -193,6 +224,7 @@ impl Log {
     fn rest(&mut self) -> Option<String> {
         self.rest_is_due_in().filter(Duration::is_zero)?;
         let unsaid = std::mem::take(&mut self.unsaid);
-        Some(format!("{unsaid} more requests took too long within a second"))
+        let unsaid = counted(unsaid as u64, "more request", "more requests");
+        Some(format!("{unsaid} took too long within a second"))
     }
 }

@@ -11,12 +11,12 @@ use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
     AccessLog, BindAddress, BindOptions, Gauge, Graces, Handle, Listener, LocalAddress, Orders, Reactor,
-    Record, Records, Runs, Seat, SignalWatch, Tracer, bind_all, close_inherited,
+    Record, Records, Runs, Scoreboard, Seat, SignalWatch, Tracer, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
 use tidegate_supervisor::{Bind, Origin, ReadyBy, RunsOn, Settings, Value};
 
-use crate::admin::{Admin, Application as Counted, Scope};
+use crate::admin::{Admin, Application as Counted, Pulse, Scope};
 use crate::applications::{Applications, Mounted};
 use crate::event_loop::EventLoop;
 use crate::ffi;
@@ -26,7 +26,7 @@ use crate::host::{
     ThreadsHost, standard_library_is_patched,
 };
 use crate::loader::{Kind, Loaded};
-use crate::overdue::{Attendant, Runner, RunnerIfAny};
+use crate::overdue::{Attendant, Runner, RunnerIfAny, TimeoutSettings};
 use crate::privileges;
 use crate::readiness;
 use crate::refusal::{Culprit, Refusal};
@@ -106,9 +106,14 @@ fn run_on<'py>(
                 let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
                 let scope = Scope { records, applications: counted, addresses };
                 let made = Admin::new(bind_admin(py, settings)?, scope, &settings.admin_allowed_hosts);
-                admin = Some(made.map_err(PyErr::from)?);
+                let made = made.map_err(PyErr::from)?;
+                let seat = Scoreboard::new(1).map_err(PyErr::from)?.seat(0);
+                admin = seat.map(|seat| (made, Pulse::new(seat, settings.stuck_timeout_ms)));
             }
-            (listeners, None, None, record)
+            if let Some(gauge) = translate::workers_gauge(settings) {
+                gauge.tell(1);
+            }
+            (listeners, None, admin.as_ref().map(|(_, pulse)| pulse.seat()), record)
         }
         Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
     };
@@ -152,7 +157,7 @@ fn run_on<'py>(
     let addresses = reactor.addresses();
     let handle = reactor.handle();
     let runner = RunnerIfAny::default();
-    let start = |admin: Admin| admin.start(handle.clone(), runner.clone());
+    let start = |(admin, pulse): (Admin, Pulse)| admin.start(handle.clone(), pulse, runner.clone());
     let admin = admin.map(start).transpose().map_err(PyErr::from)?;
     let question = match (&tether, &settings.ready_path) {
         (Some(_), Some(path)) if settings.ready_by == ReadyBy::Application => {
@@ -162,11 +167,15 @@ fn run_on<'py>(
         }
         _ => None,
     };
-    let attendant = match settings.limits_time() {
-        true => Some(Attendant::start(&reactor, runner.clone()).map_err(PyErr::from)?),
+    let limits_time = translate::limits_time(settings);
+    let attendant = match limits_time {
+        true => {
+            let timeouts = TimeoutSettings::new(settings);
+            Some(Attendant::start(&reactor, timeouts, runner.clone()).map_err(PyErr::from)?)
+        }
         false => None,
     };
-    let tells_runs = settings.limits_time() || handle.record().is_some();
+    let tells_runs = limits_time || handle.record().is_some();
     let set_runner = |host: Arc<dyn Runner>| drop(runner.set(Arc::downgrade(&host)));
     let wsgi = |loaded: &Loaded<'_>, at: Mounted, host| {
         let options = WsgiOptions {

@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use tidegate_engine::{Record, RequestKey, monotonic_us};
 
 use crate::ffi;
-use crate::overdue::{Runner, RunnerIfAny};
+use crate::overdue::{Runner, RunnerIfAny, Stack};
 
 /// Most bytes of it.
 const SIZE_MAX: u64 = 256 * 1024;
 
 /// How long the interpreter is waited for. Code in Python hands it on within milliseconds.
-const INTERPRETER_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const INTERPRETER_WAIT: Duration = Duration::from_secs(1);
 
 /// How long writing may take for one who has it.
 const WRITE_WAIT: Duration = Duration::from_millis(500);
@@ -94,15 +94,31 @@ const REQUESTS_MAX: usize = 50;
 /// What one request is at, as JSON: its calls and the same as a traceback, or why they cannot be told.
 pub(crate) fn of_request(runner: &RunnerIfAny, number: u64, key: RequestKey) -> Value {
     let stack = with_interpreter(runner, move |py, runner| runner.stack(py, key));
+    stack.map_or_else(|| no_interpreter(number), |stack| shown(number, stack))
+}
+
+/// The same, told when it is known, on another thread. False when the interpreter cannot be had.
+pub(crate) fn tell_of_request(
+    runner: &RunnerIfAny,
+    number: u64,
+    key: RequestKey,
+    tell: impl FnOnce(Value) + Send + 'static,
+) -> bool {
+    ask(runner, move |py, runner| runner.stack(py, key), move |stack| tell(shown(number, stack)))
+}
+
+fn shown(number: u64, stack: Option<Stack>) -> Value {
     match stack {
-        Some(Some((calls, text))) => json!({"request": number, "stack": calls, "text": text}),
-        Some(None) => {
+        Some((calls, text)) => json!({"request": number, "stack": calls, "text": text}),
+        None => {
             json!({"request": number, "error": "the application does not have that request, or not any more"})
         }
-        None => {
-            json!({"request": number, "error": "the interpreter cannot be had: code that is not Python's keeps it"})
-        }
     }
+}
+
+/// What is told of a request when that cannot be known.
+pub(crate) fn no_interpreter(number: u64) -> Value {
+    json!({"request": number, "error": "the interpreter cannot be had: code that is not Python's keeps it"})
 }
 
 /// What the oldest requests are at, as text.
@@ -130,32 +146,43 @@ pub(crate) fn of_requests(runner: &RunnerIfAny, record: Option<&Record>) -> Stri
 /// Asks what runs requests, if the interpreter can be had in time.
 fn with_interpreter<T: Send + 'static>(
     runner: &RunnerIfAny,
-    ask: impl FnOnce(Python<'_>, &dyn Runner) -> T + Send + 'static,
+    question: impl FnOnce(Python<'_>, &dyn Runner) -> T + Send + 'static,
 ) -> Option<T> {
+    let (tell, hear) = channel();
+    let asked = ask(runner, question, move |told| drop(tell.send(told)));
+    if asked { hear.recv_timeout(INTERPRETER_WAIT).ok() } else { None }
+}
+
+/// Asks what runs requests, on a thread that waits for the interpreter for as long as it takes. False when there is nobody to ask, or
+/// somebody waits already.
+fn ask<T>(
+    runner: &RunnerIfAny,
+    question: impl FnOnce(Python<'_>, &dyn Runner) -> T + Send + 'static,
+    tell: impl FnOnce(T) + Send + 'static,
+) -> bool {
     /// Somebody waits for the interpreter: where it cannot be had, that is one thread, however often it is asked.
     static WAITS: AtomicBool = AtomicBool::new(false);
 
-    let runner = runner.get().and_then(Weak::upgrade)?;
+    let Some(runner) = runner.get().and_then(Weak::upgrade) else { return false };
     if WAITS.swap(true, Ordering::AcqRel) {
-        return None;
+        return false;
     }
-    let (tell, hear) = channel();
     let attached = move || {
         let attached = Python::try_attach(|py| {
-            let told = ask(py, &*runner);
+            let told = question(py, &*runner);
             // Who hears this may ask again at once.
             WAITS.store(false, Ordering::Release);
-            drop(tell.send(told));
+            tell(told);
         });
         if attached.is_none() {
             WAITS.store(false, Ordering::Release);
         }
     };
-    if std::thread::Builder::new().spawn(attached).is_err() {
+    let started = std::thread::Builder::new().spawn(attached).is_ok();
+    if !started {
         WAITS.store(false, Ordering::Release);
-        return None;
     }
-    hear.recv_timeout(INTERPRETER_WAIT).ok()
+    started
 }
 
 /// Has the stacks written to standard error, if there is one, unless this is called off (by `cancel_dump_traceback_later`) within `most`.

@@ -8,7 +8,7 @@ use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
     BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Shape, StatsdPlan, TracingPlan, TrustedProxies, WebSocketSettings,
+    Priority, Protocol, Shape, StatsdPlan, TracingPlan, TrustedProxies, WebSocketSettings, WorkersGauge,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
@@ -52,7 +52,7 @@ pub(crate) fn access_log(settings: &Settings) -> Option<AccessLogPlan> {
     let filter = AccessLogFilter {
         slower_than: settings.access_log_slower_than_ms.map(Duration::from_millis),
         status_min: settings.access_log_status_min,
-        excluded: settings.access_log_exclude.clone(),
+        excluded: settings.access_log_exclude.iter().map(|path| PathPattern::new(path)).collect(),
     };
     Some(AccessLogPlan { target, format, filter })
 }
@@ -74,6 +74,12 @@ pub(crate) fn tracing(settings: &Settings) -> Option<TracingPlan> {
     let service_name = settings.otlp_service_name.clone().or_else(of_variable);
     let service_name = service_name.unwrap_or_else(|| "tidegate".into());
     Some(TracingPlan { endpoint, sample: settings.otlp_sample, service_name })
+}
+
+/// What tells statsd how many workers there are.
+pub(crate) fn workers_gauge(settings: &Settings) -> Option<WorkersGauge> {
+    let gauge = WorkersGauge::connect(statsd(settings)?);
+    gauge.inspect_err(|error| log::warn!("statsd is not told of workers: {error}")).ok()
 }
 
 fn to(collector: &supervisor::Collector) -> engine::Collector {
@@ -114,6 +120,7 @@ fn to_piece(piece: &LogPiece, settings: &Settings) -> Piece {
         LogAtom::Protocol => Atom::Protocol,
         LogAtom::Status => Atom::Status,
         LogAtom::Shed => Atom::Shed,
+        LogAtom::Cut => Atom::Cut,
         LogAtom::BodySent => Atom::BodySent,
         LogAtom::RequestField(name) => Atom::RequestField(name.clone()),
         LogAtom::ResponseField(name) => Atom::ResponseField(name.clone()),
@@ -196,6 +203,12 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         },
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
     }
+}
+
+/// Whether requests are looked at that take long.
+pub(crate) fn limits_time(settings: &Settings) -> bool {
+    // The same whatever they run on.
+    engine(settings, RunsOn::Threads).shortest_time_ms().is_some()
 }
 
 fn to_limit(limit: &supervisor::Limit, settings: &Settings) -> Limit {

@@ -11,7 +11,8 @@ use rustix::process::{Pid, geteuid};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tidegate_engine::{
-    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, peer_user,
+    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, WorkersGauge,
+    counted, peer_user,
 };
 use tidegate_supervisor::Settings;
 use tidegate_supervisor::fleet::{Change, Limits, Plan, Saying, Usage};
@@ -42,7 +43,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         patient: settings.reload,
         limits: Limits {
             requests: settings.max_requests,
-            lost_threads: settings.limits_time().then_some(settings.lost_threads_max),
+            lost_threads: translate::limits_time(settings).then_some(settings.lost_threads_max),
             lifetime_ms: settings.max_lifetime_ms,
             memory: settings.max_rss,
             jitter_percent: settings.recycle_jitter,
@@ -97,6 +98,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         scope,
         admin,
         seated,
+        gauge: translate::workers_gauge(settings),
         seat: None,
         record: None,
     };
@@ -208,6 +210,7 @@ struct Forks {
     admin: Option<Admin>,
     /// Whose seat it is.
     seated: Vec<Option<Pid>>,
+    gauge: Option<WorkersGauge>,
     /// The seat of the process that was forked last: in a worker, its own.
     seat: Option<Seat>,
     record: Option<Record>,
@@ -222,12 +225,18 @@ fn notify(state: &[NotifyState<'_>]) {
 
 impl Forks {
     fn say_where(&self) {
-        let workers =
-            if self.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) };
+        let workers = counted(self.workers as u64, "worker", "workers");
         for address in self.listeners.iter().map(Listener::address) {
             let pid = std::process::id();
             let version = env!("CARGO_PKG_VERSION");
             say(&format!("tidegate {version} listening on {address} ({workers}, pid {pid})"));
+        }
+    }
+
+    fn tell_statsd(&self) {
+        // Another server that has the sockets counts its own.
+        if let Some(gauge) = self.gauge.as_ref().filter(|_| self.successor.is_none()) {
+            gauge.tell(self.seated.iter().flatten().count());
         }
     }
 
@@ -255,6 +264,7 @@ impl Host for Forks {
             let Some(pid) = Pid::from_raw(forked?) else { return Ok(Forked::Child) };
             if let Some(index) = index {
                 self.seated[index] = Some(pid);
+                self.tell_statsd();
             }
             Ok(Forked::Parent(pid))
         })
@@ -332,6 +342,7 @@ impl Host for Forks {
     fn ended(&mut self, pid: Pid) {
         if let Some(index) = self.seat_of(pid) {
             self.seated[index] = None;
+            self.tell_statsd();
             // Nobody is to be left a connection who will not come for it.
             self.board.seat(index);
             if let Some(scope) = &self.scope {

@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use serde_json::{Value, json};
@@ -146,8 +146,17 @@ pub(crate) struct ClientId(u64);
 struct Client {
     id: ClientId,
     stream: UnixStream,
-    heard: Vec<u8>,
-    asked: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// It has said so much of its question.
+    Asking(Vec<u8>),
+    /// It waits for the answer.
+    Waiting,
+    /// So much of the answer is still to be taken.
+    Answered(Vec<u8>),
 }
 
 /// The supervisor's end.
@@ -164,21 +173,27 @@ impl Control {
         Self { listener, clients: Vec::new(), last_id: 0 }
     }
 
-    /// What is to be polled for something to read: of who waits for an answer, nothing is of interest.
-    pub(crate) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let asking = self.clients.iter().filter(|client| !client.asked);
-        std::iter::once(self.listener.as_fd()).chain(asking.map(|client| client.stream.as_fd()))
+    /// What is to be polled, and for what: of who waits for an answer, nothing is of interest.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let clients = self.clients.iter().filter_map(|client| match client.stage {
+            Stage::Asking(_) => Some((client.stream.as_fd(), PollFlags::IN)),
+            Stage::Waiting => None,
+            Stage::Answered(_) => Some((client.stream.as_fd(), PollFlags::OUT)),
+        });
+        std::iter::once((self.listener.as_fd(), PollFlags::IN)).chain(clients)
     }
 
-    /// Takes in who has come and `may_ask`, and what they say: whole questions, and those that cannot be read, which are answered.
+    /// Takes in who has come and `may_ask`, and what they say: whole questions, and those that cannot be read, which are answered. Sends
+    /// what is left of answers, as far as it is taken.
     pub(crate) fn questions(
         &mut self,
         may_ask: impl Fn(BorrowedFd<'_>) -> bool,
     ) -> Vec<(ClientId, Question)> {
+        self.clients.retain_mut(Client::goes_on);
         self.accept(may_ask);
         let mut questions = Vec::new();
         let mut over = Vec::new();
-        for client in self.clients.iter_mut().filter(|client| !client.asked) {
+        for client in &mut self.clients {
             match client.hear() {
                 Ok(None) => {}
                 Ok(Some(line)) => match Question::read(&line) {
@@ -195,10 +210,12 @@ impl Control {
         questions
     }
 
-    /// Answers a question, after which that client is done with.
+    /// Answers a question, after which that client is done with as soon as it has taken the answer.
     pub(crate) fn answer(&mut self, id: ClientId, answer: &Value) {
-        if let Some(index) = self.clients.iter().position(|client| client.id == id) {
-            self.clients.remove(index).answer(answer);
+        if let Some(index) = self.clients.iter().position(|client| client.id == id)
+            && !self.clients[index].answer(answer)
+        {
+            self.clients.remove(index);
         }
     }
 
@@ -223,15 +240,16 @@ impl Control {
         }
         self.last_id += 1;
         let id = ClientId(self.last_id);
-        let client = Client { id, stream, heard: Vec::new(), asked: false };
+        let mut client = Client { id, stream, stage: Stage::Asking(Vec::new()) };
         if !may_ask {
             client.answer(&json!({"error": "only root and the server's own user may ask"}));
             return;
         }
         if self.clients.len() >= CLIENTS_MAX {
-            // Who says nothing is in nobody's way.
-            let silent = self.clients.iter().position(|client| !client.asked).unwrap_or(0);
-            self.clients.remove(silent).answer(&json!({"error": "too many are asking"}));
+            // Who waits for an answer is the last to go.
+            let waits = |client: &Client| matches!(client.stage, Stage::Waiting);
+            let first = self.clients.iter().position(|client| !waits(client)).unwrap_or(0);
+            self.clients.remove(first).answer(&json!({"error": "too many are asking"}));
         }
         self.clients.push(client);
     }
@@ -240,33 +258,50 @@ impl Control {
 impl Client {
     /// A whole line, when there is one; one without an end is over when nothing more comes.
     fn hear(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Stage::Asking(heard) = &mut self.stage else { return Ok(None) };
         let mut bytes = [0; 1_024];
         loop {
             match self.stream.read(&mut bytes) {
-                Ok(0) if self.heard.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) if heard.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(0) => {
-                    self.asked = true;
-                    return Ok(Some(std::mem::take(&mut self.heard)));
+                    let line = std::mem::take(heard);
+                    self.stage = Stage::Waiting;
+                    return Ok(Some(line));
                 }
-                Ok(count) => self.heard.extend_from_slice(&bytes[..count]),
+                Ok(count) => heard.extend_from_slice(&bytes[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
-            let end = self.heard.iter().position(|&byte| byte == b'\n');
-            if end.is_some() || self.heard.len() > QUESTION_SIZE_MAX {
-                self.asked = true;
-                self.heard.truncate(end.unwrap_or(QUESTION_SIZE_MAX));
-                return Ok(Some(std::mem::take(&mut self.heard)));
+            let end = heard.iter().position(|&byte| byte == b'\n');
+            if end.is_some() || heard.len() > QUESTION_SIZE_MAX {
+                let mut line = std::mem::take(heard);
+                line.truncate(end.unwrap_or(QUESTION_SIZE_MAX));
+                self.stage = Stage::Waiting;
+                return Ok(Some(line));
             }
         }
     }
 
-    /// Says so, and no more. One that does not take it within a moment does without: it may be long, and nobody is waited for.
-    fn answer(mut self, answer: &Value) {
-        let _ = self.stream.set_nonblocking(false);
-        let _ = self.stream.set_write_timeout(Some(Duration::from_millis(100)));
-        let _ = self.stream.write_all(format!("{answer}\n").as_bytes());
+    /// Says so, as far as it is taken at once, unless an answer is under way. False when there is nothing more to say.
+    fn answer(&mut self, answer: &Value) -> bool {
+        if !matches!(self.stage, Stage::Answered(_)) {
+            self.stage = Stage::Answered(format!("{answer}\n").into());
+        }
+        self.goes_on()
+    }
+
+    /// Goes on with the answer, if there is one. False when all of it was taken, or nobody is there to take it.
+    fn goes_on(&mut self) -> bool {
+        let Stage::Answered(unsent) = &mut self.stage else { return true };
+        while !unsent.is_empty() {
+            match self.stream.write(unsent) {
+                Ok(count) => drop(unsent.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        false
     }
 }
 
@@ -287,6 +322,34 @@ mod tests {
         ] {
             assert_eq!(Question::read(question.to_json().to_string().as_bytes()), Ok(question));
         }
+    }
+
+    #[test]
+    fn who_takes_a_long_answer_slowly_has_all_of_it_and_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut control = Control::new(listener.into());
+        let mut slow = UnixStream::connect(&path).unwrap();
+        slow.write_all(b"{\"verb\": \"state\"}\n").unwrap();
+        let asked = control.questions(|_| true);
+        let [(id, Question::State)] = asked[..] else { panic!("{asked:?}") };
+        let answer = json!({"long": "x".repeat(4 << 20)});
+        control.answer(id, &answer);
+        assert!(control.watched().any(|(_, flags)| flags == PollFlags::OUT));
+        slow.set_nonblocking(true).unwrap();
+        let (mut taken, mut bytes) = (Vec::new(), vec![0; 64 << 10]);
+        loop {
+            match slow.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(count) => taken.extend_from_slice(&bytes[..count]),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            assert!(control.questions(|_| true).is_empty());
+        }
+        assert_eq!(taken, format!("{answer}\n").into_bytes());
+        assert_eq!(control.watched().count(), 1);
     }
 
     #[test]

@@ -20,6 +20,7 @@
 
 pub mod cli;
 pub mod control;
+mod counted;
 pub mod doctor;
 pub mod fleet;
 pub mod migrate;

@@ -324,7 +324,7 @@ impl<H: Host> Supervisor<'_, H> {
         let heard = self.children.iter().filter(|child| child.silent_since.is_none());
         watched.extend(heard.map(|child| PollFd::from_borrowed_fd(child.stream.as_fd(), PollFlags::IN)));
         let clients = self.control.iter().flat_map(Control::watched);
-        watched.extend(clients.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
+        watched.extend(clients.map(|(stream, flags)| PollFd::from_borrowed_fd(stream, flags)));
         let files = self.watcher.iter().map(Watcher::stream);
         watched.extend(files.map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN)));
         let of_host = self.host.watched().map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::IN));

@@ -788,3 +788,13 @@ fn a_python_call_takes_keyword_arguments_and_nothing_else() {
         assert_eq!(error.to_string(), format!("tidegate: {expected}"));
     }
 }
+
+#[test]
+fn what_settings_ask_of_one_another_is_asked_of_a_call_too() {
+    let text = |text: &str| Value::Text(text.into());
+    let values = [("bind".to_owned(), text("127.0.0.1:9")), ("admin".to_owned(), text("127.0.0.1:9"))];
+    assert_eq!(
+        from_python(&values).unwrap_err().message(),
+        r#"admin "127.0.0.1:9" (from tidegate.serve()): bind has it, as "127.0.0.1:9" (from tidegate.serve())"#
+    );
+}

@@ -13,6 +13,7 @@ use percent_encoding::percent_decode;
 use tidegate_http::{RequestHead, ResponseHead, TraceParent, Version};
 
 use crate::admission::Shed;
+use crate::cut::Cut;
 use crate::socket::Peer;
 
 /// What is said of a request.
@@ -48,6 +49,8 @@ pub enum Atom {
     Status,
     /// Why the request was turned away, if it was.
     Shed,
+    /// Why the response was cut, if it was.
+    Cut,
     /// Bytes of its body.
     BodySent,
     /// A field of the request, the last one if it is repeated.
@@ -133,6 +136,7 @@ pub(crate) struct Noted {
     /// Values of fields of the response, in the order in which the format has them.
     pub(crate) fields: Vec<Option<Vec<u8>>>,
     pub(crate) shed: Option<Shed>,
+    pub(crate) cut: Option<Cut>,
 }
 
 thread_local! {
@@ -171,6 +175,7 @@ impl AccessLogFormat {
             ("protocol", Atom::Protocol),
             ("status", Atom::Status),
             ("shed", Atom::Shed),
+            ("cut", Atom::Cut),
             ("bytes", Atom::BodySent),
             ("duration_us", Atom::Microseconds),
             ("referer", Atom::RequestField("referer".into())),
@@ -279,6 +284,7 @@ impl AccessLogFormat {
             Atom::Status if outcome.status == 0 => line.extend_from_slice(b"000"),
             Atom::Status => push_number(line, outcome.status),
             Atom::Shed => self.text(outcome.noted.shed.map(|shed| shed.name().as_bytes()), line),
+            Atom::Cut => self.text(outcome.noted.cut.map(|cut| cut.name().as_bytes()), line),
             Atom::BodySent => push_number(line, outcome.body_sent),
             Atom::RequestField(name) => self.text(head.and_then(|head| last_field(head, name)), line),
             // It is among what was noted.

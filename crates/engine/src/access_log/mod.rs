@@ -20,10 +20,12 @@ use tidegate_http::{RequestHead, ResponseHead};
 pub(crate) use format::Noted;
 pub use format::{AccessLogFormat, Atom, Piece, Shape};
 pub use sink::{AccessLogTarget, Collector, CollectorAddress, Protocol};
-pub use statsd::StatsdPlan;
+pub use statsd::{StatsdPlan, WorkersGauge};
 
 use crate::clock;
 use crate::connection::Arrival;
+use crate::cut::Cut;
+use crate::limit::PathPattern;
 use crate::scoreboard::Seat;
 use crate::socket::Peer;
 use format::Outcome;
@@ -52,26 +54,23 @@ pub struct AccessLogFilter {
     pub slower_than: Option<Duration>,
     /// Those whose response has at least this status. With both of them, those that are either.
     pub status_min: Option<u16>,
-    /// Not those with these paths, unless they are answered with an error. A `*` at the end stands for anything.
-    pub excluded: Vec<String>,
+    /// Not those whose path, as it was sent, has one of these patterns, unless they are answered with an error.
+    pub excluded: Vec<PathPattern>,
 }
 
 impl AccessLogFilter {
-    /// A response that was cut before its head has status 0, and is the worst of errors.
-    fn takes(&self, head: Option<&RequestHead>, status: u16, took: Duration) -> bool {
-        let is_error = |least| status >= least || status == 0;
+    /// A response that was cut before its head has status 0, and is the worst of errors. One that was cut after it is none where
+    /// its client has left: of streams that is the usual end.
+    fn takes(&self, head: Option<&RequestHead>, status: u16, cut: Option<Cut>, took: Duration) -> bool {
+        let is_broken = status == 0 || cut.is_some_and(|cut| cut != Cut::Client);
+        let is_error = |least| status >= least || is_broken;
         let is_wanted = match (self.slower_than, self.status_min) {
             (None, None) => true,
             (slow, least) => slow.is_some_and(|slow| took >= slow) || least.is_some_and(is_error),
         };
-        is_wanted && (is_error(ERROR_MIN) || !head.is_some_and(|head| self.excludes(head.path())))
-    }
-
-    fn excludes(&self, path: &[u8]) -> bool {
-        self.excluded.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => path.starts_with(beginning.as_bytes()),
-            None => path == pattern.as_bytes(),
-        })
+        let is_excluded =
+            || head.is_some_and(|head| self.excluded.iter().any(|pattern| pattern.matches(head.path())));
+        is_wanted && (is_error(ERROR_MIN) || !is_excluded())
     }
 }
 
@@ -156,7 +155,8 @@ impl AccessLog {
         arrival: Arrival,
     ) {
         let took = arrival.started.map_or(Duration::ZERO, |started| started.elapsed());
-        let takes = |(_, filter): &&(AccessLogFormat, AccessLogFilter)| filter.takes(head, status, took);
+        let takes =
+            |(_, filter): &&(AccessLogFormat, AccessLogFilter)| filter.takes(head, status, noted.cut, took);
         let format = self.lines.as_ref().filter(takes).map(|(format, _)| format);
         if format.is_none() && !self.tells_statsd {
             return;

@@ -25,6 +25,49 @@ pub struct StatsdPlan {
     pub tags: String,
 }
 
+/// Tells statsd how many workers there are, and waits for nobody: its host's address is looked up once.
+#[derive(Debug)]
+pub struct WorkersGauge {
+    plan: StatsdPlan,
+    socket: Socket,
+}
+
+impl WorkersGauge {
+    /// Prepares for it.
+    ///
+    /// # Errors
+    /// What the system says of the address.
+    pub fn connect(plan: StatsdPlan) -> io::Result<Self> {
+        let socket = match &plan.address {
+            CollectorAddress::Unix(_) => {
+                let socket = UnixDatagram::unbound()?;
+                socket.set_nonblocking(true)?;
+                Socket::Unix(socket)
+            }
+            CollectorAddress::Udp(host, port) => {
+                let socket = connect(host, *port)?;
+                socket.set_nonblocking(true)?;
+                Socket::Udp(Some(socket))
+            }
+        };
+        Ok(Self { plan, socket })
+    }
+
+    /// There are so many now. What is not taken is lost.
+    pub fn tell(&self, count: usize) {
+        let line = self.plan.line(format_args!("gunicorn.workers:{count}|g"));
+        let send = || match (&self.socket, &self.plan.address) {
+            (Socket::Unix(socket), CollectorAddress::Unix(path)) => socket.send_to(&line, path),
+            (Socket::Udp(Some(socket)), _) => socket.send(&line),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        };
+        // The first may fail for what became of one before (ICMP port unreachable, udp(7)).
+        if let Err(error) = send().or_else(|_| send()) {
+            log::debug!("statsd is not told of workers: {error}");
+        }
+    }
+}
+
 /// A request that is over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {

@@ -9,6 +9,7 @@ use tidegate_http::{Event, RequestFault};
 use super::{Connection, Core, DISCARD_MAX, Filled, LINGER_MAX, LINGER_MS, Phase, Step};
 use crate::body::{Body, BodyFault};
 use crate::clock::{Millis, NEVER};
+use crate::cut::Cut;
 use crate::look::Turn;
 use crate::output::Flushed;
 use crate::record::{Counter, Flight, Gauge};
@@ -153,6 +154,7 @@ impl Core {
             }
             Flushed::FileShort => {
                 log::warn!("{}: a file became shorter while it was being sent", connection.peer);
+                self.cut.get_or_insert(Cut::Application);
                 self.lose(connection, io::ErrorKind::UnexpectedEof);
             }
             Flushed::Lost(kind) => self.lose(connection, *kind),
@@ -171,6 +173,7 @@ impl Core {
             self.body.fault = Some(BodyFault::Lost);
         }
         self.lost = true;
+        self.cut.get_or_insert(Cut::Client);
         self.close(connection);
     }
 
@@ -237,7 +240,10 @@ impl Core {
             Phase::Queued(_) => {}
             Phase::Open => self.miss_websocket_deadline(connection),
             Phase::Serving if self.output.is_empty() => self.body.fault = Some(BodyFault::TooSlow),
-            Phase::Serving | Phase::Flushing => self.lose(connection, io::ErrorKind::TimedOut),
+            Phase::Serving | Phase::Flushing => {
+                self.cut.get_or_insert(Cut::WriteTimeout);
+                self.lose(connection, io::ErrorKind::TimedOut);
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
+use crate::cut::Cut;
 use crate::departure::Left;
 use crate::exchange::Exchange;
 use crate::front_queue;
@@ -169,6 +170,8 @@ pub(crate) struct Core {
     pub(crate) served: u64,
     /// It did not come to an orderly end.
     pub(crate) lost: bool,
+    /// Why its response is not whole.
+    pub(crate) cut: Option<Cut>,
     /// The request that this connection has, as it is counted and shown, if it is.
     flight: Option<Flight>,
     /// What is shown of its last request, whose application goes on.
@@ -219,6 +222,7 @@ impl Connection {
             refused: false,
             served: 0,
             lost: false,
+            cut: None,
             flight: None,
             outlived: None,
             is_websocket: false,
@@ -388,6 +392,7 @@ impl Connection {
         if core.phase == Phase::Serving && !core.body.complete && core.body.fault.is_none() {
             core.body.fault = Some(BodyFault::Stopped);
         }
+        core.cut.get_or_insert(Cut::Stop);
         core.lose(self, io::ErrorKind::ConnectionAborted);
         core.looked(self.settings(), false)
     }
@@ -415,11 +420,8 @@ impl Core {
 
     /// The request is over.
     pub(crate) fn end_flight(&mut self, shared: &Shared) {
-        if let (Some(mut flight), Some(observer)) = (self.flight.take(), &shared.observer) {
-            if self.lost {
-                flight.cut();
-            }
-            self.outlived = flight.end(observer);
+        if let (Some(flight), Some(observer)) = (self.flight.take(), &shared.observer) {
+            self.outlived = flight.end(observer, self.cut);
         }
     }
 

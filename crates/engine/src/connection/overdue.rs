@@ -11,6 +11,7 @@ use super::{Arrival, Connection, Core, Phase};
 use crate::access_log::Noted;
 use crate::body::BodyFault;
 use crate::clock::{self, Millis, NEVER};
+use crate::cut::Cut;
 use crate::exchange::plain_head;
 use crate::keeper::{Overdue, RequestKey, Verdict};
 use crate::lane::Shed;
@@ -71,6 +72,7 @@ impl Core {
         let answered = !self.http.head_sent() && self.answer_expired(connection, timed, now_ms);
         if !answered {
             // What was sent is all there will be, and must not look whole.
+            self.cut.get_or_insert(Cut::RequestTimeout);
             self.lose(connection, io::ErrorKind::TimedOut);
             self.end_flight(&connection.shared);
             return false;
@@ -139,11 +141,13 @@ impl Connection {
             _ => Stage::Application,
         };
         let key = RequestKey { connection: self.id, number: core.served };
+        let limit = core.limit;
         let timed = core.timed.as_mut()?;
         let overdue = |timed: &Timed, verdict| Overdue {
             key,
             head: timed.head.clone(),
             request_id: timed.arrival.id_field(&timed.head).map(|(_, id)| id.to_vec()),
+            limit,
             verdict,
             stage,
             took: Duration::from_millis(now_ms.saturating_sub(timed.began_ms)),

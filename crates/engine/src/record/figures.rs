@@ -3,6 +3,7 @@
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::cut::Cut;
 use crate::lane::Shed;
 
 /// What only grows.
@@ -31,6 +32,16 @@ pub enum Counter {
     TimeoutsWrite,
     /// Requests that were not answered in time.
     TimeoutsRequest,
+    /// Responses that were cut after their head: the request took too long.
+    CutRequestTimeout,
+    /// The client did not take it in time.
+    CutWriteTimeout,
+    /// The client left.
+    CutClient,
+    /// The application failed.
+    CutApplication,
+    /// The server ended.
+    CutStop,
     /// Leadership passed from one thread to another.
     LeadershipMoves,
     /// How often a thread with work has waited for the interpreter, and for how many microseconds.
@@ -51,6 +62,17 @@ impl Counter {
             Shed::QueueTimeout => Self::ShedQueueTimeout,
             Shed::Limit => Self::ShedLimit,
             Shed::Codel => Self::ShedCodel,
+        }
+    }
+
+    /// What responses are counted by that are cut for this reason.
+    pub(crate) fn of_cut(cut: Cut) -> Self {
+        match cut {
+            Cut::RequestTimeout => Self::CutRequestTimeout,
+            Cut::WriteTimeout => Self::CutWriteTimeout,
+            Cut::Client => Self::CutClient,
+            Cut::Application => Self::CutApplication,
+            Cut::Stop => Self::CutStop,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::figures::{Class, Counter, Gauge, OTHER, Span, method_number};
 use super::table::{self, Beginning, Kept, Stage};
 use super::{Record, SLOTS};
 use crate::clock;
+use crate::cut::Cut;
 use crate::tracing::{OpenSpan, Outcome, Tracer};
 
 thread_local! {
@@ -174,11 +175,6 @@ impl Flight {
         }
     }
 
-    /// Its response does not come to an orderly end.
-    pub(crate) fn cut(&mut self) {
-        self.span.iter_mut().for_each(|span| span.cut());
-    }
-
     /// It is of no interest to those who look at traces.
     pub(crate) fn leave_trace(&mut self) {
         self.span = None;
@@ -232,8 +228,8 @@ impl Flight {
         }
     }
 
-    /// All is over, but for an application that goes on nevertheless.
-    pub(crate) fn end(mut self, observer: &Observer) -> Option<Outlived> {
+    /// All is over, but for an application that goes on nevertheless. `cut` says why, where its response is not whole.
+    pub(crate) fn end(mut self, observer: &Observer, cut: Option<Cut>) -> Option<Outlived> {
         let now_us = clock::now_us();
         self.end_wait(observer);
         self.leave_stage(observer, Stage::Write, now_us);
@@ -242,8 +238,12 @@ impl Flight {
         let Kept { application, method, status, .. } = self.kept;
         let record = &observer.record;
         record.records.layout.count_request(record.words(), application, method, Class::of(status));
+        if let Some(cut) = cut.filter(|_| status != 0) {
+            record.add(Counter::of_cut(cut), 1);
+        }
         if let (Some(span), Some(tracer)) = (self.span.take(), &observer.tracer) {
-            tracer.end(*span, Outcome { status, took: Duration::from_micros(took_us) });
+            let took = Duration::from_micros(took_us);
+            tracer.end(*span, Outcome { status, took, is_cut: cut.is_some() || status == 0 });
         }
         if self.expired {
             self.enter_stage(observer, Stage::Expired, now_us);

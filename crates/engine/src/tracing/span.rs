@@ -25,7 +25,6 @@ pub(crate) struct OpenSpan {
     peer: Peer,
     local: Arc<LocalAddress>,
     stages: Stages,
-    is_cut: bool,
 }
 
 /// How long it was at each stage that the application's own spans cannot show, in microseconds; none of those that it did not come to.
@@ -41,13 +40,15 @@ pub(crate) struct Outcome {
     /// That of the response; 0 where there was none.
     pub(crate) status: u16,
     pub(crate) took: Duration,
+    /// It did not come to an orderly end.
+    pub(crate) is_cut: bool,
 }
 
 impl OpenSpan {
     pub(crate) fn new(context: TraceContext, head: RequestHead, connection: &Connection) -> Self {
         let (peer, local) = (connection.peer, connection.local.clone());
         let (began, stages) = (clock::wall(), Stages::default());
-        Self { context, began, head, peer, local, stages, is_cut: false }
+        Self { context, began, head, peer, local, stages }
     }
 
     /// A stage is over.
@@ -59,14 +60,9 @@ impl OpenSpan {
         }
     }
 
-    /// Its response does not come to an orderly end.
-    pub(crate) fn cut(&mut self) {
-        self.is_cut = true;
-    }
-
     /// Without the head, which may be large.
     pub(super) fn end(self, outcome: Outcome) -> Span {
-        let Self { context, began, head, peer, local, stages, is_cut } = self;
+        let Self { context, began, head, peer, local, stages } = self;
         let method = METHODS.get(method_number(head.method())).filter(|known| **known == head.method());
         Span {
             context,
@@ -76,7 +72,7 @@ impl OpenSpan {
             sent_method: method.is_none().then(|| text(head.method().as_bytes())),
             path: text(head.path()),
             status: outcome.status,
-            is_cut: is_cut || outcome.status == 0,
+            is_cut: outcome.is_cut,
             stages,
             client: match peer {
                 Peer::Inet(address) => Some(address),

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tidegate_engine::{BOUNDS_US, Class, Counter, Gauge, METHODS, Runs, Span};
 
 use super::sight::{Application, Scope, Sight, Threads};
-use super::state::{SHED, TIMEOUTS};
+use super::state::{CUT, SHED, TIMEOUTS};
 
 /// What the text is (OpenMetrics 1.0, "Overall Structure").
 pub(super) const CONTENT_TYPE: &[u8] = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -198,6 +198,13 @@ impl Seen {
         )?;
         let shed = SHED.map(|(reason, counter)| (reason, totals.counter(counter)));
         families.counters("tidegate_requests_shed", "Requests that were turned away.", "reason", shed)?;
+        let cut = CUT.map(|(reason, counter)| (reason, totals.counter(counter)));
+        families.counters(
+            "tidegate_responses_cut",
+            "Responses that were cut after their head.",
+            "reason",
+            cut,
+        )?;
         let timeouts = TIMEOUTS.map(|(what, counter)| (what, totals.counter(counter)));
         families.counters(
             "tidegate_timeouts",

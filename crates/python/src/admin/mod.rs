@@ -5,35 +5,31 @@
 //! - `state`: that as JSON, for the page and for `tidegate ctl state`.
 //! - `metrics`: that as OpenMetrics.
 //! - `page`: what draws it in a browser.
+//! - `alone`: all of that for a process without a supervisor.
 //!
 //! A supervisor turns it in its own loop: there is no thread in a process that forks. A process that serves alone has a thread for it, which
 //! a stuck application does not hold up.
 
+mod alone;
 mod answers;
 mod metrics;
 mod page;
 mod sight;
 mod state;
 
+pub(crate) use alone::Pulse;
 pub(crate) use sight::{Application, Scope, Sight, memory_of};
 pub(crate) use state::state;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::getpid;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidegate_engine::http::Limits;
-use tidegate_engine::{
-    Admitted, Exchange, Gathering, Handle, Lifecycle, Listener, Permit, Reactor, Record, Settings,
-};
-use tidegate_supervisor::supervisor::{StackWanted, View, WorkerView};
-
-use crate::overdue::RunnerIfAny;
-use crate::stacks;
+use tidegate_engine::{Admitted, Exchange, Gathering, Lifecycle, Listener, Permit, Reactor, Settings};
+use tidegate_supervisor::supervisor::StackWanted;
 
 use answers::Answers;
 
@@ -48,9 +44,6 @@ const KEEP_ALIVE_TIMEOUT_MS: u64 = 20_000;
 /// Bytes of a request's head and body: nobody has to say much here.
 const HEAD_SIZE_MAX: usize = 8 * 1024;
 const BODY_SIZE_MAX: u64 = 1024;
-
-/// The number of the one worker that a process is which serves alone.
-const ALONE: u32 = 1;
 
 /// What clients of the admin listener may do.
 fn settings() -> Settings {
@@ -169,75 +162,4 @@ impl Admin {
         answers::tell_stack(exchange, told);
         drop(permit);
     }
-
-    /// Answers on a thread of its own, about the one server that this process has and that `serving` is a handle of.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(crate) fn start(mut self, serving: Handle, runner: RunnerIfAny) -> io::Result<AdminThread> {
-        self.open();
-        let handle = self.reactor.handle();
-        let began = Instant::now();
-        let thread = std::thread::Builder::new().name("tidegate-admin".into()).spawn(move || {
-            while !self.reactor.is_finished() {
-                let turned = self
-                    .wait_and_answer(None, |scope| Sight::new(scope, &alone(&serving, began), |_| Some(0)));
-                let wanted = match turned {
-                    Ok(wanted) => wanted,
-                    Err(error) => {
-                        log::error!("the admin listener has ended: {error}");
-                        return;
-                    }
-                };
-                for StackWanted { asker, worker, request } in wanted {
-                    let requests = serving.record().filter(|_| worker == ALONE).map(Record::requests);
-                    let found = requests.into_iter().flatten().find(|found| found.number == request);
-                    let mut told = match found {
-                        Some(found) => stacks::of_request(&runner, request, found.key),
-                        None => json!({"error": format!("request {request} of worker {worker} is over")}),
-                    };
-                    told["worker"] = json!(worker);
-                    self.tell_stack(asker, &told);
-                }
-            }
-        })?;
-        Ok(AdminThread { handle, thread: Some(thread) })
-    }
-}
-
-/// The thread of a process that serves alone. Dropped, it ends.
-pub(crate) struct AdminThread {
-    handle: Handle,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for AdminThread {
-    fn drop(&mut self) {
-        self.handle.stop();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// A server that is one process, as a supervisor would see it.
-fn alone(serving: &Handle, began: Instant) -> View {
-    let lifecycle = serving.lifecycle();
-    let (phase, state) = match lifecycle {
-        Lifecycle::Waiting => ("starting", "starting"),
-        Lifecycle::Serving => ("serving", "serving"),
-        Lifecycle::Retiring => ("retiring", "serving"),
-        Lifecycle::Draining | Lifecycle::Stopping => ("stopping", "leaving"),
-    };
-    let age_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let worker = WorkerView {
-        id: ALONE,
-        pid: getpid(),
-        generation: 1,
-        state,
-        serves: matches!(lifecycle, Lifecycle::Serving | Lifecycle::Retiring),
-        age_ms,
-        is_slow: false,
-    };
-    View { phase, uptime_ms: age_ms, workers_wanted: 1, workers: vec![worker], restarts: Vec::new() }
 }

@@ -39,6 +39,7 @@ pub(crate) fn state(scope: &Scope, sight: &Sight) -> Value {
             "requests": totals.ended(),
             "statuses": statuses,
             "shed": counts(&SHED),
+            "cut": counts(&CUT),
             "timeouts": timeouts,
             "bytes_in": totals.counter(Counter::BytesIn),
             "bytes_out": totals.counter(Counter::BytesOut),
@@ -59,6 +60,15 @@ pub(super) const SHED: [(&str, Counter); 4] = [
     ("queue_timeout", Counter::ShedQueueTimeout),
     ("limit", Counter::ShedLimit),
     ("codel", Counter::ShedCodel),
+];
+
+/// Why responses are cut after their head.
+pub(super) const CUT: [(&str, Counter); 5] = [
+    ("request_timeout", Counter::CutRequestTimeout),
+    ("write_timeout", Counter::CutWriteTimeout),
+    ("client", Counter::CutClient),
+    ("application", Counter::CutApplication),
+    ("stop", Counter::CutStop),
 ];
 
 /// What did not come in time.

@@ -257,7 +257,10 @@ impl Run {
 
     /// Its time was over before it has begun, as others had the loop.
     fn is_answered(&self) -> bool {
-        matches!(&self.call, Call::Http(call) if call.with_exchange(Exchange::is_expired).unwrap_or(false))
+        match &self.call {
+            Call::Http(call) => call.with_exchange(Exchange::is_expired).unwrap_or(false),
+            Call::Socket(call) => call.is_expired(),
+        }
     }
 
     /// Keeps what watches for the client's departure, until the response is complete.

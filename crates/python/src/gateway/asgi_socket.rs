@@ -183,6 +183,11 @@ impl SocketCall {
         left
     }
 
+    /// The time was over before it was accepted: its client has been answered.
+    pub(crate) fn is_expired(&self) -> bool {
+        matches!(&self.state().stage, Stage::Connecting { exchange, .. } if exchange.is_expired())
+    }
+
     /// The client has left, or the WebSocket is closed.
     pub(crate) fn is_closed(&self) -> bool {
         match &self.state().stage {

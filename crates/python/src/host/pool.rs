@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use tidegate_engine::{Admitted, Gauge, Handle, Lifecycle, Permit, RequestKey, Shed};
+use tidegate_engine::{Admitted, Gauge, Handle, Lifecycle, Permit, RequestKey, Shed, counted};
 
 use crate::error_log::ErrorLog;
 use crate::gateway::Mounts;
@@ -202,7 +202,8 @@ impl Pool {
         self.handle.limit_aside(Some(most));
         self.shortage.begin();
         self.wants_turn.store(true, Ordering::Relaxed);
-        log::warn!("no more than {most} requests at once for now, as no thread can be started: {error}");
+        let most = counted(most as u64, "request", "requests");
+        log::warn!("no more than {most} at once for now, as no thread can be started: {error}");
     }
 
     /// A thread's life.

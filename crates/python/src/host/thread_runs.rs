@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::intern;
 use pyo3::prelude::*;
 use slab::Slab;
-use tidegate_engine::{Exchange, RequestKey};
+use tidegate_engine::{Exchange, RequestKey, counted};
 
 use crate::ffi;
 use crate::host::lock;
@@ -98,14 +98,17 @@ fn with_key(running: &mut Slab<Run>, key: RequestKey) -> Option<&mut Run> {
 /// Tells the operator of threads that do not come back. A worker that has lost as many as it may is replaced; where nobody does that, there
 /// are fewer threads from then on.
 pub(crate) fn tell_lost(lost: usize, lost_max: usize) {
+    let stuck = counted(
+        lost as u64,
+        "thread does not come back from a request whose time is over",
+        "threads do not come back from requests whose time is over",
+    );
     if lost <= lost_max {
-        log::warn!(
-            "{lost} threads do not come back from requests whose time is over; others take their places"
-        );
+        let others = if lost == 1 { "another one takes its place" } else { "others take their places" };
+        log::warn!("{stuck}; {others}");
     } else {
-        log::error!(
-            "{lost} threads do not come back from requests whose time is over, of which {lost_max} are replaced (--max-lost-threads)"
-        );
+        let replaced = counted(lost_max as u64, "is", "are");
+        log::error!("{stuck}, of which {replaced} replaced (--max-lost-threads)");
     }
 }
 

@@ -7,6 +7,7 @@ use rustix::thread::sched_getaffinity;
 use rustix::time::{ClockId, clock_getres};
 
 use super::{Finding, Machine};
+use crate::counted::counted;
 use crate::settings::{Bind, RunsOn, Settings};
 
 /// What is known once an application is loaded, or could not be.
@@ -206,9 +207,10 @@ fn memory(settings: &Settings, machine: &Machine, runs: Runs) -> Finding {
         }
         let at_once = if settings.rolling_reload { workers + 1 } else { 2 * workers };
         if each.saturating_mul(copies(at_once)) > there {
+            let fit = counted(workers, "fits", "fit");
             return Finding::advice(
                 NAME,
-                format!("{found}: {workers} fit, but not the {at_once} that there are in a reload"),
+                format!("{found}: {fit}, but not the {at_once} that there are in a reload"),
                 "--rolling-reload has one more than there are workers; or give it more memory",
             );
         }
@@ -218,7 +220,11 @@ fn memory(settings: &Settings, machine: &Machine, runs: Runs) -> Finding {
     {
         return Finding::advice(
             NAME,
-            format!("{workers} workers of --max-rss {} may have more than there is: {there_is}", mib(each)),
+            format!(
+                "{} of --max-rss {} may have more than there is: {there_is}",
+                counted(workers, "worker", "workers"),
+                mib(each)
+            ),
             format!(
                 "--max-rss {} at most, so that they are replaced before the kernel kills them",
                 mib(there / workers)
@@ -296,7 +302,7 @@ fn processes(settings: &Settings, machine: &Machine, on: RunsOn) -> Finding {
 }
 
 fn workers_in(number: usize) -> String {
-    if number == 1 { "1 worker".to_owned() } else { format!("{number} workers") }
+    counted(number as u64, "worker", "workers")
 }
 
 /// Bytes for people.

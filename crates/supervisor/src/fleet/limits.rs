@@ -1,6 +1,7 @@
 //! What a worker may use, and has used.
 
 use super::{Cause, Millis};
+use crate::counted::counted;
 use crate::worker::WorkerId;
 
 /// What a worker may use before another one takes its place.
@@ -59,13 +60,15 @@ impl Limits {
     pub(super) fn exceeded(&self, id: WorkerId, age_ms: Millis, usage: Usage) -> Option<(Cause, String)> {
         let over = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= self.of(id, limit));
         if over(self.requests, usage.requests) {
-            return Some((Cause::MaxRequests, format!("it has had {} requests", usage.requests)));
+            let requests = counted(usage.requests, "request", "requests");
+            return Some((Cause::MaxRequests, format!("it has had {requests}")));
         }
         if over(self.memory, usage.memory) {
             return Some((Cause::MaxRss, format!("it holds {} MiB", usage.memory >> 20)));
         }
         if self.lost_threads.is_some_and(|most| usage.lost_threads > most) {
-            let text = format!("{} of its threads do not come back", usage.lost_threads);
+            let lost = u64::from(usage.lost_threads);
+            let text = counted(lost, "of its threads does not come back", "of its threads do not come back");
             return Some((Cause::LostThreads, text));
         }
         let old = || (Cause::MaxLifetime, format!("it has served for {} s", age_ms / 1_000));

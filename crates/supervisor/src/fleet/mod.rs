@@ -7,6 +7,7 @@
 mod limits;
 mod words;
 
+use crate::counted::counted;
 use crate::worker::{Generation, State, Worker, WorkerId};
 
 pub use limits::{Limits, Usage};
@@ -551,7 +552,8 @@ impl Fleet {
                 self.count(Cause::Reload);
                 self.send_away(id, Order::Leave, now);
             }
-            self.say(format!("reloaded: {all} new workers serve"));
+            let all = counted(all as u64, "new worker serves", "new workers serve");
+            self.say(format!("reloaded: {all}"));
             self.actions.push(Action::Change(Change::Reloaded));
             self.settle_size(now);
             return;

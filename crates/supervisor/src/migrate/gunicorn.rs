@@ -108,7 +108,7 @@ pub(super) static OPTIONS: &[Entry] = &[
     not_needed(&["syslog_facility"], "it is said of syslog; see access-log").flags(&["--log-syslog-facility"]),
     not_needed(&["syslog_prefix"], "it is said of syslog; see access-log").flags(&["--log-syslog-prefix"]),
     not_needed(&["disable_redirect_access_to_syslog"], "access-log has one target").switch(),
-    becomes(&["statsd_host"], "statsd-host", text, "the names are the same; of gunicorn's own there are those of requests"),
+    becomes(&["statsd_host"], "statsd-host", text, "the names are the same; of gunicorn's own there are those of requests and of workers"),
     becomes(&["statsd_prefix"], "statsd-prefix", text, ""),
     becomes(&["dogstatsd_tags"], "statsd-tags", text, ""),
     instead(&["enable_backlog_metric"], STATSD).switch(),

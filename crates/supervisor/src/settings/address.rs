@@ -1,7 +1,7 @@
 //! Where to listen, as an operator writes it.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::value::{Fault, digits};
@@ -43,6 +43,21 @@ impl fmt::Display for Bind {
 }
 
 impl Bind {
+    /// Whether a socket that listens here leaves none of `other`, so that they cannot both be listened on.
+    pub(super) fn takes(&self, other: &Self) -> bool {
+        let (Self::Tcp { host, port }, Self::Tcp { host: of_other, port: other_port }) = (self, other) else {
+            return self == other;
+        };
+        // Each port 0 is another port.
+        let (address, of_other_address) = (host.parse::<IpAddr>(), of_other.parse::<IpAddr>());
+        let is_within = match (address, of_other_address) {
+            (Ok(all), Ok(one)) if all.is_unspecified() => all.is_ipv4() == one.is_ipv4(),
+            (Ok(one), Ok(other)) => one == other,
+            _ => host.eq_ignore_ascii_case(of_other),
+        };
+        is_within && port == other_port && *port != 0
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         // A variable that expands to nothing must not open the server to the world.
         if text.is_empty() {
@@ -149,6 +164,28 @@ mod tests {
             let bind = Bind::parse(text).unwrap();
             assert_eq!(bind.to_string(), shown, "{text}");
             assert_eq!(Bind::parse(shown), Ok(bind), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_by_itself_and_by_all_addresses_of_its_family() {
+        for (one, other, takes) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            (":80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", ":80", false),
+            (":80", "[::1]:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("[::1]:80", "[0:0:0:0:0:0:0:1]:80", true),
+            ("localhost:80", "LOCALHOST:80", true),
+            ("unix:a", "unix:a", true),
+            ("unix:a", "unix:b", false),
+            ("fd://3", "fd://3", true),
+        ] {
+            let (one_bind, other_bind) = (Bind::parse(one).unwrap(), Bind::parse(other).unwrap());
+            assert_eq!(one_bind.takes(&other_bind), takes, "{one} {other}");
         }
     }
 

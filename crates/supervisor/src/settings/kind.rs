@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::choice::Choice;
-use super::value::{self, Fault, Value};
+use super::value::{self, Fault, OFF, Value};
 
 /// The place of a number in [`Settings`]; `None` is the absence of a limit.
 #[derive(Clone, Copy)]
@@ -38,25 +38,20 @@ pub(crate) enum Kind {
     },
 }
 
-/// The word for no deadline.
-const OFF: &str = "off";
-
 impl Kind {
     /// Reads a value and puts it into its field.
     pub(super) fn put(&self, settings: &mut Settings, typed: &Value) -> Result<(), Fault> {
         match self {
             Self::Switch(field) => *field(settings) = value::switch(typed)?,
-            Self::Duration { can_be_off: true, field, .. }
-                if is_word(typed, OFF) || *typed == Value::Bool(false) =>
-            {
-                (field.put)(settings, None);
-            }
-            Self::Duration { range, can_be_off, field } => match value::duration_ms(typed)? {
-                0 if *can_be_off => {
+            Self::Duration { range, can_be_off: true, field } => match value::duration_ms_or_none(typed)? {
+                None => {
                     (field.put)(settings, None);
                 }
-                number => range.put(number, value::shown_duration, field, settings)?,
+                Some(number) => range.put(number, value::shown_duration, field, settings)?,
             },
+            Self::Duration { range, can_be_off: false, field } => {
+                range.put(value::duration_ms(typed)?, value::shown_duration, field, settings)?;
+            }
             Self::Size { none: Some(word), field, .. } if is_word(typed, word) => {
                 (field.put)(settings, None);
             }

@@ -4,7 +4,8 @@ use glob::Pattern;
 
 use super::choice::Choice as _;
 use super::error::nearest;
-use super::value::{self, Fault, Value, text};
+use super::kind::Range;
+use super::value::{self, Fault, OFF, Value, text};
 use super::{Priority, shown_duration, shown_size};
 
 /// What limits look like, for help and error lines.
@@ -15,7 +16,8 @@ pub(super) const ACCEPTED: &str = "[[limits]] tables with path (exact, or with *
 const TABLES_MAX: usize = 100;
 
 const COUNT_MAX: u64 = 1_000_000;
-const TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
+/// Of the time of all requests, and of those of some paths, in milliseconds.
+pub(super) const TIMEOUT_RANGE: Range = Range(10, 24 * 3_600_000);
 const QUEUE_TIMEOUT_MAX_MS: u64 = 3_600_000;
 const KEYS: [&str; 7] =
     ["path", "timeout", "max-concurrency", "queue-size", "queue-timeout", "max-body-size", "priority"];
@@ -124,10 +126,12 @@ impl Limit {
         match key {
             "path" => self.path = path(text(value)?)?,
             "timeout" => {
-                self.timeout_ms = match value {
-                    Value::Bool(false) => Own::Unlimited,
-                    Value::Text(word) if word == "off" => Own::Unlimited,
-                    value => Own::Of(between(value::duration_ms(value)?, 1, TIMEOUT_MAX_MS, shown_duration)?),
+                self.timeout_ms = match value::duration_ms_or_none(value)? {
+                    None => Own::Unlimited,
+                    Some(time_ms) => {
+                        let Range(least, most) = TIMEOUT_RANGE;
+                        Own::Of(between(time_ms, least, most, shown_duration)?)
+                    }
                 }
             }
             "max-concurrency" => self.max_concurrency = Some(number(value, 1)?),
@@ -192,7 +196,7 @@ impl Limit {
             |number: Option<usize>| number.and_then(|number| i64::try_from(number).ok()).map(Value::Int);
         let values = [
             Some(Value::Text(self.path.clone())),
-            self.timeout_ms.shown("off", shown_duration),
+            self.timeout_ms.shown(OFF, shown_duration),
             count(self.max_concurrency),
             count(self.queue_size),
             self.queue_timeout_ms.map(|time_ms| Value::Text(shown_duration(time_ms))),
@@ -292,6 +296,17 @@ mod tests {
     }
 
     #[test]
+    fn no_time_limit_is_written_as_everywhere() {
+        for value in [Value::Int(0), Value::Bool(false), Value::Text("0".into()), Value::Text("off".into())] {
+            let table = Value::Table(vec![
+                ("path".into(), Value::Text("/a".into())),
+                ("timeout".into(), value.clone()),
+            ]);
+            assert_eq!(limits(&table).map(|limits| limits[0].timeout_ms), Ok(Own::Unlimited), "{value}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said_of_its_table_and_key() {
         for (lines, fault) in [
             (&["/a", ""][..], "table 2, path: it is missing"),
@@ -300,7 +315,8 @@ mod tests {
             (&["/a%20b"], "table 1, path \"/a%20b\": it must be a plain path, without %, ? and #"),
             (&["/a timeout"], "table 1, \"timeout\": not KEY=VALUE"),
             (&["/a timeout=soon"], "table 1, timeout \"soon\": not a duration"),
-            (&["/a timeout=0"], "table 1, timeout \"0\": it must be 1ms to 24h"),
+            (&["/a timeout=9ms"], "table 1, timeout \"9ms\": it must be 10ms to 24h"),
+            (&["/a timeout=25h"], "table 1, timeout \"25h\": it must be 10ms to 24h"),
             (&["/a max-concurrency=0"], "table 1, max-concurrency \"0\": it must be 1 to 1000000"),
             (&["/a queue-size=1"], "table 1, queue-size of \"/a\": only with max-concurrency"),
             (&["/a queue-timeout=1"], "table 1, queue-timeout of \"/a\": only with max-concurrency"),

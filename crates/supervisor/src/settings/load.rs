@@ -243,7 +243,7 @@ fn check(setting: &Setting, value: &Value, origin: &Origin) -> Result<(), Settin
 /// neither variables nor files are read.
 ///
 /// # Errors
-/// The first name that is no setting's, or value that does not fit.
+/// The first name that is no setting's, or value that does not fit, in itself or beside the others.
 pub fn from_python(values: &[(String, Value)]) -> Result<Settings, SettingsError> {
     let mut typed = Typed::default();
     for (keyword, value) in values {
@@ -257,7 +257,9 @@ pub fn from_python(values: &[(String, Value)]) -> Result<Settings, SettingsError
         }
         typed.add(setting, value.clone(), Origin::Python)?;
     }
-    typed.settings()
+    let settings = typed.settings()?;
+    settings.conflicts()?;
+    Ok(settings)
 }
 
 /// Whether Kubernetes made this variable: for a service called `tidegate` it gives every container of the namespace

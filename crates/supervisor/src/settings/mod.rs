@@ -220,12 +220,6 @@ impl Settings {
         }
     }
 
-    /// Whether requests are looked at that take long.
-    pub fn limits_time(&self) -> bool {
-        let own = self.limits.iter().any(|limit| matches!(limit.timeout_ms, Own::Of(_)));
-        own || self.request_timeout_ms.is_some() || self.slow_request_ms.is_some()
-    }
-
     /// Workers to start.
     pub fn worker_count(&self) -> usize {
         self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -285,6 +279,14 @@ impl Settings {
             ("umask", self.umask.is_some()),
             ("control-socket", self.control_socket.is_some()),
         ];
+        let is_taken = |(bind, admin): &(&Bind, &Bind)| bind.takes(admin) || admin.takes(bind);
+        let all_pairs = self.bind.iter().flat_map(|bind| self.admin.iter().map(move |admin| (bind, admin)));
+        if let Some((bind, admin)) = all_pairs.into_iter().find(is_taken) {
+            let value = Value::Text(admin.to_string());
+            let origin = self.origin("bind");
+            let reason = format!("bind has it, as {:?} ({origin})", bind.to_string());
+            return Err(self.refusal_of("admin", Some(value), &reason));
+        }
         match supervisors.iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) if self.no_supervisor => Err(self.refusal(name, "not with no-supervisor")),
             _ if !self.admin.is_empty() && self.observe == Observe::Off => {

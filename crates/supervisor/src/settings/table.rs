@@ -413,7 +413,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         name: "request-timeout",
         category: Category::Running,
         kind: Kind::Duration {
-            range: Range(10, 24 * HOUR),
+            range: limit::TIMEOUT_RANGE,
             can_be_off: true,
             field: number_or_none!(request_timeout_ms),
         },
@@ -1272,8 +1272,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
             put: |s, value| put(&mut s.statsd_host, statsd::address(value).map(Some)),
             get: |s| s.statsd_host.as_ref().map(shown),
         },
-        help: "Tell statsd of each request.",
-        doc: "Under gunicorn's names: gunicorn.requests, gunicorn.request.status.200, gunicorn.request.duration. By UDP, port 8125 unless another is               given, or by a unix socket. The thread that writes the access log does it; requests do not wait: docs/logging.md.",
+        help: "Tell statsd of each request, and of workers.",
+        doc: "Under gunicorn's names: gunicorn.requests, gunicorn.request.status.200, gunicorn.request.duration, and gunicorn.workers. By UDP, port 8125 unless another is \
+              given, or by a unix socket. The thread that writes the access log does it; requests do not wait: docs/logging.md.",
         ..PLAIN
     },
     Setting {
@@ -1367,7 +1368,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         repeats: true,
         kind: Kind::Special {
             placeholder: "PATH",
-            accepted: "a path as it is sent, or the beginning of one and *",
+            accepted: "a path as it is sent, exact or with *",
             put: |s, value| put(&mut s.access_log_exclude, several(value, access_log::excluded)),
             get: |s| {
                 let paths = &s.access_log_exclude;
@@ -1375,7 +1376,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             },
         },
         help: "Do not log these paths, but for errors; can be given several times.",
-        doc: "For checks that come every second: /health is that path alone, /static/* all that begins so. What is answered with 400 or above, or cut, \
+        doc: "For checks that come every second: /health is that path alone, /static/* all that begins so, /*.css all that ends so. What is answered with 400 or above, or cut, \
               is logged all the same.",
         ..PLAIN
     },

@@ -201,6 +201,18 @@ pub(super) fn duration_ms(value: &Value) -> Result<u64, Fault> {
     }
 }
 
+/// The word for no deadline.
+pub(super) const OFF: &str = "off";
+
+/// The same, or none: 0, `off` or `false`.
+pub(super) fn duration_ms_or_none(value: &Value) -> Result<Option<u64>, Fault> {
+    match value {
+        Value::Bool(false) => Ok(None),
+        Value::Text(word) if word == OFF => Ok(None),
+        value => Ok(Some(duration_ms(value)?).filter(|time_ms| *time_ms > 0)),
+    }
+}
+
 /// The notation that [`duration_ms`] reads back, in the largest unit that needs no fraction.
 pub(crate) fn shown_duration(milliseconds: u64) -> String {
     match milliseconds {

@@ -28,7 +28,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tidegate_engine::{
-    Admitted, CallNumber, Counter, Gauge, Handle, Leadership, Lifecycle, Permit, Reactor, RequestKey,
+    Admitted, CallNumber, Counter, Gauge, Handle, Leadership, Lifecycle, Permit, Reactor, RequestKey, counted,
 };
 
 use crate::gateway::{Mounts, Wsgi};
@@ -581,7 +581,8 @@ impl ThreadsHost {
         let most = lock(&self.pool).total.saturating_sub(1).max(1);
         self.handle.limit_concurrency(Some(most));
         self.shortage.begin();
-        log::warn!("no more than {most} requests at once for now, as no thread can be started: {error}");
+        let most = counted(most as u64, "request", "requests");
+        log::warn!("no more than {most} at once for now, as no thread can be started: {error}");
     }
 
     /// A leader that may block needs somebody to follow it. Without one it goes on, and blocks everybody if it blocks.
