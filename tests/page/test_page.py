@@ -259,9 +259,14 @@ def offences(page: Page) -> list[str]:
 
 def test_nothing_jumps(page: Page, server: Server) -> None:
     page.evaluate(
-        """window.shift = 0;
-        new PerformanceObserver(list => { for (const one of list.getEntries()) window.shift += one.value; })
-            .observe({type: 'layout-shift', buffered: true})"""
+        """window.shift = 0; window.moved = [];
+        const rect = ({x, y, width, height}) => [x, y, width, height];
+        new PerformanceObserver(list => { for (const one of list.getEntries()) {
+            window.shift += one.value;
+            for (const {node, previousRect, currentRect} of one.sources)
+                moved.push([one.value, (node?.outerHTML ?? node?.textContent)?.slice(0, 200),
+                    rect(previousRect), rect(currentRect)]);
+        } }).observe({type: 'layout-shift', buffered: true})"""
     )
     with hold(server, "/held/briefly"):
         expect(row(page, "/held/briefly")).to_be_visible()
@@ -269,7 +274,7 @@ def test_nothing_jumps(page: Page, server: Server) -> None:
         throughput = re.compile("^Throughput, .* Most in five minutes: (?!0 )")
         expect(page.get_by_role("img", name=throughput)).to_be_visible()
     expect(page.get_by_text("Calm water")).to_be_visible()
-    assert page.evaluate("window.shift") < 0.01
+    assert page.evaluate("window.shift") < 0.01, page.evaluate("moved")
 
 
 def test_who_wants_no_motion_has_none(browser: Browser, address: str, held: list[Wire]) -> None:
