@@ -10,7 +10,7 @@ use super::TraceContext;
 use crate::clock;
 use crate::connection::Connection;
 use crate::listener::LocalAddress;
-use crate::record::{METHODS, Stage, method_number};
+use crate::record::{Stage, known_method};
 use crate::socket::Peer;
 
 /// Most bytes of each text that a client has sent: the collector is told what it was, not all of it.
@@ -63,12 +63,12 @@ impl OpenSpan {
     /// Without the head, which may be large.
     pub(super) fn end(self, outcome: Outcome) -> Span {
         let Self { context, began, head, peer, local, stages } = self;
-        let method = METHODS.get(method_number(head.method())).filter(|known| **known == head.method());
+        let method = known_method(head.method());
         Span {
             context,
             began,
             took: outcome.took,
-            method: method.copied(),
+            method,
             sent_method: method.is_none().then(|| text(head.method().as_bytes())),
             path: text(head.path()),
             status: outcome.status,
