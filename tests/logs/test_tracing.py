@@ -169,7 +169,7 @@ def test_errors_are_those_of_the_server() -> None:
     assert said == {
         "/nowhere": (False, 404, None),
         "/fail": (True, 500, "500"),
-        "/short": (True, 200, "cut"),
+        "/short": (True, 200, "application"),
     }
 
 
@@ -182,9 +182,19 @@ def test_a_client_that_leaves_is_seen_to_have_left() -> None:
             first.answer()
         found = {span.attributes["url.path"]: span for span in spans(server, collector)}
     left = found["/left"]
-    assert (left.is_error, left.attributes["error.type"]) == (True, "cut")
+    assert (left.is_error, left.attributes["error.type"]) == (True, "client")
     assert "http.response.status_code" not in left.attributes
     assert "tidegate.application_us" not in left.attributes
+
+
+def test_a_client_that_leaves_a_stream_is_no_error() -> None:
+    with Collector() as collector, serve(collector) as server:
+        with server.connect() as wire:
+            wire.send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.receive_some()
+        span = collector.only()
+    assert (span.is_error, span.attributes["http.response.status_code"]) == (False, 200)
+    assert "error.type" not in span.attributes
 
 
 @pytest.mark.parametrize(

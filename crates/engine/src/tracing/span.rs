@@ -9,6 +9,7 @@ use tidegate_http::{RequestHead, Version};
 use super::TraceContext;
 use crate::clock;
 use crate::connection::Connection;
+use crate::cut::Cut;
 use crate::listener::LocalAddress;
 use crate::record::{Stage, known_method};
 use crate::socket::Peer;
@@ -40,8 +41,8 @@ pub(crate) struct Outcome {
     /// That of the response; 0 where there was none.
     pub(crate) status: u16,
     pub(crate) took: Duration,
-    /// It did not come to an orderly end.
-    pub(crate) is_cut: bool,
+    /// Why the response is not whole, if it is not.
+    pub(crate) cut: Option<Cut>,
 }
 
 impl OpenSpan {
@@ -72,7 +73,7 @@ impl OpenSpan {
             sent_method: method.is_none().then(|| text(head.method().as_bytes())),
             path: text(head.path()),
             status: outcome.status,
-            is_cut: outcome.is_cut,
+            cut: outcome.cut,
             stages,
             client: match peer {
                 Peer::Inet(address) => Some(address),
@@ -97,7 +98,7 @@ pub(super) struct Span {
     pub(super) sent_method: Option<String>,
     pub(super) path: String,
     pub(super) status: u16,
-    pub(super) is_cut: bool,
+    pub(super) cut: Option<Cut>,
     pub(super) stages: Stages,
     pub(super) client: Option<SocketAddr>,
     pub(super) authority: Option<String>,
