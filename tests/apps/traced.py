@@ -46,12 +46,20 @@ def plain(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     start_response(status, [("Content-Type", "application/json")])
     if path == "/short":
         return broken()
+    if path == "/endless":
+        return endless()
     return [told(environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_TRACESTATE"))]
 
 
 def broken() -> Iterable[bytes]:
     yield b"begun"
     raise ValueError("as asked")
+
+
+def endless() -> Iterable[bytes]:
+    while True:
+        yield b"more"
+        time.sleep(0.01)
 
 
 async def asynchronous_plain(scope: Any, receive: Receive, send: Send) -> None:

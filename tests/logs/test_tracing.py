@@ -169,7 +169,7 @@ def test_errors_are_those_of_the_server() -> None:
     assert said == {
         "/nowhere": (False, 404, None),
         "/fail": (True, 500, "500"),
-        "/short": (True, 200, "cut"),
+        "/short": (True, 200, "application"),
     }
 
 
@@ -182,9 +182,19 @@ def test_a_client_that_leaves_is_seen_to_have_left() -> None:
             first.answer()
         found = {span.attributes["url.path"]: span for span in spans(server, collector)}
     left = found["/left"]
-    assert (left.is_error, left.attributes["error.type"]) == (True, "cut")
+    assert (left.is_error, left.attributes["error.type"]) == (True, "client")
     assert "http.response.status_code" not in left.attributes
     assert "tidegate.application_us" not in left.attributes
+
+
+def test_a_client_that_leaves_a_stream_is_no_error() -> None:
+    with Collector() as collector, serve(collector) as server:
+        with server.connect() as wire:
+            wire.send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.receive_some()
+        span = collector.only()
+    assert (span.is_error, span.attributes["http.response.status_code"]) == (False, 200)
+    assert "error.type" not in span.attributes
 
 
 @pytest.mark.parametrize(
@@ -226,10 +236,11 @@ def test_a_method_that_is_not_known_is_named_apart() -> None:
         with server.connect() as wire:
             wire.ask("BREW", "/")
             wire.ask("get", "/")
+            wire.ask("other", "/")
         found = spans(server, collector)
-    assert [span.name for span in found] == ["HTTP", "HTTP"]
+    assert [span.name for span in found] == ["HTTP"] * 3
     assert {span.attributes["http.request.method"] for span in found} == {"_OTHER"}
-    assert {span.attributes["http.request.method_original"] for span in found} == {"BREW", "get"}
+    assert {span.attributes["http.request.method_original"] for span in found} == {"BREW", "get", "other"}
 
 
 def test_whom_a_request_is_for_is_said_as_its_client_says_it() -> None:

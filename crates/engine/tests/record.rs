@@ -258,6 +258,26 @@ fn one_whose_response_was_cut_is_shown_likewise() {
 }
 
 #[test]
+fn one_whose_client_had_gone_is_shown_likewise() {
+    let (mut observed, admitted, client) = expired("/gone");
+    // Answered with a reset, which the answer meets before the reactor hears of it.
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    let end = Instant::now() + PATIENCE;
+    while observed.record.figures().counter(Counter::TimeoutsRequest) == 0 {
+        assert!(Instant::now() < end, "its time is not over");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    observed.until(|observed| (expired_running(observed) == 1).then_some(()));
+    let shown = observed.record.requests().pop().unwrap();
+    assert_eq!((shown.stage, shown.status), (Stage::Expired, 504));
+    assert_eq!(observed.record.figures().running(), 0);
+    drop(admitted);
+    assert_eq!(expired_running(&observed), 0);
+    observed.is_settled_with(Class::ServerError);
+}
+
+#[test]
 fn one_that_no_application_had_is_over_with_its_answer() {
     let settings = Settings { request_timeout_ms: Some(50), ..Settings::default() };
     let mut observed = Observed::new(settings);

@@ -471,6 +471,7 @@ impl Core {
                 // Who has closed its side before its turn came is not waited with.
                 Phase::Queued(_) if self.ended => {
                     log::debug!("{}: the client has left before its turn came", connection.peer);
+                    self.cut = Some(Cut::Client);
                     self.close(connection);
                     Step::Again
                 }

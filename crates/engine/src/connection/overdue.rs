@@ -80,11 +80,14 @@ impl Core {
         self.is_answered_for = true;
         self.observe(&connection.shared, |flight, observer| flight.answer(observer, 504, true));
         if let Some(access_log) = &connection.shared.access_log {
-            let answer = (504, &Noted::default());
+            let noted = Noted { cut: self.cut, ..Noted::default() };
             let body_size = if timed.head.method() == "HEAD" { 0 } else { EXPIRED.len() as u64 };
-            access_log.write(connection.peer, Some(&timed.head), answer, body_size, timed.arrival);
+            access_log.write(connection.peer, Some(&timed.head), (504, &noted), body_size, timed.arrival);
         }
-        if self.phase != Phase::Closed {
+        if self.phase == Phase::Closed {
+            // Its client had gone.
+            self.end_flight(&connection.shared);
+        } else {
             self.close_after = true;
             self.complete(connection, now_ms);
         }

@@ -181,8 +181,13 @@ pub const METHODS: [&str; 10] =
 pub(super) const OTHER: usize = METHODS.len() - 1;
 
 /// The number of a method among [`METHODS`].
-pub(crate) fn method_number(method: &str) -> usize {
+pub(super) fn method_number(method: &str) -> usize {
     METHODS.iter().position(|known| *known == method).unwrap_or(OTHER)
+}
+
+/// The method, if it is one of those that are told apart.
+pub(crate) fn known_method(method: &str) -> Option<&'static str> {
+    METHODS[..OTHER].iter().find(|known| **known == method).copied()
 }
 
 /// What is measured of each request.

@@ -243,7 +243,7 @@ impl Flight {
         }
         if let (Some(span), Some(tracer)) = (self.span.take(), &observer.tracer) {
             let took = Duration::from_micros(took_us);
-            tracer.end(*span, Outcome { status, took, is_cut: cut.is_some() || status == 0 });
+            tracer.end(*span, Outcome { status, took, cut });
         }
         if self.expired {
             self.enter_stage(observer, Stage::Expired, now_us);

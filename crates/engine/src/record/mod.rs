@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use figures::method_number;
+pub(crate) use figures::known_method;
 pub use figures::{BOUNDS_US, Class, Counter, Figures, Gauge, Histogram, METHODS, Runs, Span};
 pub(crate) use flight::{Flight, Observer, Outlived};
 pub(crate) use table::Beginning;

@@ -10,6 +10,7 @@ use tidegate_http::Version;
 
 use super::context::Hex;
 use super::span::{Span, Stages};
+use crate::cut::Cut;
 use crate::listener::LocalAddress;
 
 /// `SPAN_KIND_SERVER` and `STATUS_CODE_ERROR` of trace.proto.
@@ -167,12 +168,12 @@ fn attributes(span: &Span) -> Vec<Attribute<'_>> {
 }
 
 impl Span {
-    /// What kind of error it was, if it was one.
-    fn error(&self) -> Option<String> {
-        match self.status {
-            status if status >= ERROR_MIN => Some(status.to_string()),
-            _ if self.is_cut => Some("cut".into()),
-            _ => None,
+    /// What kind of error it was, if it was one. A client that leaves a response is none: of streams that is the usual end.
+    fn error(&self) -> Option<Cow<'static, str>> {
+        match (self.status, self.cut) {
+            (ERROR_MIN.., _) => Some(self.status.to_string().into()),
+            (1.., Some(Cut::Client)) => None,
+            (_, cut) => Some(cut?.name().into()),
         }
     }
 

@@ -9,8 +9,9 @@ use tidegate_http::{RequestHead, Version};
 use super::TraceContext;
 use crate::clock;
 use crate::connection::Connection;
+use crate::cut::Cut;
 use crate::listener::LocalAddress;
-use crate::record::{METHODS, Stage, method_number};
+use crate::record::{Stage, known_method};
 use crate::socket::Peer;
 
 /// Most bytes of each text that a client has sent: the collector is told what it was, not all of it.
@@ -40,8 +41,8 @@ pub(crate) struct Outcome {
     /// That of the response; 0 where there was none.
     pub(crate) status: u16,
     pub(crate) took: Duration,
-    /// It did not come to an orderly end.
-    pub(crate) is_cut: bool,
+    /// Why the response is not whole, if it is not.
+    pub(crate) cut: Option<Cut>,
 }
 
 impl OpenSpan {
@@ -63,16 +64,16 @@ impl OpenSpan {
     /// Without the head, which may be large.
     pub(super) fn end(self, outcome: Outcome) -> Span {
         let Self { context, began, head, peer, local, stages } = self;
-        let method = METHODS.get(method_number(head.method())).filter(|known| **known == head.method());
+        let method = known_method(head.method());
         Span {
             context,
             began,
             took: outcome.took,
-            method: method.copied(),
+            method,
             sent_method: method.is_none().then(|| text(head.method().as_bytes())),
             path: text(head.path()),
             status: outcome.status,
-            is_cut: outcome.is_cut,
+            cut: outcome.cut,
             stages,
             client: match peer {
                 Peer::Inet(address) => Some(address),
@@ -97,7 +98,7 @@ pub(super) struct Span {
     pub(super) sent_method: Option<String>,
     pub(super) path: String,
     pub(super) status: u16,
-    pub(super) is_cut: bool,
+    pub(super) cut: Option<Cut>,
     pub(super) stages: Stages,
     pub(super) client: Option<SocketAddr>,
     pub(super) authority: Option<String>,

@@ -45,16 +45,16 @@ impl fmt::Display for Bind {
 impl Bind {
     /// Whether a socket that listens here leaves none of `other`, so that they cannot both be listened on.
     pub(super) fn takes(&self, other: &Self) -> bool {
-        let (Self::Tcp { host, port }, Self::Tcp { host: of_other, port: other_port }) = (self, other) else {
+        let (Self::Tcp { host, port }, Self::Tcp { host: other_host, port: other_port }) = (self, other)
+        else {
             return self == other;
         };
-        // Each port 0 is another port.
-        let (address, of_other_address) = (host.parse::<IpAddr>(), of_other.parse::<IpAddr>());
-        let is_within = match (address, of_other_address) {
+        let is_within = match (host.parse::<IpAddr>(), other_host.parse::<IpAddr>()) {
             (Ok(all), Ok(one)) if all.is_unspecified() => all.is_ipv4() == one.is_ipv4(),
             (Ok(one), Ok(other)) => one == other,
-            _ => host.eq_ignore_ascii_case(of_other),
+            _ => host.eq_ignore_ascii_case(other_host),
         };
+        // Each port 0 is another port.
         is_within && port == other_port && *port != 0
     }
 

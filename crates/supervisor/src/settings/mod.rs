@@ -280,8 +280,8 @@ impl Settings {
             ("control-socket", self.control_socket.is_some()),
         ];
         let is_taken = |(bind, admin): &(&Bind, &Bind)| bind.takes(admin) || admin.takes(bind);
-        let all_pairs = self.bind.iter().flat_map(|bind| self.admin.iter().map(move |admin| (bind, admin)));
-        if let Some((bind, admin)) = all_pairs.into_iter().find(is_taken) {
+        let mut pairs = self.bind.iter().flat_map(|bind| self.admin.iter().map(move |admin| (bind, admin)));
+        if let Some((bind, admin)) = pairs.find(is_taken) {
             let value = Value::Text(admin.to_string());
             let origin = self.origin("bind");
             let reason = format!("bind has it, as {:?} ({origin})", bind.to_string());
