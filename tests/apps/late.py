@@ -18,7 +18,9 @@ LONG_S = 4.0
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    # In one piece: `print` writes the end of the line apart, and a line of the log may come between.
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def sleep_in_a_call() -> None:

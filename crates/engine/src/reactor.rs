@@ -554,7 +554,8 @@ impl Reactor {
                         (!takes_next || !has_room) && seat.passes_on(connections, has_room, now_ms);
                     if passed_on || !has_room {
                         // Should who was asked be gone, or nobody wait now, it is looked after. What comes meanwhile is looked at as it comes.
-                        listener.ready = false;
+                        // Where nobody was asked, this one takes it as soon as it has room.
+                        listener.ready = !passed_on;
                         if self.look_again_ms == NEVER {
                             self.look_again_ms = Timers::round_up(now_ms + PASSED_ON_MS);
                             self.timers.push(self.look_again_ms, NOBODY);

@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::http::{BodyLength, ResponseHead};
 use tidegate_engine::{
-    Admitted, BindAddress, BindOptions, Block, BodyRead, Exchange, LocalAddress, Reactor, SendError,
-    Settings, bind_all,
+    Admitted, BindAddress, BindOptions, Block, BodyRead, Exchange, LocalAddress, Reactor, Scoreboard,
+    SendError, Settings, bind_all,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -301,6 +301,25 @@ fn a_drain_ends_when_the_last_connection_has() {
     let received = String::from_utf8(reader.join().unwrap()).unwrap();
     assert!(received.contains("Connection: close\r\n"));
     assert!(received.ends_with("last"));
+}
+
+#[test]
+fn a_place_that_is_free_again_is_given_at_once_where_nobody_else_could_take_the_connection() {
+    for seat in [None, Scoreboard::new(1).unwrap().seat(0)] {
+        let mut watched = Watched::new(Settings { connections_max: 1, seat, ..Settings::default() });
+        let mut first = watched.connect();
+        first.write_all(GET).unwrap();
+        answer(watched.next(), b"first");
+        let mut second = watched.connect();
+        second.write_all(GET).unwrap();
+        watched.look();
+        assert!(watched.waiting.is_empty());
+        drop(first);
+        // One look closes and accepts, the next one reads.
+        watched.look();
+        watched.look();
+        assert_eq!(watched.waiting.len(), 1);
+    }
 }
 
 #[test]

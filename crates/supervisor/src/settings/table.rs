@@ -1359,7 +1359,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             field: number_or_none!(access_log_status_min),
         },
         help: "Log only requests that are answered with this status or above.",
-        doc: "A response that was cut before its head is always one of them.",
+        doc: "A response that was cut is one of them too, unless its client has left after its head.",
         ..PLAIN
     },
     Setting {
@@ -1376,8 +1376,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
             },
         },
         help: "Do not log these paths, but for errors; can be given several times.",
-        doc: "For checks that come every second: /health is that path alone, /static/* all that begins so, /*.css all that ends so. What is answered with 400 or above, or cut, \
-              is logged all the same.",
+        doc: "For checks that come every second: /health is that path alone, /static/* all that begins so, /*.css all that ends so. What is answered with 400 or above is logged all the \
+              same, and what is cut, unless its client has left after its head.",
         ..PLAIN
     },
     Setting {
