@@ -48,6 +48,11 @@ pub(crate) fn now_us() -> u64 {
     sys::precise_us()
 }
 
+/// The wall clock in milliseconds since 1970, up to [`COARSENESS_MS`] late, for ids that begin with it.
+pub(crate) fn wall_ms() -> u64 {
+    sys::coarse_wall_ms()
+}
+
 /// The wall clock, for the access log.
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_http::{
@@ -104,7 +104,7 @@ pub enum BodyRead {
 /// What the access log will say of an exchange, beside what it knows in any case.
 #[derive(Debug)]
 struct Logged {
-    started: Instant,
+    started_us: u64,
     noted: Noted,
 }
 
@@ -126,8 +126,8 @@ pub struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(connection: Arc<Connection>, head: RequestHead, number: u64, arrival: Arrival) -> Self {
-        let Arrival { started, id_place, front_queue_us } = arrival;
-        let logged = started.map(|started| Box::new(Logged { started, noted: Noted::default() }));
+        let Arrival { started_us, id_place, front_queue_us } = arrival;
+        let logged = started_us.map(|started_us| Box::new(Logged { started_us, noted: Noted::default() }));
         Self {
             connection,
             head,
@@ -558,8 +558,8 @@ impl Exchange {
     }
 
     fn arrival(&self) -> Arrival {
-        let started = self.logged.as_ref().map(|logged| logged.started);
-        Arrival { started, id_place: self.id_place, front_queue_us: self.front_queue_us }
+        let started_us = self.logged.as_ref().map(|logged| logged.started_us);
+        Arrival { started_us, id_place: self.id_place, front_queue_us: self.front_queue_us }
     }
 
     fn log(&self) {

@@ -2,8 +2,6 @@
 //!
 //! It stands in the request's head, so that whoever looks there finds it: the application, the access log.
 
-use std::time::UNIX_EPOCH;
-
 use tidegate_http::{RequestHead, is_same_variable};
 use uuid::Builder;
 
@@ -35,10 +33,11 @@ impl RequestIds {
     fn make(&self) -> Option<[u8; 36]> {
         let random =
             self.pool.take().inspect_err(|error| log::error!("a request has no id: {error}")).ok()?;
-        let since_epoch = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
         let mut text = [0; 36];
-        Builder::from_unix_timestamp_millis(now_ms, &random).as_uuid().hyphenated().encode_lower(&mut text);
+        Builder::from_unix_timestamp_millis(clock::wall_ms(), &random)
+            .as_uuid()
+            .hyphenated()
+            .encode_lower(&mut text);
         Some(text)
     }
 }

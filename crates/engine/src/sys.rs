@@ -107,9 +107,22 @@ pub(crate) fn coarse_ms() -> u64 {
     const COARSE: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
     #[cfg(not(target_os = "linux"))]
     const COARSE: libc::clockid_t = libc::CLOCK_MONOTONIC;
+    milliseconds_of(COARSE)
+}
+
+/// The time since 1970 as of the kernel's last tick.
+pub(crate) fn coarse_wall_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    const COARSE: libc::clockid_t = libc::CLOCK_REALTIME_COARSE;
+    #[cfg(not(target_os = "linux"))]
+    const COARSE: libc::clockid_t = libc::CLOCK_REALTIME;
+    milliseconds_of(COARSE)
+}
+
+fn milliseconds_of(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live timespec; every system has this clock, so the call cannot fail.
-    unsafe { libc::clock_gettime(COARSE, &raw mut now) };
+    // SAFETY: the pointer is to a live timespec; every system has these clocks, so the call cannot fail.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 

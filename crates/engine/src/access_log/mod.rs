@@ -154,7 +154,8 @@ impl AccessLog {
         body_sent: u64,
         arrival: Arrival,
     ) {
-        let took = arrival.started.map_or(Duration::ZERO, |started| started.elapsed());
+        let since = |started_us| Duration::from_micros(clock::now_us().saturating_sub(started_us));
+        let took = arrival.started_us.map_or(Duration::ZERO, since);
         let takes =
             |(_, filter): &&(AccessLogFormat, AccessLogFilter)| filter.takes(head, status, noted.cut, took);
         let format = self.lines.as_ref().filter(takes).map(|(format, _)| format);

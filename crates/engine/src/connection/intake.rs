@@ -7,7 +7,7 @@ use tidegate_http::{self as http, Event};
 use super::{Connection, Core, Filled, Phase, Step};
 use crate::body::BodyFault;
 use crate::body_clock::BodyClock;
-use crate::clock::{Millis, NEVER};
+use crate::clock::{self, Millis, NEVER};
 use crate::keeper::RequestKey;
 use crate::look::Turn;
 use crate::record::{Beginning, Counter, Flight};
@@ -87,6 +87,7 @@ impl Core {
                     self.flight = connection.shared.observer.as_ref().map(|observer| {
                         let beginning = Beginning {
                             key: RequestKey { connection: connection.id, number: self.served },
+                            began_us: arrival.started_us.unwrap_or_else(clock::now_us),
                             peer: connection.peer,
                             method: head.method(),
                             path: head.path(),

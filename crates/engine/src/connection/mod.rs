@@ -24,7 +24,6 @@ mod overdue;
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 use std::{fmt, io};
 
 use tidegate_http as http;
@@ -104,8 +103,8 @@ pub(crate) enum Filled {
 /// What is known of how a request came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Arrival {
-    /// When its head was in, where it will be logged.
-    pub(crate) started: Option<Instant>,
+    /// When its head was in, by [`clock::now_us`], where it will be logged.
+    pub(crate) started_us: Option<u64>,
     /// The place of its id among the fields of its head.
     pub(crate) id_place: Option<u32>,
     /// How long it had waited in front of this server by then, in microseconds, where that is said by somebody who is trusted.
@@ -264,8 +263,8 @@ impl Connection {
 
     /// A head is in: takes note of what will be asked of it later.
     fn note_arrival(&self, head: &mut RequestHead) -> Arrival {
-        let started = self.shared.access_log.is_some().then(clock::instant);
-        let mut arrival = Arrival { started, ..Arrival::default() };
+        let started_us = self.shared.access_log.is_some().then(clock::now_us);
+        let mut arrival = Arrival { started_us, ..Arrival::default() };
         if self.is_trusted || self.settings().request_id_header.is_some() {
             self.note_origin(head, &mut arrival);
         }

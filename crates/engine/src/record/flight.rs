@@ -114,7 +114,7 @@ pub(crate) struct Outlived {
 impl Flight {
     /// Its head is in.
     pub(crate) fn begin(observer: &Observer, beginning: &Beginning<'_>, span: Option<Box<OpenSpan>>) -> Self {
-        let began_us = clock::now_us();
+        let began_us = beginning.began_us;
         let record = &observer.record;
         let words = record.words();
         let number = words[Counter::Started as usize].fetch_add(1, Ordering::Relaxed) + 1;
@@ -130,7 +130,7 @@ impl Flight {
         let slot = observer.take_slot();
         if let Some(slot) = slot {
             let slot = record.slot(usize::from(slot));
-            kept = table::begin(slot, number, began_us, kept, beginning);
+            kept = table::begin(slot, number, kept, beginning);
         }
         if let Some(waited_us) = beginning.front_queue_us {
             observer.observe(Span::Front, u64::from(waited_us));

@@ -177,6 +177,8 @@ fn get_bytes(words: &[AtomicU64], length: usize) -> Vec<u8> {
 /// What is told of a request that begins.
 pub(crate) struct Beginning<'a> {
     pub(crate) key: RequestKey,
+    /// When its head was in, by [`crate::monotonic_us`].
+    pub(crate) began_us: u64,
     pub(crate) peer: Peer,
     pub(crate) method: &'a str,
     pub(crate) path: &'a [u8],
@@ -188,14 +190,8 @@ pub(crate) struct Beginning<'a> {
 }
 
 /// A request that begins. Gives what is kept of it in one word.
-pub(super) fn begin(
-    slot: &[AtomicU64],
-    number: u64,
-    began_us: u64,
-    mut kept: Kept,
-    beginning: &Beginning<'_>,
-) -> Kept {
-    let Beginning { key, peer, path, id, .. } = beginning;
+pub(super) fn begin(slot: &[AtomicU64], number: u64, mut kept: Kept, beginning: &Beginning<'_>) -> Kept {
+    let Beginning { key, began_us, peer, path, id, .. } = beginning;
     let id = id.unwrap_or_default();
     kept.path_length = path.len().min(PATH_MAX);
     kept.id_length = id.len().min(ID_MAX);
@@ -203,8 +199,8 @@ pub(super) fn begin(
         put(slot, NUMBER, number);
         put(slot, KEY, key.connection);
         put(slot, KEY + 1, key.number);
-        put(slot, BEGAN, began_us);
-        put(slot, STAGE_BEGAN, began_us);
+        put(slot, BEGAN, *began_us);
+        put(slot, STAGE_BEGAN, *began_us);
         put(slot, KEPT, kept.pack());
         put(slot, THREAD, 0);
         match *peer {
@@ -289,6 +285,7 @@ mod tests {
     fn beginning(peer: Peer, path: &[u8]) -> Beginning<'_> {
         Beginning {
             key: RequestKey { connection: 1, number: 2 },
+            began_us: 1_000,
             peer,
             method: "GET",
             path,
@@ -312,7 +309,7 @@ mod tests {
         assert!(read(&slot).is_none());
         for peer in ["192.0.2.1:80", "[2001:db8::1]:65535"] {
             let peer = Peer::Inet(peer.parse().expect("an address"));
-            let begun = begin(&slot, 7, 1_000, kept(2), &beginning(peer, b"/slow"));
+            let begun = begin(&slot, 7, kept(2), &beginning(peer, b"/slow"));
             let further = Kept { stage: Stage::Application, application: Some(3), status: 200, ..begun };
             go_on(&slot, further, 1_500, 42);
             let request = read(&slot).expect("a request");
@@ -326,7 +323,7 @@ mod tests {
             assert_eq!(request.key, RequestKey { connection: 1, number: 2 });
         }
         let long = Beginning { id: Some(&[b'i'; 128]), ..beginning(Peer::Unix, &[b'x'; 1_000]) };
-        begin(&slot, 8, 0, kept(0), &long);
+        begin(&slot, 8, kept(0), &long);
         let request = read(&slot).expect("a request");
         assert_eq!(request.id, [b'i'; ID_MAX]);
         assert_eq!((request.peer, request.path.len(), request.thread), (Peer::Unix, PATH_MAX, None));
@@ -341,8 +338,9 @@ mod tests {
             scope.spawn(|| {
                 for number in 1..20_000_u64 {
                     let path = [b'a' + (number % 26) as u8; 100];
-                    let same = Beginning { id: Some(&path[..40]), ..beginning(Peer::Unix, &path) };
-                    let begun = begin(&slot, number, number, kept(0), &same);
+                    let id = Some(&path[..40]);
+                    let same = Beginning { id, began_us: number, ..beginning(Peer::Unix, &path) };
+                    let begun = begin(&slot, number, kept(0), &same);
                     go_on(&slot, begun, number, 1);
                 }
                 over.store(true, Ordering::Release);
@@ -359,11 +357,11 @@ mod tests {
     #[test]
     fn a_slot_whose_writer_was_killed_is_not_shown() {
         let slot = slot();
-        begin(&slot, 1, 0, kept(0), &beginning(Peer::Unix, b"/"));
+        begin(&slot, 1, kept(0), &beginning(Peer::Unix, b"/"));
         slot[SEQUENCE].fetch_add(1, Ordering::Relaxed);
         assert!(read(&slot).is_none());
         // Who comes next makes it whole again.
-        begin(&slot, 2, 0, kept(0), &beginning(Peer::Unix, b"/"));
+        begin(&slot, 2, kept(0), &beginning(Peer::Unix, b"/"));
         assert_eq!(read(&slot).map(|request| request.number), Some(2));
     }
 }
