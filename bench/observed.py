@@ -90,8 +90,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=15, help="pairs of windows (15)")
-    parser.add_argument("--seconds", type=float, default=2, help="length of a window (2)")
+    parser.add_argument("--rounds", type=int, default=40, help="pairs of windows (40)")
+    parser.add_argument("--seconds", type=float, default=1, help="length of a window (1)")
     parser.add_argument("--hosts", default="threads", help=f"of {', '.join(HOSTS)} (threads)")
     parser.add_argument("--each", action="store_true", help="each part by itself, too")
     arguments = parser.parse_args()
