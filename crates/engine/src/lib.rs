@@ -5,6 +5,7 @@
 
 mod access_log;
 mod admission;
+mod background;
 mod body;
 mod body_clock;
 mod changes;

@@ -120,18 +120,21 @@ pub(crate) fn coarse_wall_ms() -> u64 {
 }
 
 fn milliseconds_of(clock: libc::clockid_t) -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live timespec; every system has these clocks, so the call cannot fail.
-    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    let now = read_clock(clock);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// The kernel's monotonic time, to the microsecond.
 pub(crate) fn precise_us() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: as above.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let now = read_clock(libc::CLOCK_MONOTONIC);
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
+}
+
+fn read_clock(clock: libc::clockid_t) -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec; every system has the clocks that are asked for here, so the call cannot fail.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    now
 }
 
 /// Where the handler writes the numbers of signals; -1 when nobody listens.

@@ -10,9 +10,7 @@ mod statsd;
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tidegate_http::{RequestHead, ResponseHead};
@@ -22,6 +20,7 @@ pub use format::{AccessLogFormat, Atom, Piece, Shape};
 pub use sink::{AccessLogTarget, Collector, CollectorAddress, Protocol};
 pub use statsd::{StatsdPlan, WorkersGauge};
 
+use crate::background::Background;
 use crate::clock;
 use crate::connection::Arrival;
 use crate::cut::Cut;
@@ -40,9 +39,6 @@ const KEPT_MAX: usize = 256 * 1024;
 
 /// How long lines are gathered when some were just written: to wake the writer for each would cost as much as the request.
 const GATHER: Duration = Duration::from_millis(20);
-
-/// How long the end of the server waits for what takes the lines.
-const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// The status from which on a response is an error (RFC 9110 section 15).
 const ERROR_MIN: u16 = 400;
@@ -103,9 +99,6 @@ struct Pending {
 
 type Queue = Arc<(Mutex<Pending>, Condvar)>;
 
-/// The thread that writes, and what ends with it.
-type Writer = (JoinHandle<()>, Receiver<()>);
-
 /// The writer's end. Dropped, it writes what waits and ends its thread.
 #[derive(Debug)]
 pub struct AccessLog {
@@ -113,7 +106,7 @@ pub struct AccessLog {
     lines: Option<(AccessLogFormat, AccessLogFilter)>,
     tells_statsd: bool,
     queue: Queue,
-    writer: Mutex<Option<Writer>>,
+    writer: Background,
 }
 
 impl AccessLog {
@@ -132,12 +125,11 @@ impl AccessLog {
         let tells_statsd = statsd.is_some();
         let queue = Queue::default();
         let of_writer = queue.clone();
-        let (ends, ended) = channel();
-        let writer = std::thread::Builder::new()
-            .name("tidegate-access-log".into())
-            .spawn(move || write_lines(&of_writer, sink, statsd, seat, ends))?;
+        let writer = Background::start("tidegate-access-log", move || {
+            write_lines(&of_writer, sink, statsd, seat);
+        })?;
         let lines = plan.map(|plan| (plan.format, plan.filter));
-        Ok(Self { lines, tells_statsd, queue, writer: Mutex::new(Some((writer, ended))) })
+        Ok(Self { lines, tells_statsd, queue, writer })
     }
 
     /// What the line will say of a response that begins.
@@ -204,15 +196,8 @@ impl AccessLog {
         let (pending, arrived) = &*self.queue;
         pending.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         arrived.notify_one();
-        let Some((writer, ended)) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
-        match ended.recv_timeout(FINISH_MAX) {
-            Err(RecvTimeoutError::Timeout) => {
-                log::error!("the access log's last lines are lost: nobody takes them");
-            }
-            // A writer that panicked has nothing more to write.
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => drop(writer.join()),
+        if !self.writer.finish() {
+            log::error!("the access log's last lines are lost: nobody takes them");
         }
     }
 }
@@ -223,14 +208,8 @@ impl Drop for AccessLog {
     }
 }
 
-/// Writes until all is over; then `_ends` is dropped.
-fn write_lines(
-    queue: &Queue,
-    mut sink: Option<Sink>,
-    mut statsd: Option<Statsd>,
-    seat: Option<Seat>,
-    _ends: Sender<()>,
-) {
+/// Writes until all is over.
+fn write_lines(queue: &Queue, mut sink: Option<Sink>, mut statsd: Option<Statsd>, seat: Option<Seat>) {
     let (pending, arrived) = &**queue;
     // So many times must lines be taken until a failure is over.
     let mut proofs = 0_u8;

@@ -13,16 +13,14 @@ mod span;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tidegate_http::RequestHead;
 
 pub(crate) use context::TraceContext;
 pub(crate) use span::{OpenSpan, Outcome};
 
+use crate::background::Background;
 use crate::random::RandomPool;
 use crate::record::{Counter, Record};
 use context::Sample;
@@ -31,9 +29,6 @@ use span::Span;
 
 /// Spans that wait for the collector; past this they are dropped and counted rather than kept without end. Each has a few hundred bytes.
 const WAITING_MAX: usize = 16 * BATCH_MAX;
-
-/// How long the end of the server waits for the collector.
-const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// Whom to tell of requests, and of which.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,9 +61,6 @@ impl Queue {
     }
 }
 
-/// The sender's thread, and what ends with it.
-type Thread = (JoinHandle<()>, Receiver<()>);
-
 /// Begins spans and has them sent.
 #[derive(Debug)]
 pub struct Tracer {
@@ -76,7 +68,7 @@ pub struct Tracer {
     sample: Sample,
     queue: Arc<Queue>,
     record: Option<Record>,
-    thread: Mutex<Option<Thread>>,
+    thread: Background,
 }
 
 impl Tracer {
@@ -87,12 +79,7 @@ impl Tracer {
     pub fn start(plan: &TracingPlan, record: Option<Record>) -> io::Result<Self> {
         let queue = Arc::<Queue>::default();
         let sender = Sender::new(plan, queue.clone(), record.clone());
-        let (ends, ended) = channel::<()>();
-        let thread = std::thread::Builder::new().name("tidegate-spans".into()).spawn(move || {
-            sender.run();
-            drop(ends);
-        })?;
-        let thread = Mutex::new(Some((thread, ended)));
+        let thread = Background::start("tidegate-spans", move || sender.run())?;
         Ok(Self { random: RandomPool::default(), sample: Sample::new(plan.sample), queue, record, thread })
     }
 
@@ -124,15 +111,8 @@ impl Tracer {
     pub fn finish(&self) {
         self.queue.lock().closed = true;
         self.queue.changed.notify_one();
-        let Some((thread, ended)) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
-        match ended.recv_timeout(FINISH_MAX) {
-            Err(RecvTimeoutError::Timeout) => {
-                log::error!("the last spans are lost: the collector does not take them");
-            }
-            // A thread that panicked has nothing more to send.
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => drop(thread.join()),
+        if !self.thread.finish() {
+            log::error!("the last spans are lost: the collector does not take them");
         }
     }
 }
