@@ -55,7 +55,7 @@ impl Departure {
     /// Whether the client has closed its side or is lost. Asks the system too: while an application runs inline nobody turns the
     /// reactor, which would tell. A client may close its side and still wait for the response.
     pub fn has_left(&self) -> bool {
-        self.0.upgrade().is_none_or(|connection| connection.has_left() || connection.socket.is_ended())
+        self.0.upgrade().is_none_or(|connection| connection.has_left() || connection.carrier.is_ended())
     }
 
     /// It has left because the time of its request was over.

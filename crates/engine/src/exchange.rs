@@ -184,6 +184,11 @@ impl Exchange {
         &self.connection.local
     }
 
+    /// Whether the application is told that the request came by https.
+    pub fn is_secure(&self) -> bool {
+        self.connection.carrier.is_encrypted()
+    }
+
     /// Tells whether the client has left, for as long as anybody asks.
     pub fn departure(&self) -> Departure {
         Departure::new(&self.connection)
@@ -372,11 +377,11 @@ impl Exchange {
             }
             let output = &mut core.output;
             Ok(match block {
-                Block::Borrowed(_) => output.send(&connection.socket, out, false),
+                Block::Borrowed(_) => output.send(&connection.carrier, out, false),
                 Block::Shared(bytes) => {
-                    output.send_large(&connection.socket, out, bytes.slice(..take), &tail)
+                    output.send_large(&connection.carrier, out, bytes.slice(..take), &tail)
                 }
-                Block::File { file, offset, .. } => match output.send(&connection.socket, out, take > 0) {
+                Block::File { file, offset, .. } => match output.send(&connection.carrier, out, take > 0) {
                     Flushed::Lost(kind) => Flushed::Lost(kind),
                     flushed => {
                         // Reading a file can take a disk's time, so the reactor does it, piece by piece between others.
@@ -482,7 +487,7 @@ impl Exchange {
             core.open_websocket(&self.connection, accepted, now_ms)?;
             core.observe(&self.connection.shared, |flight, observer| flight.answer(observer, 101, true));
             core.end_flight(&self.connection.shared);
-            Ok(core.output.send(&self.connection.socket, out, false))
+            Ok(core.output.send(&self.connection.carrier, out, false))
         })?;
         core.note_flushed(&self.connection, &flushed, now_ms);
         if self.server_ends() {

@@ -8,6 +8,7 @@ mod admission;
 mod background;
 mod body;
 mod body_clock;
+mod carrier;
 mod changes;
 mod clock;
 mod connection;
@@ -59,8 +60,8 @@ pub use lane::Codel;
 pub use leadership::{CallNumber, Leadership};
 pub use limit::{Limit, PathPattern, Priority};
 pub use listener::{
-    BindAddress, BindOptions, Listener, LocalAddress, OTHER_DESCRIPTORS, bind_all, close_inherited,
-    raise_descriptor_limit,
+    BindAddress, BindOptions, Entrance, Listener, LocalAddress, OTHER_DESCRIPTORS, Scheme, Speaks, bind_all,
+    close_inherited, raise_descriptor_limit,
 };
 pub use reactor::Reactor;
 pub use record::{

@@ -51,6 +51,42 @@ pub struct BindOptions {
     pub reuse_port: bool,
 }
 
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP in plain text.
+    #[default]
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// HTTP in plain text, and each answer a redirect to https.
+    Redirect,
+    /// uWSGI's protocol.
+    Uwsgi,
+    /// SCGI.
+    Scgi,
+    /// FastCGI.
+    FastCgi,
+}
+
+/// How peers begin on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Speaks {
+    /// What they speak.
+    pub scheme: Scheme,
+    /// Whether a header of the PROXY protocol comes first.
+    pub proxied: bool,
+}
+
+/// A listener as others see it. `Display` gives what a message says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// Where it is.
+    pub address: LocalAddress,
+    /// What is spoken there.
+    pub speaks: Speaks,
+}
+
 /// The address a listener really has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalAddress {
@@ -72,12 +108,25 @@ impl fmt::Display for BindAddress {
     }
 }
 
-impl fmt::Display for LocalAddress {
+impl fmt::Display for Entrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => write!(f, "http://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        let scheme = match self.speaks.scheme {
+            Scheme::Http | Scheme::Redirect => "http://",
+            Scheme::Https => "https://",
+            Scheme::Uwsgi => "uwsgi://",
+            Scheme::Scgi => "scgi://",
+            Scheme::FastCgi => "fastcgi://",
+        };
+        match &self.address {
+            LocalAddress::Inet(address) => write!(f, "{scheme}{address}")?,
+            // The usual notation, which curl and others take.
+            LocalAddress::Unix(path) if self.speaks.scheme == Scheme::Http => {
+                write!(f, "unix:{}", path.display())?;
+            }
+            LocalAddress::Unix(path) => write!(f, "{scheme}unix:{}", path.display())?,
         }
+        let proxied = if self.speaks.proxied { ", with the PROXY protocol" } else { "" };
+        f.write_str(proxied)
     }
 }
 
@@ -106,6 +155,7 @@ impl Drop for SocketFile {
 pub struct Listener {
     fd: OwnedFd,
     address: Arc<LocalAddress>,
+    speaks: Speaks,
     file: Option<SocketFile>,
     /// Connections may be waiting: the last accept did not come back empty.
     pub(crate) ready: bool,
@@ -114,10 +164,18 @@ pub struct Listener {
     pub(crate) backoff_ms: Millis,
 }
 
+/// Who has connected, and to what.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: Peer,
+    pub(crate) local: Arc<LocalAddress>,
+    pub(crate) speaks: Speaks,
+}
+
 /// What accept brought.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Connection(OwnedFd, Peer, Arc<LocalAddress>),
+    Connection(OwnedFd, Caller),
     /// Nobody waits.
     Nobody,
     /// The next peer had gone already; go on.
@@ -197,7 +255,15 @@ impl Listener {
     fn listen(fd: OwnedFd, backlog: i32, file: Option<SocketFile>) -> io::Result<Self> {
         listen(&fd, backlog)?;
         let address = Arc::new(local_address(&fd)?);
-        Ok(Self { fd, address, file, ready: false, retry_ms: NEVER, backoff_ms: 0 })
+        Ok(Self {
+            fd,
+            address,
+            speaks: Speaks::default(),
+            file,
+            ready: false,
+            retry_ms: NEVER,
+            backoff_ms: 0,
+        })
     }
 
     /// Gives the socket file, if there is one, another name, in place of whatever has that.
@@ -242,6 +308,16 @@ impl Listener {
         &self.address
     }
 
+    /// It, as others see it.
+    pub fn entrance(&self) -> Entrance {
+        Entrance { address: (*self.address).clone(), speaks: self.speaks }
+    }
+
+    /// Has something else than HTTP in plain text spoken there.
+    pub fn speak(&mut self, speaks: Speaks) {
+        self.speaks = speaks;
+    }
+
     pub(crate) fn raw(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
@@ -263,7 +339,7 @@ impl Listener {
                 } else {
                     self.address.clone()
                 };
-                Accepted::Connection(fd, peer, local)
+                Accepted::Connection(fd, Caller { peer, local, speaks: self.speaks })
             }
             Err(Errno::AGAIN) => Accepted::Nobody,
             // accept(2): errors pending on the new socket are given here; they concern that peer alone.

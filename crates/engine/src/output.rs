@@ -10,7 +10,8 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::socket::{Moved, Socket};
+use crate::carrier::Carrier;
+use crate::socket::Moved;
 
 /// Most bytes of a file handed to the kernel in one call, so that one peer with a fast link cannot hold up a turn.
 const FILE_PIECE_MAX: usize = 1024 * 1024;
@@ -113,14 +114,14 @@ impl Output {
     }
 
     /// Sends `bytes` after what already waits; what the socket does not take is copied and kept.
-    pub(crate) fn send(&mut self, socket: &Socket, bytes: &[u8], more: bool) -> Flushed {
+    pub(crate) fn send(&mut self, carrier: &Carrier, bytes: &[u8], more: bool) -> Flushed {
         if !self.is_empty() {
             self.push_copy(bytes);
             return Flushed::Blocked { progress: false };
         }
         let mut rest = bytes;
         while !rest.is_empty() {
-            match socket.send(rest, more) {
+            match carrier.send(rest, more) {
                 Moved::Bytes(count) => {
                     rest = &rest[count..];
                     self.sent += count as u64;
@@ -138,7 +139,7 @@ impl Output {
     /// Sends `before`, `data` and `after` in one call without copying `data`; what is left of `data` is kept by reference.
     pub(crate) fn send_large(
         &mut self,
-        socket: &Socket,
+        carrier: &Carrier,
         before: &[u8],
         data: Bytes,
         after: &[u8],
@@ -150,7 +151,7 @@ impl Output {
             return Flushed::Blocked { progress: false };
         }
         let parts = [IoSlice::new(before), IoSlice::new(&data), IoSlice::new(after)];
-        let sent = match socket.send_vectored(&parts) {
+        let sent = match carrier.send_vectored(&parts) {
             Moved::Bytes(count) => count,
             Moved::Blocked | Moved::End => 0,
             Moved::Lost(kind) => return Flushed::Lost(kind),
@@ -162,11 +163,11 @@ impl Output {
         self.push_bytes(data.slice(data_sent..));
         self.push_copy(&after[after_sent..]);
         // After a short count the socket must be asked again: only an attempt that fails promises a wake.
-        self.flush(socket)
+        self.flush(carrier)
     }
 
     /// Sends what waits, up to a bound of work.
-    pub(crate) fn flush(&mut self, socket: &Socket) -> Flushed {
+    pub(crate) fn flush(&mut self, carrier: &Carrier) -> Flushed {
         let mut progress = false;
         let mut pieces = 0;
         loop {
@@ -177,11 +178,11 @@ impl Output {
             }
             pieces += 1;
             let (moved, left) = match segment {
-                Segment::Bytes(bytes) => send_from(socket, bytes, more),
-                Segment::Copied(bytes) => send_from(socket, bytes, more),
+                Segment::Bytes(bytes) => send_from(carrier, bytes, more),
+                Segment::Copied(bytes) => send_from(carrier, bytes, more),
                 Segment::File { file, offset, remaining } => {
                     let piece = usize::try_from(*remaining).unwrap_or(FILE_PIECE_MAX).min(FILE_PIECE_MAX);
-                    let moved = socket.send_file(file, offset, piece);
+                    let moved = carrier.send_file(file, offset, piece);
                     if let Moved::Bytes(count) = moved {
                         *remaining -= count as u64;
                     }
@@ -206,8 +207,8 @@ impl Output {
 }
 
 /// Sends from the beginning of `bytes`, which is taken off. Says what is left, too.
-fn send_from(socket: &Socket, bytes: &mut impl Buf, more: bool) -> (Moved, u64) {
-    let moved = socket.send(bytes.chunk(), more);
+fn send_from(carrier: &Carrier, bytes: &mut impl Buf, more: bool) -> (Moved, u64) {
+    let moved = carrier.send(bytes.chunk(), more);
     if let Moved::Bytes(count) = moved {
         bytes.advance(count);
     }
@@ -217,6 +218,7 @@ fn send_from(socket: &Socket, bytes: &mut impl Buf, more: bool) -> (Moved, u64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::Socket;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
 
@@ -224,17 +226,17 @@ mod tests {
     fn many_small_blocks_for_a_peer_that_takes_none_are_kept_as_a_few_and_come_in_order() {
         let (near, mut far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
-        let socket = Socket::new(near.into());
+        let carrier = Carrier::Plain(Socket::new(near.into()));
         let (mut output, mut sent) = (Output::default(), Vec::new());
         while output.is_empty() {
-            output.send(&socket, &[0; 1000], false);
+            output.send(&carrier, &[0; 1000], false);
             sent.extend_from_slice(&[0; 1000]);
         }
         for number in 0..20_000_u16 {
-            output.send(&socket, &number.to_be_bytes(), false);
+            output.send(&carrier, &number.to_be_bytes(), false);
             sent.extend_from_slice(&number.to_be_bytes());
         }
-        output.send_large(&socket, b"before", Bytes::from_static(b"large"), b"after");
+        output.send_large(&carrier, b"before", Bytes::from_static(b"large"), b"after");
         sent.extend_from_slice(b"beforelargeafter");
         assert!(output.segments.len() <= 3 + 40_000 / COPIED_SIZE_MAX + 2, "{}", output.segments.len());
 
@@ -243,7 +245,7 @@ mod tests {
         while received.len() < sent.len() {
             let count = far.read(&mut buffer).unwrap();
             received.extend_from_slice(&buffer[..count]);
-            output.flush(&socket);
+            output.flush(&carrier);
         }
         assert!(received == sent && output.is_empty() && output.unsent() == 0);
     }

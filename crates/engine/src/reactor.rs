@@ -18,13 +18,14 @@ use slab::Slab;
 
 use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates, Shed};
+use crate::carrier::Carrier;
 use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
 use crate::counted::counted;
 use crate::exchange::RETRY_AFTER_MIN_S;
 use crate::keeper::Overdue;
 use crate::lane::TurnedAway;
-use crate::listener::{Accepted, Listener, LocalAddress};
+use crate::listener::{Accepted, Caller, Entrance, Listener, LocalAddress, Speaks};
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::record::Gauge;
 use crate::settings::Settings;
@@ -150,9 +151,9 @@ impl Reactor {
         Handle(self.shared.clone())
     }
 
-    /// The addresses it listens on.
-    pub fn addresses(&self) -> Vec<LocalAddress> {
-        self.listeners.iter().map(|listener| listener.address().clone()).collect()
+    /// Where it listens.
+    pub fn entrances(&self) -> Vec<Entrance> {
+        self.listeners.iter().map(Listener::entrance).collect()
     }
 
     /// Its listeners, until it drains or stops.
@@ -174,7 +175,8 @@ impl Reactor {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let local = self.listeners.first().map(|listener| Arc::new(listener.address().clone()));
         let local = local.unwrap_or_else(|| Arc::new(LocalAddress::Unix(PathBuf::new())));
-        self.welcome(Socket::new(socket), crate::Peer::Unix, local, clock::now_ms());
+        let caller = Caller { peer: crate::Peer::Unix, local, speaks: Speaks::default() };
+        self.welcome(Socket::new(socket), caller, clock::now_ms());
         Ok(())
     }
 
@@ -413,7 +415,7 @@ impl Reactor {
         self.connections.remove(connection.slot);
         self.show_connections();
         // The descriptor may live on in an exchange, so closing it cannot be left to take it out of epoll.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&connection.socket.raw()));
+        let _ = self.poll.registry().deregister(&mut SourceFd(&connection.carrier.socket().raw()));
         for listener in &mut self.listeners {
             // A descriptor and a place are free again: no need to sit out a pause.
             if listener.retry_ms != NEVER {
@@ -567,10 +569,10 @@ impl Reactor {
                     break;
                 }
                 match listener.accept() {
-                    Accepted::Connection(fd, peer, local) => {
+                    Accepted::Connection(fd, caller) => {
                         takes_next = false;
                         listener.backoff_ms = 0;
-                        self.welcome(Socket::new(fd), peer, local, now_ms);
+                        self.welcome(Socket::new(fd), caller, now_ms);
                     }
                     Accepted::Nobody => listener.ready = false,
                     Accepted::Again => {}
@@ -588,7 +590,7 @@ impl Reactor {
         }
     }
 
-    fn welcome(&mut self, socket: Socket, peer: crate::Peer, local: Arc<LocalAddress>, now_ms: Millis) {
+    fn welcome(&mut self, socket: Socket, caller: Caller, now_ms: Millis) {
         let raw = socket.raw();
         let entry = self.connections.vacant_entry();
         let slot = entry.key();
@@ -599,7 +601,8 @@ impl Reactor {
         }
         self.next_id += 1;
         let name = (slot, self.next_id);
-        let connection = Arc::new(Connection::new(name, socket, peer, local, self.shared.clone(), now_ms));
+        let carrier = Carrier::Plain(socket);
+        let connection = Arc::new(Connection::new(name, carrier, caller, self.shared.clone(), now_ms));
         entry.insert(connection.clone());
         self.show_connections();
         // The wake for bytes that are in already comes with the next poll; this only sets the deadline.

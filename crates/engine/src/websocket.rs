@@ -186,7 +186,7 @@ impl Core {
                 Some(_) => return Step::Rest,
                 None => {}
             }
-            let moved = connection.socket.receive(turn.scratch);
+            let moved = connection.carrier.receive(turn.scratch);
             let size = turn.scratch.len();
             let filled = self.note_read(connection, turn, &moved, size);
             if let Filled::Lost = filled {
@@ -456,7 +456,7 @@ impl WebSocket {
         }
         let now_ms = clock::now_ms();
         core.begin_output(now_ms);
-        let socket = &self.connection.socket;
+        let socket = &self.connection.carrier;
         let flushed = with_scratch(|out| {
             let data = match &block {
                 Block::Shared(bytes) if !session.protocol.compresses(bytes.len()) => {

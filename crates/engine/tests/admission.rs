@@ -33,7 +33,7 @@ impl Limited {
         };
         let reactor = Reactor::new(listeners, settings, None).unwrap();
         reactor.handle().open();
-        let address = match &reactor.addresses()[0] {
+        let address = match &reactor.entrances()[0].address {
             LocalAddress::Inet(address) => *address,
             LocalAddress::Unix(_) => unreachable!("bound to TCP"),
         };

@@ -36,7 +36,7 @@ impl Watched {
         let listeners = bind_all(&[bind], BindOptions { backlog: 128, reuse_port: false }).unwrap();
         let mut reactor = Reactor::new(listeners, settings, None).unwrap();
         reactor.handle().open();
-        let address = match &reactor.addresses()[0] {
+        let address = match &reactor.entrances()[0].address {
             LocalAddress::Inet(address) => *address,
             LocalAddress::Unix(_) => unreachable!("bound to TCP"),
         };

@@ -34,7 +34,9 @@ impl Observed {
         let listeners = bind_all(&[bind], BindOptions { backlog: 128, reuse_port: false }).unwrap();
         let reactor = Reactor::new(listeners, settings, None).unwrap();
         reactor.handle().open();
-        let LocalAddress::Inet(address) = reactor.addresses()[0] else { unreachable!("bound to TCP") };
+        let LocalAddress::Inet(address) = reactor.entrances()[0].address else {
+            unreachable!("bound to TCP")
+        };
         Self { reactor, address, records, record }
     }
 

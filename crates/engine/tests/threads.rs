@@ -223,7 +223,9 @@ fn serve_clients(gathering: Gathering) {
         Settings { concurrency_max: RUNNING_MAX, queue_size_max: 1_000, gathering, ..Settings::default() };
     let reactor = Reactor::new(listeners, settings, None).unwrap();
     reactor.handle().open();
-    let LocalAddress::Inet(address) = reactor.addresses()[0].clone() else { unreachable!("bound to TCP") };
+    let LocalAddress::Inet(address) = reactor.entrances()[0].address.clone() else {
+        unreachable!("bound to TCP")
+    };
     let handle = reactor.handle();
     let server = Server {
         handle: handle.clone(),

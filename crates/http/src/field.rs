@@ -119,6 +119,16 @@ impl FieldList {
     pub(crate) fn len(&self) -> usize {
         self.spans.len()
     }
+
+    /// Adds one, and its bytes.
+    pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.spans
+            .push(FieldSpan { name: Span::new(start, middle), value: Span::new(middle, self.bytes.len()) });
+    }
 }
 
 #[cfg(test)]

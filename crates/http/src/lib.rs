@@ -29,7 +29,7 @@ pub mod ws;
 pub use error::{HeadFault, RequestFault, SendFault};
 pub use event::{Event, Trailers};
 pub use h1::{
-    BodyKind, BodyLength, Connection, FieldOutcome, Framed, RequestHead, ResponseEnd, ResponseHead,
+    Assembly, BodyKind, BodyLength, Connection, FieldOutcome, Framed, RequestHead, ResponseEnd, ResponseHead,
     ResponseTrailers, SendContext, TargetForm, Version, is_same_variable,
 };
 pub use limits::{Limits, UnderscoreNames};

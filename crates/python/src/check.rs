@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use pyo3::prelude::*;
-use tidegate_supervisor::{AccessLogTarget, Bind, Concurrency, EventLoop, Settings, Value, reload};
+use tidegate_supervisor::{AccessLogTarget, Address, Concurrency, EventLoop, Settings, Value, reload};
 
 use crate::event_loop::UVLOOP_NEEDED;
 use crate::host::GEVENT_NEEDED;
@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> {
     privileges::look_up(py, settings)?;
     for bind in &settings.bind {
-        if let Bind::Unix(path) = bind
+        if let Address::Unix(path) = &bind.address
             && let Err(reason) = can_be_a_socket(path)
         {
             let address = Value::Text(bind.to_string());

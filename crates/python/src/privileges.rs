@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::{PyKeyError, PyPermissionError};
 use pyo3::prelude::*;
 use rustix::process::{getegid, geteuid};
-use tidegate_supervisor::{Bind, Settings};
+use tidegate_supervisor::{Address, Bind, Settings};
 
 use crate::refusal::Refusal;
 
@@ -80,7 +80,7 @@ pub(crate) fn give_sockets_away(py: Python<'_>, settings: &Settings, bound: &[Bi
 }
 
 fn unix_sockets(bound: &[Bind]) -> impl Iterator<Item = &PathBuf> {
-    bound.iter().filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None })
+    bound.iter().filter_map(|bind| if let Address::Unix(path) = &bind.address { Some(path) } else { None })
 }
 
 /// The numbers of `unix-socket-owner`.

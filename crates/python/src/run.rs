@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
-    AccessLog, BindAddress, BindOptions, Gauge, Graces, Handle, Listener, LocalAddress, Orders, Reactor,
-    Record, Records, Runs, Scoreboard, Seat, SignalWatch, Tracer, bind_all, close_inherited,
+    AccessLog, BindAddress, BindOptions, Entrance, Gauge, Graces, Handle, Listener, Orders, Reactor, Record,
+    Records, Runs, Scoreboard, Seat, SignalWatch, Tracer, bind_all, close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
 use tidegate_supervisor::{Bind, Origin, ReadyBy, RunsOn, Settings, Value};
@@ -49,7 +49,7 @@ pub(crate) fn run(
     applications: &Applications<'_>,
     settings: &Settings,
     post: Post,
-    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+    on_ready: impl FnOnce(Python<'_>, &[Entrance]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     let runs_on = settings.runs_on(applications.first(Kind::Asgi).is_some());
     for loaded in applications.all() {
@@ -91,7 +91,7 @@ fn run_on<'py>(
     runs_on: RunsOn,
     event_loop: Option<&EventLoop<'py>>,
     post: Post,
-    on_ready: impl FnOnce(Python<'_>, &[LocalAddress]) -> PyResult<()>,
+    on_ready: impl FnOnce(Python<'_>, &[Entrance]) -> PyResult<()>,
 ) -> Result<(), Refusal> {
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
     let mut admin = None;
@@ -103,7 +103,7 @@ fn run_on<'py>(
             let records = records.transpose().map_err(PyErr::from)?;
             let record = records.as_ref().and_then(|records| records.record(0));
             if let Some(records) = records.filter(|_| !settings.admin.is_empty()) {
-                let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
+                let addresses = listeners.iter().map(Listener::entrance).collect();
                 let scope = Scope { records, applications: counted, addresses };
                 let made = Admin::new(bind_admin(py, settings)?, scope, &settings.admin_allowed_hosts);
                 let made = made.map_err(PyErr::from)?;
@@ -154,7 +154,7 @@ fn run_on<'py>(
         drain: Duration::from_millis(engine.graceful_timeout_ms),
     };
     let mut reactor = Reactor::new(listeners, engine, access_log).map_err(PyErr::from)?;
-    let addresses = reactor.addresses();
+    let entrances = reactor.entrances();
     let handle = reactor.handle();
     let runner = RunnerIfAny::default();
     let start = |(admin, pulse): (Admin, Pulse)| admin.start(handle.clone(), pulse, runner.clone());
@@ -245,7 +245,7 @@ fn run_on<'py>(
     let ready = || -> PyResult<()> {
         let Some(tether) = tether else {
             handle.open();
-            return on_ready(py, &addresses);
+            return on_ready(py, &entrances);
         };
         match question {
             Some((stream, path)) => {
@@ -393,7 +393,7 @@ fn bind_or_adopt(
         false => passed.iter().copied().map(BindAddress::Descriptor).collect(),
     };
     let options = BindOptions { backlog: settings.backlog, reuse_port: settings.reuse_port };
-    let bound = bind_all(&addresses, options).map_err(|(address, error)| {
+    let mut bound = bind_all(&addresses, options).map_err(|(address, error)| {
         let reason = match error.kind() {
             io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
             io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
@@ -407,6 +407,10 @@ fn bind_or_adopt(
         let address = Value::Text(address.to_string());
         Refusal::of_system(settings.refusal_of(setting, Some(address), &reason))
     })?;
+    // Sockets that were passed on are in the order of the setting.
+    for (listener, bind) in bound.iter_mut().zip(binds) {
+        listener.speak(translate::speaks(bind));
+    }
     if passed.is_empty() {
         privileges::give_sockets_away(py, settings, binds)?;
     }

@@ -181,11 +181,11 @@ fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Resu
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let applications = load(py, settings)?;
     let what = what_runs(&applications, settings);
-    run(py, &applications, settings, Post::Alone, |_, addresses| {
-        for address in addresses {
+    run(py, &applications, settings, Post::Alone, |_, entrances| {
+        for entrance in entrances {
             let pid = std::process::id();
             say(&format!(
-                "tidegate {} listening on {address} ({what}, pid {pid})",
+                "tidegate {} listening on {entrance} ({what}, pid {pid})",
                 env!("CARGO_PKG_VERSION")
             ));
         }
@@ -274,12 +274,12 @@ pub(crate) fn serve(
         .map_err(|error| error.cause.unwrap_or_else(|| PyTypeError::new_err(error.line)))?;
     let outcome =
         Applications::new(py, Some(main), &settings).map_err(Refusal::from).and_then(|applications| {
-            run(py, &applications, &settings, Post::Alone, |py, addresses| match &on_ready {
+            run(py, &applications, &settings, Post::Alone, |py, entrances| match &on_ready {
                 None => Ok(()),
                 Some(on_ready) => {
                     let list = PyList::empty(py);
-                    for address in addresses {
-                        match address {
+                    for entrance in entrances {
+                        match &entrance.address {
                             LocalAddress::Inet(address) => {
                                 list.append((address.ip().to_string(), address.port()))?;
                             }

@@ -8,12 +8,13 @@ use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
     BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Shape, StatsdPlan, TracingPlan, TrustedProxies, WebSocketSettings, WorkersGauge,
+    Priority, Protocol, Scheme, Shape, Speaks, StatsdPlan, TracingPlan, TrustedProxies, WebSocketSettings,
+    WorkersGauge,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
-    Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings, Shedding,
-    StatsdAddress, TrustedProxy,
+    Address, Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings,
+    Shedding, StatsdAddress, TrustedProxy,
 };
 
 use crate::gateway::HopByHop;
@@ -275,11 +276,23 @@ pub(crate) fn hop_by_hop(choice: supervisor::HopByHop) -> HopByHop {
     }
 }
 
+pub(crate) fn speaks(bind: &Bind) -> Speaks {
+    let scheme = match bind.scheme {
+        None | Some(supervisor::Scheme::Http) => Scheme::Http,
+        Some(supervisor::Scheme::Https) => Scheme::Https,
+        Some(supervisor::Scheme::Redirect) => Scheme::Redirect,
+        Some(supervisor::Scheme::Uwsgi) => Scheme::Uwsgi,
+        Some(supervisor::Scheme::Scgi) => Scheme::Scgi,
+        Some(supervisor::Scheme::FastCgi) => Scheme::FastCgi,
+    };
+    Speaks { scheme, proxied: bind.proxied }
+}
+
 pub(crate) fn bind_addresses(settings: &Settings, binds: &[Bind]) -> Vec<BindAddress> {
-    let address = |bind: &Bind| match bind {
-        Bind::Tcp { host, port } => BindAddress::Tcp { host: host.clone(), port: *port },
-        Bind::Unix(path) => BindAddress::Unix { path: path.clone(), mode: settings.unix_socket_mode },
-        Bind::Fd(number) => BindAddress::Descriptor(*number),
+    let address = |bind: &Bind| match &bind.address {
+        Address::Tcp { host, port } => BindAddress::Tcp { host: host.clone(), port: *port },
+        Address::Unix(path) => BindAddress::Unix { path: path.clone(), mode: settings.unix_socket_mode },
+        Address::Fd(number) => BindAddress::Descriptor(*number),
     };
     binds.iter().map(address).collect()
 }

@@ -165,7 +165,7 @@ fn workers_max(workers: usize) -> usize {
 /// What is counted, and of what.
 fn scope(settings: &Settings, board: &Scoreboard, listeners: &[Listener]) -> PyResult<Scope> {
     let applications = Application::of_settings(settings);
-    let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
+    let addresses = listeners.iter().map(Listener::entrance).collect();
     Ok(Scope { records: Records::new(board.seats(), applications.len())?, applications, addresses })
 }
 
@@ -226,10 +226,10 @@ fn notify(state: &[NotifyState<'_>]) {
 impl Forks {
     fn say_where(&self) {
         let workers = counted(self.workers as u64, "worker", "workers");
-        for address in self.listeners.iter().map(Listener::address) {
+        for entrance in self.listeners.iter().map(Listener::entrance) {
             let pid = std::process::id();
             let version = env!("CARGO_PKG_VERSION");
-            say(&format!("tidegate {version} listening on {address} ({workers}, pid {pid})"));
+            say(&format!("tidegate {version} listening on {entrance} ({workers}, pid {pid})"));
         }
     }
 
@@ -295,7 +295,7 @@ impl Host for Forks {
 
     fn about(&self) -> Value {
         let addresses: Vec<_> =
-            self.listeners.iter().map(|listener| listener.address().to_string()).collect();
+            self.listeners.iter().map(|listener| listener.entrance().to_string()).collect();
         json!({"version": env!("CARGO_PKG_VERSION"), "addresses": addresses})
     }
 

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use tidegate_supervisor::{
-    AccessLogTarget, AppSpec, Bind, Concurrency, Config, EventLoop, Interface, Lifespan, Mount, Origin,
-    Outcome, RunsOn, Settings, SettingsError, Value, from_command_line, from_python,
+    AccessLogTarget, Address, AppSpec, Bind, Concurrency, Config, EventLoop, Interface, Lifespan, Mount,
+    Origin, Outcome, RunsOn, Settings, SettingsError, Value, from_command_line, from_python,
 };
 
 /// A directory of its own for each test, with these files in it.
@@ -55,8 +55,12 @@ fn mount(prefix: &str, module: &str, attribute: Option<&str>) -> Mount {
     Mount { prefix: prefix.into(), app }
 }
 
+fn plain(address: Address) -> Bind {
+    Bind { scheme: None, proxied: false, address }
+}
+
 fn tcp(host: &str, port: u16) -> Bind {
-    Bind::Tcp { host: host.into(), port }
+    plain(Address::Tcp { host: host.into(), port })
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn every_spelling_of_a_value_means_the_same() {
     let check = |args: &[&str]| settings(&[&["a"], args].concat(), &[], &cwd);
     assert_eq!(
         check(&["-b", ":1", "--bind=unix:x", "-b", "[::1]:2"]).bind,
-        [tcp("0.0.0.0", 1), Bind::Unix("x".into()), tcp("::1", 2)]
+        [tcp("0.0.0.0", 1), plain(Address::Unix("x".into())), tcp("::1", 2)]
     );
     assert!(check(&["--factory"]).factory);
     assert!(!check(&["--factory=false"]).factory);
@@ -173,7 +177,7 @@ fn every_spelling_of_a_value_means_the_same() {
     ];
     let from_variables = settings(&[], &variables, &cwd);
     assert_eq!(from_variables.app.unwrap().to_string(), "b:c");
-    assert_eq!(from_variables.bind, [tcp("0.0.0.0", 1), Bind::Fd(3)]);
+    assert_eq!(from_variables.bind, [tcp("0.0.0.0", 1), plain(Address::Fd(3))]);
     assert!(from_variables.factory);
     assert_eq!(from_variables.mounts, [mount("/a", "x", None), mount("/b", "y", Some("z"))]);
 }

@@ -385,6 +385,7 @@ fn protocol(head: &RequestHead) -> &'static [u8] {
     match head.version() {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
+        Version::Http2 => b"HTTP/2",
     }
 }
 

@@ -95,7 +95,7 @@ impl Core {
         if self.ended && !self.readable || !peer_may_send {
             self.close(connection);
         } else {
-            connection.socket.shut_output();
+            connection.carrier.shut_output();
             self.phase = Phase::Lingering;
             self.since_ms = turn.now_ms;
             self.dropped = 0;
@@ -109,7 +109,7 @@ impl Core {
             if turn.budget == 0 {
                 return Step::Later;
             }
-            match connection.socket.receive(turn.scratch) {
+            match connection.carrier.receive(turn.scratch) {
                 Moved::Bytes(count) if self.dropped + (count as u64) < LINGER_MAX => {
                     turn.budget = turn.budget.saturating_sub(count);
                     if let Some(record) = connection.shared.record() {
@@ -135,7 +135,7 @@ impl Core {
     }
 
     pub(super) fn flush(&mut self, connection: &Connection, now_ms: Millis) -> Flushed {
-        let flushed = self.output.flush(&connection.socket);
+        let flushed = self.output.flush(&connection.carrier);
         self.note_flushed(connection, &flushed, now_ms);
         flushed
     }
@@ -191,7 +191,7 @@ impl Core {
             record.shift(Gauge::WebSockets, false);
         }
         connection.mark_left();
-        connection.socket.shut();
+        connection.carrier.shut();
         self.output.clear();
         self.lose_websocket();
         self.forget_time();

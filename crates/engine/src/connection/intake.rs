@@ -156,7 +156,7 @@ impl Core {
             return unread;
         }
         let size = connection.settings().read_ahead_max.clamp(1, turn.scratch.len());
-        let moved = connection.socket.receive(&mut turn.scratch[..size]);
+        let moved = connection.carrier.receive(&mut turn.scratch[..size]);
         if let Moved::Bytes(count) = moved {
             self.http.receive(&turn.scratch[..count]);
         }
@@ -168,7 +168,7 @@ impl Core {
         if let Some(unread) = self.unread(turn) {
             return unread;
         }
-        let moved = connection.socket.receive_onto(self.body.tail(), most);
+        let moved = connection.carrier.receive_onto(self.body.tail(), most);
         if let Moved::Bytes(count) = moved {
             self.http.direct_body_received(count);
             self.body_clock.earn(connection.settings(), count, turn.now_ms);

@@ -33,6 +33,7 @@ use crate::access_log::Noted;
 use crate::admission::{Admission, Admitted, Ticket, Way};
 use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
+use crate::carrier::Carrier;
 use crate::changes::Changes;
 use crate::clock::{self, Millis, NEVER};
 use crate::cut::Cut;
@@ -41,13 +42,13 @@ use crate::exchange::Exchange;
 use crate::front_queue;
 use crate::keeper::Alarm;
 use crate::lane::TurnedAway;
-use crate::listener::LocalAddress;
+use crate::listener::{Caller, LocalAddress, Speaks};
 use crate::look::{Looked, Next, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
 use crate::record::{Flight, Observer, Outlived};
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::socket::{Peer, Socket};
+use crate::socket::Peer;
 use crate::timer::Timers;
 use crate::tracing::TraceContext;
 use crate::websocket::Session;
@@ -121,8 +122,10 @@ impl Arrival {
 pub(crate) struct Connection {
     pub(crate) slot: usize,
     pub(crate) id: u64,
-    pub(crate) socket: Socket,
+    pub(crate) carrier: Carrier,
     pub(crate) peer: Peer,
+    /// How it begins.
+    pub(crate) speaks: Speaks,
     /// What it says of its requests is believed.
     is_trusted: bool,
     pub(crate) local: Arc<LocalAddress>,
@@ -197,9 +200,8 @@ impl fmt::Debug for Connection {
 impl Connection {
     pub(crate) fn new(
         (slot, id): (usize, u64),
-        socket: Socket,
-        peer: Peer,
-        local: Arc<LocalAddress>,
+        carrier: Carrier,
+        Caller { peer, local, speaks }: Caller,
         shared: Arc<Shared>,
         now_ms: Millis,
     ) -> Self {
@@ -237,8 +239,9 @@ impl Connection {
         Self {
             slot,
             id,
-            socket,
+            carrier,
             peer,
+            speaks,
             is_trusted: shared.settings.trusted_proxies.include(peer),
             local,
             shared,
@@ -337,7 +340,7 @@ impl Connection {
     /// The turn of a waiting request has come.
     pub(crate) fn end_wait(self: &Arc<Self>, ticket: Ticket) -> Option<Exchange> {
         let exchange = self.lock().end_wait(self, ticket)?;
-        if self.has_left() || self.socket.is_ended() {
+        if self.has_left() || self.carrier.is_ended() {
             // It has left without the reactor having come to see it.
             log::debug!("{}: the client has left before its turn came", self.peer);
             exchange.abort();
@@ -521,7 +524,7 @@ impl Core {
     /// Sends bytes that are all there is to send now.
     pub(crate) fn send_bytes(&mut self, connection: &Connection, bytes: &[u8], now_ms: Millis) -> Flushed {
         self.begin_output(now_ms);
-        self.output.send(&connection.socket, bytes, false)
+        self.output.send(&connection.carrier, bytes, false)
     }
 
     /// From here on output may wait: a peer's time to take it begins now, and not with what it took last.

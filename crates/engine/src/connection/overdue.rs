@@ -114,7 +114,7 @@ impl Core {
             if written.is_err() {
                 return false;
             }
-            let flushed = self.output.send(&connection.socket, out, false);
+            let flushed = self.output.send(&connection.carrier, out, false);
             self.note_flushed(connection, &flushed, now_ms);
             true
         })

@@ -144,6 +144,7 @@ fn attributes(span: &Span) -> Vec<Attribute<'_>> {
     let version = match span.version {
         Version::Http10 => "1.0",
         Version::Http11 => "1.1",
+        Version::Http2 => "2",
     };
     let mut attributes = Vec::with_capacity(14);
     attributes.extend([

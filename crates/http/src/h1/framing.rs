@@ -375,13 +375,15 @@ impl Plan {
             }
             (_, None, BodyLength::Unknown) => match version {
                 Version::Http11 => (Announced::Chunked, Outgoing::Chunked),
+                // Frames tell where it ends.
+                Version::Http2 => (Announced::Nothing, Outgoing::UntilClose),
                 // A 1.0 peer knows no chunks (RFC 9112 section 6.1).
                 Version::Http10 => (Announced::Nothing, Outgoing::UntilClose),
             },
         };
         let persistence = match version {
             _ if !keep_alive || outgoing == Outgoing::UntilClose => Persistence::Close,
-            Version::Http11 => Persistence::KeepAlive,
+            Version::Http11 | Version::Http2 => Persistence::KeepAlive,
             Version::Http10 => Persistence::KeepAliveSaid,
         };
         Self { outgoing, announced, persistence }

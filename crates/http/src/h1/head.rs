@@ -25,6 +25,19 @@ pub enum Version {
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
+}
+
+impl Version {
+    /// As CGI's SERVER_PROTOCOL has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
 }
 
 /// How a request's body is delimited (RFC 9112 section 6).
@@ -64,15 +77,16 @@ enum Method {
 
 /// The head of one request. It owns its bytes; a clone costs nothing.
 #[derive(Clone)]
-pub struct RequestHead(Arc<Parts>);
+pub struct RequestHead(pub(crate) Arc<Parts>);
 
 /// In one piece, as a head goes through many hands.
 #[derive(Clone)]
-struct Parts {
-    list: FieldList,
-    line: RequestLine,
-    facts: Facts,
-    size: u32,
+pub(crate) struct Parts {
+    pub(crate) list: FieldList,
+    pub(crate) line: RequestLine,
+    pub(crate) facts: Facts,
+    pub(crate) size: u32,
+    pub(crate) variables: Option<Arc<FieldList>>,
 }
 
 impl RequestHead {
@@ -151,14 +165,11 @@ impl RequestHead {
     /// checked, and does not change what the head says about the message. Names that an application cannot tell apart (`-` and `_` in CGI)
     /// count as one.
     pub fn replace_field(&mut self, name: &str, value: Option<&[u8]>) {
-        let FieldList { bytes, spans } = &mut Arc::make_mut(&mut self.0).list;
+        let list = &mut Arc::make_mut(&mut self.0).list;
+        let FieldList { bytes, spans } = list;
         spans.retain(|field| !is_same_variable(field.name.in_bytes(bytes), name.as_bytes()));
         if let Some(value) = value {
-            let start = bytes.len();
-            bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(value);
-            let middle = start + name.len();
-            spans.push(FieldSpan { name: Span::new(start, middle), value: Span::new(middle, bytes.len()) });
+            list.push(name.as_bytes(), value);
         }
     }
 
@@ -212,7 +223,7 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        Ok(Self(Arc::new(Parts { list, line, facts, size })))
+        Ok(Self(Arc::new(Parts { list, line, facts, size, variables: None })))
     }
 }
 
@@ -245,7 +256,7 @@ pub(crate) struct RequestLine {
     query: Span,
     /// With the CRLF.
     size: u32,
-    version: Version,
+    pub(crate) version: Version,
     form: TargetForm,
 }
 
@@ -412,7 +423,7 @@ fn same_authority(host: &[u8], authority: &[u8], scheme: &[u8]) -> bool {
 pub(crate) struct Line<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) value: &'a [u8],
-    value_span: Span,
+    pub(crate) value_span: Span,
 }
 
 /// Reads `count` field lines from `begin` to the blank line at the end of the list's bytes, shows each that is passed on to
@@ -464,8 +475,8 @@ fn read_fields_through<'a>(
 
 /// What the fields of a head say about its message.
 #[derive(Clone, Copy, Debug)]
-struct Facts {
-    body: BodyKind,
+pub(crate) struct Facts {
+    pub(crate) body: BodyKind,
     authority: Option<Span>,
     expects_continue: bool,
     keep_alive: bool,
@@ -473,7 +484,7 @@ struct Facts {
 
 /// Gathers [`Facts`] field by field.
 #[derive(Default)]
-struct FactFinder {
+pub(crate) struct FactFinder {
     host: Option<Span>,
     content_length: Option<u64>,
     transfer_encoding: Option<Span>,
@@ -485,7 +496,7 @@ struct FactFinder {
 }
 
 impl FactFinder {
-    fn note(&mut self, field: Line<'_>) -> Result<(), RequestFault> {
+    pub(crate) fn note(&mut self, field: Line<'_>) -> Result<(), RequestFault> {
         let Line { name, value, value_span } = field;
         // The length tells most names apart, so that most fields cost one comparison of numbers.
         match name.len() {
@@ -522,9 +533,11 @@ impl FactFinder {
         }
     }
 
-    fn conclude(self, bytes: &[u8], line: &RequestLine) -> Result<Facts, RequestFault> {
-        let http11 = line.version == Version::Http11;
+    pub(crate) fn conclude(self, bytes: &[u8], line: &RequestLine) -> Result<Facts, RequestFault> {
+        let http11 = line.version != Version::Http10;
         let body = match (self.content_length, self.transfer_encoding) {
+            // HTTP/2 has frames of its own (RFC 9113 section 8.2.2).
+            (_, Some(_)) if line.version == Version::Http2 => return Err(RequestFault::TransferEncoding),
             (Some(_), Some(_)) => return Err(RequestFault::TwoFramings),
             (None, Some(_)) if !http11 => return Err(RequestFault::TransferEncodingInHttp10),
             (None, Some(codings)) => {

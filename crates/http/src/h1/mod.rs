@@ -3,6 +3,7 @@
 //! `state` holds every move a connection can make, `head` and `body` read requests, `framing` writes responses. This file
 //! joins them; it owns the input and the facts of the exchange at hand.
 
+mod assembly;
 mod body;
 mod framing;
 mod gate;
@@ -12,6 +13,7 @@ mod state;
 use std::mem;
 use std::sync::Arc;
 
+pub use assembly::Assembly;
 pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
@@ -402,7 +404,7 @@ impl Connection {
     /// head, and neither 100, which is [`Connection::send_continue`]'s, nor 101, which would end HTTP here. Tells whether it did.
     pub fn send_informational(&mut self, head: &ResponseHead, out: &mut Vec<u8>) -> bool {
         let due = self.state.sending == Sending::Head
-            && self.exchange.version == Version::Http11
+            && self.exchange.version != Version::Http10
             && (102..200).contains(&head.status());
         if due {
             head.write_informational(out);

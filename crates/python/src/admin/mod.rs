@@ -98,8 +98,8 @@ impl Admin {
         let handle = self.reactor.handle();
         if handle.lifecycle() == Lifecycle::Waiting {
             handle.open();
-            for address in self.reactor.addresses() {
-                log::info!("the admin listener is on {address}");
+            for entrance in self.reactor.entrances() {
+                log::info!("the admin listener is on {entrance}");
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Pid;
-use tidegate_engine::{Figures, Gauge, InFlight, LocalAddress, Record, Records, Runs, Stage, monotonic_us};
+use tidegate_engine::{Entrance, Figures, Gauge, InFlight, Record, Records, Runs, Stage, monotonic_us};
 use tidegate_supervisor::supervisor::{View, WorkerView};
 use tidegate_supervisor::{Settings, fleet::Cause};
 
@@ -57,7 +57,7 @@ impl Application {
 pub(crate) struct Scope {
     pub(crate) records: Arc<Records>,
     pub(crate) applications: Vec<Application>,
-    pub(crate) addresses: Vec<LocalAddress>,
+    pub(crate) addresses: Vec<Entrance>,
 }
 
 /// A worker.

@@ -49,6 +49,10 @@ pub(super) struct Ends {
 struct Keys {
     http_version: Py<PyString>,
     http10: Py<PyString>,
+    http2: Py<PyString>,
+    scheme: Py<PyString>,
+    https: Py<PyString>,
+    wss: Py<PyString>,
     method: Py<PyString>,
     post: Py<PyString>,
     path: Py<PyString>,
@@ -73,6 +77,10 @@ impl Keys {
         Self {
             http_version: key("http_version"),
             http10: key("1.0"),
+            http2: key("2"),
+            scheme: key("scheme"),
+            https: key("https"),
+            wss: key("wss"),
             method: key("method"),
             post: key("POST"),
             path: key("path"),
@@ -168,8 +176,13 @@ impl Scopes {
             // Other methods keep the case they were sent in: they are case-sensitive (RFC 9110 section 9.1).
             method => scope.set_item(&keys.method, method)?,
         }
-        if head.version() == Version::Http10 {
-            scope.set_item(&keys.http_version, &keys.http10)?;
+        match head.version() {
+            Version::Http11 => {}
+            Version::Http10 => scope.set_item(&keys.http_version, &keys.http10)?,
+            Version::Http2 => scope.set_item(&keys.http_version, &keys.http2)?,
+        }
+        if exchange.is_secure() {
+            scope.set_item(&keys.scheme, &keys.https)?;
         }
         let is_told_of = is_told_of(exchange);
         let extensions = self.extensions.take(py, is_told_of.then_some(&keys.request))?;
@@ -189,6 +202,12 @@ impl Scopes {
         id: Option<&Bound<'py, PyString>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.socket_template.bind(py).copy()?;
+        if exchange.head().version() == Version::Http2 {
+            scope.set_item(&self.keys.http_version, &self.keys.http2)?;
+        }
+        if exchange.is_secure() {
+            scope.set_item(&self.keys.scheme, &self.keys.wss)?;
+        }
         let extensions =
             self.socket_extensions.take(py, is_told_of(exchange).then_some(&self.keys.request))?;
         self.describe(py, &scope, exchange, &extensions, id)?;
@@ -343,7 +362,7 @@ fn is_told_of(exchange: &Exchange) -> bool {
 
 /// Whether the client has said that it takes trailers (RFC 9110 section 6.5.1).
 pub(crate) fn takes_trailers(head: &RequestHead) -> bool {
-    head.version() == Version::Http11
+    head.version() != Version::Http10
         && head.field("te").is_some_and(|value| {
             value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
         })

@@ -111,6 +111,11 @@ struct Names {
     http_host: Py<PyString>,
     wsgi_input: Py<PyString>,
     http10: Py<PyString>,
+    http2: Py<PyString>,
+    url_scheme: Py<PyString>,
+    https: Py<PyString>,
+    on: Py<PyString>,
+    secure: Py<PyString>,
     empty: Py<PyString>,
     root: Py<PyString>,
 }
@@ -134,6 +139,11 @@ impl Names {
             http_host: name("HTTP_HOST"),
             wsgi_input: name("wsgi.input"),
             http10: name("HTTP/1.0"),
+            http2: name("HTTP/2"),
+            url_scheme: name("wsgi.url_scheme"),
+            https: name("HTTPS"),
+            on: name("on"),
+            secure: name("https"),
             empty: name(""),
             root: name("/"),
         }
@@ -180,8 +190,10 @@ impl Environs {
         if head.method() != USUAL_METHOD {
             environ.set_item(&names.request_method, head.method())?;
         }
-        if head.version() == Version::Http10 {
-            environ.set_item(&names.server_protocol, &names.http10)?;
+        match head.version() {
+            Version::Http11 => {}
+            Version::Http10 => environ.set_item(&names.server_protocol, &names.http10)?,
+            Version::Http2 => environ.set_item(&names.server_protocol, &names.http2)?,
         }
         let (path, query) = (head.path(), head.query());
         if path == b"/" && self.script_name.is_empty() {
@@ -233,6 +245,10 @@ impl Environs {
         environ.set_item(&names.remote_addr, &recurring.address)?;
         environ.set_item(&names.remote_port, &recurring.port)?;
         environ.set_item(&names.cancelled, &recurring.cancelled)?;
+        if exchange.is_secure() {
+            environ.set_item(&names.url_scheme, &names.secure)?;
+            environ.set_item(&names.https, &names.on)?;
+        }
         let reused = recurring.reused.swap(true, Ordering::Relaxed);
         if reused
             && recurring.template.get().is_none()
@@ -335,7 +351,9 @@ impl Environs {
         }
         if chunked {
             // RFC 3875 section 4.1.2: the length after decoding, when it is known; and the coding is undone.
-            environ.del_item(intern!(py, "HTTP_TRANSFER_ENCODING"))?;
+            if head.version() == Version::Http11 {
+                environ.del_item(intern!(py, "HTTP_TRANSFER_ENCODING"))?;
+            }
             if let Some(length) = exchange.gathered_length() {
                 environ.set_item(&names.content_length, length.to_string())?;
             }

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_getres};
 
 use super::{Finding, Machine};
 use crate::counted::counted;
-use crate::settings::{Bind, RunsOn, Settings};
+use crate::settings::{Address, RunsOn, Settings};
 
 /// What is known once an application is loaded, or could not be.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ fn descriptors(settings: &Settings, beside: u64) -> Finding {
 
 /// The sockets of others have the queue that others have given them.
 fn binds_sockets(settings: &Settings) -> bool {
-    settings.bind.iter().any(|bind| !matches!(bind, Bind::Fd(_)))
+    settings.bind.iter().any(|bind| !matches!(bind.address, Address::Fd(_)))
 }
 
 fn listen_queue(settings: &Settings, machine: &Machine) -> Option<Finding> {
@@ -107,7 +107,7 @@ fn listen_queue(settings: &Settings, machine: &Machine) -> Option<Finding> {
 
 /// Those that have begun to connect. With cookies the system takes them without a queue (tcp(7)).
 fn handshakes(settings: &Settings, machine: &Machine) -> Option<Finding> {
-    let has_tcp = settings.bind.iter().any(|bind| matches!(bind, Bind::Tcp { .. }));
+    let has_tcp = settings.bind.iter().any(|bind| matches!(bind.address, Address::Tcp { .. }));
     if !has_tcp || machine.number("proc/sys/net/ipv4/tcp_syncookies")? != 0 {
         return None;
     }

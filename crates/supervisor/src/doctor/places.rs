@@ -16,7 +16,7 @@ use rustix::net::{
 use super::holder::{self, Holder};
 use super::surroundings::is_loopback;
 use super::{Finding, Machine, Verdict};
-use crate::settings::{AccessLogTarget, Bind, Origin, RequestBuffering, Settings, shown_size};
+use crate::settings::{AccessLogTarget, Address, Bind, Origin, RequestBuffering, Settings, shown_size};
 
 /// tmpfs (statfs(2)).
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
@@ -43,7 +43,7 @@ pub fn places(settings: &Settings, machine: &Machine) -> Vec<Finding> {
         false => settings.bind.iter().map(|bind| address(settings, machine, main, bind)).collect(),
     };
     findings.extend(settings.admin.iter().map(|bind| match address(settings, machine, admin, bind) {
-        found if found.verdict == Verdict::Ok && matches!(bind, Bind::Tcp { .. }) && !is_loopback(bind) => {
+        found if found.verdict == Verdict::Ok && matches!(bind.address, Address::Tcp { .. }) && !is_loopback(bind) => {
             Finding::advice(
                 admin.name,
                 format!("{bind}: other machines can connect, and see the paths of requests and the code they are at"),
@@ -82,7 +82,8 @@ pub fn places_of_workers(settings: &Settings) -> Vec<Finding> {
     }
     // Those that the server makes and removes at its end, or makes anew when it is upgraded.
     let binds = settings.bind.iter().chain(&settings.admin);
-    let own = binds.filter_map(|bind| if let Bind::Unix(path) = bind { Some(path) } else { None });
+    let own =
+        binds.filter_map(|bind| if let Address::Unix(path) = &bind.address { Some(path) } else { None });
     let own = own.chain(&settings.control_socket).chain(&settings.pid_file).map(|path| directory(path));
     if settings.user.is_some()
         && let Some(directory) = own.into_iter().find(|directory| may_write(directory).is_err())
@@ -100,10 +101,10 @@ pub fn places_of_workers(settings: &Settings) -> Vec<Finding> {
 
 fn address(settings: &Settings, machine: &Machine, wanted: Wanted<'_>, bind: &Bind) -> Finding {
     let Wanted { name, flag, binds } = wanted;
-    match bind {
-        Bind::Unix(path) => socket_file(name, machine, path, flag),
-        Bind::Fd(number) => descriptor(machine, name, *number),
-        Bind::Tcp { host, port } => match (host.as_str(), *port).to_socket_addrs() {
+    match &bind.address {
+        Address::Unix(path) => socket_file(name, machine, path, flag),
+        Address::Fd(number) => descriptor(machine, name, *number),
+        Address::Tcp { host, port } => match (host.as_str(), *port).to_socket_addrs() {
             Err(error) => Finding::wrong(
                 name,
                 format!("{bind}: the name cannot be looked up: {error}"),
@@ -130,7 +131,7 @@ fn try_bind(binds: &[Bind], reuse_port: bool, address: SocketAddr) -> Result<(),
     if address.is_ipv6() {
         // As the server has it: IPv4 too, unless another of its addresses has that.
         let has_v4 = binds.iter().any(|other| {
-            matches!(other, Bind::Tcp { host, port } if *port == address.port() && !host.contains(':'))
+            matches!(&other.address, Address::Tcp { host, port } if *port == address.port() && !host.contains(':'))
         });
         set_ipv6_v6only(&socket, has_v4)?;
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::geteuid;
 
 use super::{Finding, Machine};
-use crate::settings::{Bind, Settings};
+use crate::settings::{Address, Bind, Settings};
 
 /// What a stop may take beyond --drain-delay and --graceful-timeout (docs/stopping.md).
 const STOP_MARGIN_MS: u64 = 10_000;
@@ -67,16 +67,16 @@ fn container(settings: &Settings, is_first: bool) -> Finding {
 
 /// Whether other machines can connect without a proxy on this one.
 pub fn is_public(settings: &Settings) -> bool {
-    settings.bind.iter().any(|bind| matches!(bind, Bind::Tcp { .. }) && !is_loopback(bind))
+    settings.bind.iter().any(|bind| matches!(bind.address, Address::Tcp { .. }) && !is_loopback(bind))
 }
 
 /// Whether only this machine can connect; unknown for names and for sockets of others.
 pub(super) fn is_loopback(bind: &Bind) -> bool {
-    match bind {
-        Bind::Tcp { host, .. } => {
+    match &bind.address {
+        Address::Tcp { host, .. } => {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         }
-        Bind::Unix(_) | Bind::Fd(_) => false,
+        Address::Unix(_) | Address::Fd(_) => false,
     }
 }
 

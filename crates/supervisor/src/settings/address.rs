@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::value::{Fault, digits};
 
 /// What a bind address may look like, for help and error lines.
-pub(super) const ACCEPTED: &str = "HOST:PORT, [V6]:PORT, unix:PATH, fd://N";
+pub(super) const ACCEPTED: &str = "HOST:PORT, [V6]:PORT, unix:PATH or fd://N, after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi:// if need be";
 
 /// The port of an address that names none, as with gunicorn and uvicorn.
 const PORT_DEFAULT: u16 = 8000;
@@ -15,9 +15,83 @@ const PORT_DEFAULT: u16 = 8000;
 /// unix(7): `sun_path` has 108 bytes, and the kernel's copy ends in a zero byte.
 const UNIX_PATH_MAX: usize = 107;
 
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP in plain text.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// HTTP in plain text, and each answer a redirect to https.
+    Redirect,
+    /// uWSGI's protocol, as `uwsgi_pass` of nginx and mod_proxy_uwsgi of Apache speak it.
+    Uwsgi,
+    /// SCGI.
+    Scgi,
+    /// FastCGI.
+    FastCgi,
+}
+
+impl Scheme {
+    const ALL: [Self; 6] = [Self::Http, Self::Https, Self::Redirect, Self::Uwsgi, Self::Scgi, Self::FastCgi];
+
+    /// As it is written before `://`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Redirect => "redirect",
+            Self::Uwsgi => "uwsgi",
+            Self::Scgi => "scgi",
+            Self::FastCgi => "fastcgi",
+        }
+    }
+}
+
+/// What the name of a scheme begins with where the PROXY protocol comes first.
+const PROXIED: &str = "proxy+";
+
+/// Where to listen, and what is spoken there. `Display` gives the notation that is read back as the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// What is spoken; https where there is a certificate, and otherwise http, unless it is said.
+    pub scheme: Option<Scheme>,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxied: bool,
+    /// Where.
+    pub address: Address,
+}
+
+impl Bind {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        let (word, rest) = match text.split_once("://") {
+            // "fd://3" has none.
+            Some((word, rest)) if word != "fd" => (word, rest),
+            _ => return Ok(Self { scheme: None, proxied: false, address: Address::parse(text)? }),
+        };
+        let name = word.strip_prefix(PROXIED).unwrap_or(word);
+        let known = Scheme::ALL.into_iter().find(|scheme| scheme.name() == name);
+        let scheme = known.ok_or_else(|| format!("{word:?} is not spoken"))?;
+        // As it stands in a browser's address bar, but a server answers for all of its paths.
+        let rest = rest.strip_suffix('/').filter(|_| !rest.starts_with("unix:")).unwrap_or(rest);
+        let address = Address::parse(rest)?;
+        Ok(Self { scheme: Some(scheme), proxied: name.len() < word.len(), address })
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = self.scheme {
+            let proxied = if self.proxied { PROXIED } else { "" };
+            write!(f, "{proxied}{}://", scheme.name())?;
+        }
+        self.address.fmt(f)
+    }
+}
+
 /// An address to listen on. `Display` gives the notation that is read back as the same address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bind {
+pub enum Address {
     /// TCP.
     Tcp {
         /// A name or an address, IPv6 without brackets.
@@ -31,7 +105,7 @@ pub enum Bind {
     Fd(i32),
 }
 
-impl fmt::Display for Bind {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -42,7 +116,7 @@ impl fmt::Display for Bind {
     }
 }
 
-impl Bind {
+impl Address {
     /// Whether a socket that listens here leaves none of `other`, so that they cannot both be listened on.
     pub(super) fn takes(&self, other: &Self) -> bool {
         let (Self::Tcp { host, port }, Self::Tcp { host: other_host, port: other_port }) = (self, other)
@@ -90,14 +164,14 @@ impl Bind {
     }
 }
 
-fn unix(path: &str) -> Result<Bind, Fault> {
+fn unix(path: &str) -> Result<Address, Fault> {
     match path.len() {
         0 => Err("the path is empty".into()),
         length if length > UNIX_PATH_MAX => {
             Err(format!("the path has {length} bytes, at most {UNIX_PATH_MAX} fit"))
         }
         _ if path.contains('\0') => Err("the path contains a zero byte".into()),
-        _ => Ok(Bind::Unix(path.into())),
+        _ => Ok(Address::Unix(path.into())),
     }
 }
 
@@ -168,6 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_spoken_stands_before_the_address() {
+        for (text, scheme, proxied, address) in [
+            ("http://localhost", Scheme::Http, false, "localhost:8000"),
+            ("https://[::]:443", Scheme::Https, false, "[::]:443"),
+            ("https://0.0.0.0:443/", Scheme::Https, false, "0.0.0.0:443"),
+            ("redirect://:80", Scheme::Redirect, false, "0.0.0.0:80"),
+            ("uwsgi://unix:/run/app.sock", Scheme::Uwsgi, false, "unix:/run/app.sock"),
+            ("scgi://fd://3", Scheme::Scgi, false, "fd://3"),
+            ("fastcgi://127.0.0.1:9000", Scheme::FastCgi, false, "127.0.0.1:9000"),
+            ("proxy+https://:443", Scheme::Https, true, "0.0.0.0:443"),
+        ] {
+            let bind = Bind::parse(text).unwrap();
+            let expected = Bind { scheme: Some(scheme), proxied, address: Address::parse(address).unwrap() };
+            assert_eq!(bind, expected, "{text}");
+            assert_eq!(Bind::parse(&bind.to_string()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn an_address_is_taken_by_itself_and_by_all_addresses_of_its_family() {
         for (one, other, takes) in [
             ("127.0.0.1:80", "127.0.0.1:80", true),
@@ -184,7 +277,7 @@ mod tests {
             ("unix:a", "unix:b", false),
             ("fd://3", "fd://3", true),
         ] {
-            let (one_bind, other_bind) = (Bind::parse(one).unwrap(), Bind::parse(other).unwrap());
+            let (one_bind, other_bind) = (Address::parse(one).unwrap(), Address::parse(other).unwrap());
             assert_eq!(one_bind.takes(&other_bind), takes, "{one} {other}");
         }
     }
@@ -210,7 +303,11 @@ mod tests {
             ("127.1:80", "not an IPv4 address"),
             ("a b:80", "not a host name"),
             ("häuser:80", "not a host name"),
-            ("http://localhost:80", "not an address but a URL"),
+            ("ws://localhost:80", "\"ws\" is not spoken"),
+            ("proxy+fd://3", "\"proxy+fd\" is not spoken"),
+            ("http://localhost:80/path", "port must be 0 to 65535"),
+            ("http://", "the address is empty"),
+            ("http://http://localhost:80", "not an address but a URL"),
             ("unix:", "the path is empty"),
             ("unix:a\0b", "the path contains a zero byte"),
             (&long, "the path has 108 bytes, at most 107 fit"),

@@ -30,7 +30,7 @@ use glob::Pattern;
 pub use access_log::{
     AccessLogFormat, AccessLogTarget, Collector, CollectorAddress, LogAtom, LogPiece, LogShape,
 };
-pub use address::Bind;
+pub use address::{Address, Bind, Scheme};
 pub use app_spec::AppSpec;
 pub use choice::{
     Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Observe, Priority, ReadyBy,
@@ -279,7 +279,9 @@ impl Settings {
             ("umask", self.umask.is_some()),
             ("control-socket", self.control_socket.is_some()),
         ];
-        let is_taken = |(bind, admin): &(&Bind, &Bind)| bind.takes(admin) || admin.takes(bind);
+        let is_taken = |(bind, admin): &(&Bind, &Bind)| {
+            bind.address.takes(&admin.address) || admin.address.takes(&bind.address)
+        };
         let mut pairs = self.bind.iter().flat_map(|bind| self.admin.iter().map(move |admin| (bind, admin)));
         if let Some((bind, admin)) = pairs.find(is_taken) {
             let value = Value::Text(admin.to_string());

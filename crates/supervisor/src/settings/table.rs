@@ -5,8 +5,8 @@ use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
 use super::{
-    AppSpec, Bind, Limit, Mount, Settings, TrustedProxy, access_log, address, limit, mount, otlp, statsd,
-    trusted_proxy,
+    Address, AppSpec, Bind, Limit, Mount, Scheme, Settings, TrustedProxy, access_log, address, limit, mount,
+    otlp, statsd, trusted_proxy,
 };
 
 /// One setting.
@@ -250,7 +250,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
         default: Some("127.0.0.1:8000"),
         help: "Address to listen on; can be given several times.",
-        doc: "HOST:PORT, [V6]:PORT, unix:PATH, or fd://N for a listening socket inherited as descriptor N. HOST alone means \
+        doc: "HOST:PORT, [V6]:PORT, unix:PATH, or fd://N for a listening socket inherited as descriptor N, after http:// if need be. HOST alone means \
               port 8000, :PORT every IPv4 address, and port 0 lets the system choose. In the variable, addresses are separated by \
               commas. What a higher source gives replaces the whole list of a lower one.",
         ..PLAIN
@@ -1184,7 +1184,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         kind: Kind::Special {
             placeholder: "ADDRESS",
             accepted: address::ACCEPTED,
-            put: |s, value| put(&mut s.admin, addresses(value)),
+            put: |s, value| put(&mut s.admin, plain_addresses(value)),
             get: |s| (!s.admin.is_empty()).then(|| Value::List(s.admin.iter().map(shown).collect())),
         },
         help: "Address of the admin listener; can be given several times.",
@@ -1490,6 +1490,10 @@ fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
     if addresses.is_empty() {
         return Err("at least one address is needed".into());
     }
+    let unserved = |bind: &&Bind| bind.proxied || !matches!(bind.scheme, None | Some(Scheme::Http));
+    if let Some(bind) = addresses.iter().find(unserved) {
+        return Err(format!("{bind} is not served yet"));
+    }
     settings.bind = addresses;
     Ok(())
 }
@@ -1499,12 +1503,22 @@ fn addresses(value: &Value) -> Result<Vec<Bind>, Fault> {
     let mut addresses: Vec<Bind> = Vec::new();
     for address in several(value, Bind::parse)? {
         // Each port 0 is another port.
-        if addresses.contains(&address) && !matches!(address, Bind::Tcp { port: 0, .. }) {
+        let is_listed = addresses.iter().any(|other| other.address == address.address);
+        if is_listed && !matches!(address.address, Address::Tcp { port: 0, .. }) {
             return Err(format!("{address} stands there twice"));
         }
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// Addresses where nothing but HTTP is spoken.
+fn plain_addresses(value: &Value) -> Result<Vec<Bind>, Fault> {
+    let addresses = addresses(value)?;
+    match addresses.iter().find(|bind| bind.scheme.is_some()) {
+        Some(bind) => Err(format!("{bind}: an address alone is wanted")),
+        None => Ok(addresses),
+    }
 }
 
 #[cfg(test)]
