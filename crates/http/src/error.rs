@@ -42,6 +42,12 @@ pub enum RequestFault {
     HostSyntax,
     /// Host and the authority of an absolute target are not the same.
     HostMismatch,
+    /// The connection does not begin with a header of the PROXY protocol, as it must.
+    ProxyHeader,
+    /// Somebody who is not trusted has connected where servers in front say whose connection it is. The caller's to find.
+    ProxyUntrusted,
+    /// What a trusted server in front says of the request is malformed.
+    Forwarded,
     /// Host, Content-Length, Content-Type or Transfer-Encoding comes twice.
     FieldRepeated,
     /// Content-Length is not a number, or too large for one.
@@ -130,6 +136,11 @@ impl RequestFault {
             Self::HostMismatch => {
                 (400, "Host and the target's authority are the same (RFC 9112 section 3.2.2)")
             }
+            Self::ProxyHeader => {
+                (400, "this connection does not begin with a valid header of the PROXY protocol")
+            }
+            Self::ProxyUntrusted => (403, "this address takes connections of trusted proxies only"),
+            Self::Forwarded => (400, "Forwarded or an X-Forwarded field is malformed (RFC 7239 section 4)"),
             Self::FieldRepeated => (400, "a field that may come once came twice (RFC 9110 section 5.3)"),
             Self::ContentLength => (400, "Content-Length is one decimal number (RFC 9112 section 6.2)"),
             Self::TwoFramings => {

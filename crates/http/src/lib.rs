@@ -12,6 +12,8 @@
 //! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
 //! | `limits` | how much a peer may send, with the reason for each number |
 //! | `field` | names and values: which bytes they may hold, and lists of them |
+//! | `forwarded` | what servers in front say of a request |
+//! | [`proxy`] | the PROXY protocol, which may come before all else |
 //! | `trace` | which trace a request belongs to |
 //! | [`ws`] | WebSockets: the handshake, frames, messages, compression |
 
@@ -21,13 +23,16 @@
 mod error;
 mod event;
 mod field;
+mod forwarded;
 mod h1;
 mod limits;
+pub mod proxy;
 mod trace;
 pub mod ws;
 
 pub use error::{HeadFault, RequestFault, SendFault};
 pub use event::{Event, Trailers};
+pub use forwarded::{Forwarded, ForwardedFact, ForwardedFields, ForwardedRules, is_forwarded_field};
 pub use h1::{
     Assembly, BodyKind, BodyLength, Connection, FieldOutcome, Framed, RequestHead, ResponseEnd, ResponseHead,
     ResponseTrailers, SendContext, TargetForm, Version, is_same_variable,

@@ -104,7 +104,7 @@ impl RequestHead {
             of.variables.iter().for_each(|(name, value)| list.push(name, value));
             Arc::new(list)
         });
-        Ok(Self(Arc::new(Parts { list, line, facts, size, variables })))
+        Ok(Self(Arc::new(Parts { list, line, facts, size, variables, forwarded: None })))
     }
 
     /// What a front server says of the request in CGI variables, where it speaks a protocol of such.

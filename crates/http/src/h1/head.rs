@@ -6,6 +6,7 @@
 //! end in CRLF only, where httparse takes LF too.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use httparse::Header;
@@ -13,6 +14,7 @@ use memchr::memchr;
 
 use crate::error::RequestFault;
 use crate::field::{FieldList, FieldSpan, Span, admit, is_tchar, is_token, parse_length, trim};
+use crate::forwarded::{Forwarded, ForwardedRules, is_forwarded_field};
 use crate::limits::{Limits, UnderscoreNames};
 
 /// Heads are never larger than this, whatever the settings say: offsets into them are kept in 32 bits.
@@ -87,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) facts: Facts,
     pub(crate) size: u32,
     pub(crate) variables: Option<Arc<FieldList>>,
+    pub(crate) forwarded: Option<Box<Forwarded>>,
 }
 
 impl RequestHead {
@@ -173,6 +176,39 @@ impl RequestHead {
         }
     }
 
+    /// What servers in front say of the request and is believed, if they say anything.
+    pub fn forwarded(&self) -> Option<&Forwarded> {
+        self.0.forwarded.as_deref()
+    }
+
+    /// Takes what the trusted server that has sent it says of the request; [`RequestHead::authority`] and Host are then what it says.
+    ///
+    /// # Errors
+    /// What it says is malformed, or would make an application see what it must not.
+    pub fn believe(
+        &mut self,
+        rules: &ForwardedRules,
+        is_trusted: impl Fn(IpAddr) -> bool,
+    ) -> Result<(), RequestFault> {
+        let Some(forwarded) = Forwarded::read(self, rules, is_trusted)? else { return Ok(()) };
+        if let Some(authority) = forwarded.authority() {
+            self.replace_field("host", Some(authority));
+            let parts = Arc::make_mut(&mut self.0);
+            parts.facts.authority = parts.list.spans.last().map(|host| host.value);
+        }
+        Arc::make_mut(&mut self.0).forwarded = Some(Box::new(forwarded));
+        Ok(())
+    }
+
+    /// Leaves out what only servers in front set, of a request that none of them has sent.
+    pub fn drop_forwarded(&mut self) {
+        let is_one = |(name, _): (&[u8], &[u8])| is_forwarded_field(name);
+        if self.fields().any(is_one) {
+            let FieldList { bytes, spans } = &mut Arc::make_mut(&mut self.0).list;
+            spans.retain(|field| !is_forwarded_field(field.name.in_bytes(bytes)));
+        }
+    }
+
     /// How many fields there are.
     pub fn field_count(&self) -> usize {
         self.0.list.len()
@@ -223,7 +259,7 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        Ok(Self(Arc::new(Parts { list, line, facts, size, variables: None })))
+        Ok(Self(Arc::new(Parts { list, line, facts, size, variables: None, forwarded: None })))
     }
 }
 
@@ -365,7 +401,7 @@ fn split_absolute(target: &[u8]) -> Result<(usize, usize), RequestFault> {
 
 /// Splits `uri-host [ ":" port ]` (RFC 9110 section 4.2); `None` if it is anything else. An absent and an empty port are the
 /// same, and so is no number.
-fn split_port(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
+pub(crate) fn split_port(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_size = match authority {
         [b'[', rest @ ..] => {
             // An IP-literal: the digits, colons and dots of an IPv6 address. Zones and future versions are not used in http.

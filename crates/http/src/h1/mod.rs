@@ -18,6 +18,7 @@ pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
+pub(crate) use head::split_port;
 pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
 
 use crate::error::{RequestFault, SendFault};
