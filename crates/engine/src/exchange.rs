@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_http::proxy::ProxyHeader;
 use tidegate_http::{
     self as http, BodyLength, HeadFault, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
 };
@@ -168,9 +169,19 @@ impl Exchange {
         }
     }
 
-    /// Who asks.
+    /// Whose connection it is.
     pub fn peer(&self) -> Peer {
-        self.connection.peer
+        self.connection.peer()
+    }
+
+    /// Who asks: the peer, or whom a trusted server in front has named.
+    pub fn client(&self) -> Peer {
+        self.connection.client(Some(&self.head))
+    }
+
+    /// What a trusted server in front has said of the connection before its first byte.
+    pub fn proxy_header(&self) -> Option<&ProxyHeader> {
+        self.connection.proxy_header()
     }
 
     /// What a gateway keeps with the connection for its next requests: made by the first call, found by the others.
@@ -181,12 +192,17 @@ impl Exchange {
 
     /// The address that was asked.
     pub fn local(&self) -> &Arc<LocalAddress> {
-        &self.connection.local
+        self.connection.local()
     }
 
     /// Whether the application is told that the request came by https.
     pub fn is_secure(&self) -> bool {
-        self.connection.carrier.is_encrypted()
+        self.connection.is_secure(&self.head)
+    }
+
+    /// Whether that is so for all requests of the connection of which nothing else is said.
+    pub fn is_encrypted(&self) -> bool {
+        self.connection.is_encrypted()
     }
 
     /// Tells whether the client has left, for as long as anybody asks.
@@ -569,8 +585,8 @@ impl Exchange {
 
     fn log(&self) {
         if let (Some(access_log), Some(logged)) = (&self.connection.shared.access_log, &self.logged) {
-            let (peer, answer) = (self.connection.peer, (self.status, &logged.noted));
-            access_log.write(peer, Some(&self.head), answer, self.body_sent, self.arrival());
+            let (client, answer) = (self.client(), (self.status, &logged.noted));
+            access_log.write(client, Some(&self.head), answer, self.body_sent, self.arrival());
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tidegate_http::{Limits, RequestHead, ws};
+use tidegate_http::{ForwardedRules, Limits, RequestHead, ws};
 
 use crate::lane::Codel;
 use crate::limit::Limit;
@@ -65,8 +65,12 @@ pub struct Settings {
     pub write_timeout_ms: u64,
     /// Where this worker sits among those who accept from the same sockets; none for one that is alone.
     pub seat: Option<Seat>,
-    /// Whose word about a request's id, and about when it began, is taken.
+    /// Whose word about requests is taken.
     pub trusted_proxies: TrustedProxies,
+    /// What they say of requests and is believed, beside ids and when a request began.
+    pub forwarded: Option<ForwardedRules>,
+    /// Whether fields that say such things are left out of requests of all others.
+    pub drops_forwarded: bool,
     /// The field that has each request's id, in the request and in the response; a request without a good one is given one.
     pub request_id_header: Option<String>,
     /// What it counts, and shows of its requests; nothing without.
@@ -154,6 +158,8 @@ impl Default for Settings {
             write_timeout_ms: 30_000,
             seat: None,
             trusted_proxies: TrustedProxies::default(),
+            forwarded: None,
+            drops_forwarded: false,
             request_id_header: None,
             record: None,
             tracer: None,

@@ -80,6 +80,11 @@ impl Socket {
         retry(|| rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::empty()).map(|(count, _)| count))
     }
 
+    /// What there is to receive, which stays there.
+    pub(crate) fn peek(&self, buffer: &mut [u8]) -> Moved {
+        retry(|| rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::PEEK).map(|(count, _)| count))
+    }
+
     /// Receives at most `most` bytes onto the end of `buffer`.
     pub(crate) fn receive_onto(&self, buffer: &mut Vec<u8>, most: usize) -> Moved {
         retry(|| sys::receive_onto(&self.fd, buffer, most))

@@ -1,5 +1,7 @@
 //! Whose word about requests is taken: of the servers in front of this one.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::socket::Peer;
@@ -16,8 +18,12 @@ pub struct TrustedProxies {
 impl TrustedProxies {
     pub(crate) fn include(&self, peer: Peer) -> bool {
         match peer {
-            Peer::Inet(address) => self.networks.iter().any(|network| network.contains(&address.ip())),
+            Peer::Inet(address) => self.include_address(address.ip()),
             Peer::Unix => self.unix,
         }
+    }
+
+    pub(crate) fn include_address(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }

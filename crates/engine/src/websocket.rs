@@ -515,7 +515,8 @@ impl Drop for WebSocket {
         if let (Some(access_log), Some((head, arrival))) =
             (&self.connection.shared.access_log, self.logged.take())
         {
-            access_log.write(self.connection.peer, Some(&head), (101, &Noted::default()), self.sent, arrival);
+            let client = self.connection.client(Some(&head));
+            access_log.write(client, Some(&head), (101, &Noted::default()), self.sent, arrival);
         }
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
-use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
+use tidegate_engine::http::{
+    ForwardedFact, ForwardedFields, ForwardedRules, Limits, RequestHead, UnderscoreNames, ws,
+};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
     BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
@@ -14,7 +16,7 @@ use tidegate_engine::{
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
     Address, Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings,
-    Shedding, StatsdAddress, TrustedProxy,
+    Shedding, StatsdAddress, TrustedProxy, UntrustedForwarded,
 };
 
 use crate::gateway::HopByHop;
@@ -166,6 +168,12 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         write_timeout_ms: settings.write_timeout_ms,
         seat: None,
         trusted_proxies: trusted_proxies(settings),
+        forwarded: forwarded(settings),
+        drops_forwarded: match settings.untrusted_forwarded {
+            UntrustedForwarded::Auto => !settings.trusted_proxies.is_empty(),
+            UntrustedForwarded::Drop => true,
+            UntrustedForwarded::Keep => false,
+        },
         request_id_header: request_id_header(settings).map(str::to_owned),
         record: None,
         tracer: None,
@@ -234,6 +242,22 @@ fn trusted_proxies(settings: &Settings) -> TrustedProxies {
         TrustedProxy::Unix => None,
     });
     TrustedProxies { networks: networks.collect(), unix: proxies.contains(&TrustedProxy::Unix) }
+}
+
+fn forwarded(settings: &Settings) -> Option<ForwardedRules> {
+    let fields = match settings.forwarded {
+        supervisor::ForwardedFields::XForwarded => ForwardedFields::XForwarded,
+        supervisor::ForwardedFields::Forwarded => ForwardedFields::Forwarded,
+        supervisor::ForwardedFields::Off => return None,
+    };
+    let fact = |fact: &supervisor::ForwardedFact| match fact {
+        supervisor::ForwardedFact::For => ForwardedFact::For,
+        supervisor::ForwardedFact::Proto => ForwardedFact::Proto,
+        supervisor::ForwardedFact::Host => ForwardedFact::Host,
+        supervisor::ForwardedFact::Port => ForwardedFact::Port,
+        supervisor::ForwardedFact::Prefix => ForwardedFact::Prefix,
+    };
+    Some(ForwardedRules { fields, facts: settings.forwarded_facts.iter().map(fact).collect() })
 }
 
 fn gathering(settings: &Settings, runs_on: RunsOn) -> Gathering {

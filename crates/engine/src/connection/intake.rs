@@ -79,7 +79,13 @@ impl Core {
                 },
                 Ok(Event::Request(mut head)) => {
                     let trace = connection.trace(&mut head);
-                    let arrival = connection.note_arrival(&mut head);
+                    let arrival = match connection.note_arrival(&mut head) {
+                        Ok(arrival) => arrival,
+                        Err(fault) => {
+                            self.refuse(connection, &fault);
+                            return Step::Again;
+                        }
+                    };
                     self.aside =
                         connection.settings().aside.as_ref().is_some_and(|aside| (aside.takes)(&head));
                     self.limit = connection.settings().limit_of(&head);
@@ -88,7 +94,7 @@ impl Core {
                         let beginning = Beginning {
                             key: RequestKey { connection: connection.id, number: self.served },
                             began_us: arrival.started_us.unwrap_or_else(clock::now_us),
-                            peer: connection.peer,
+                            peer: connection.client(Some(&head)),
                             method: head.method(),
                             path: head.path(),
                             has_body: head.body() != http::BodyKind::Empty,

@@ -20,6 +20,7 @@
 mod ending;
 mod intake;
 mod overdue;
+mod proxied;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fmt, io};
 
 use tidegate_http as http;
-use tidegate_http::{RequestFault, RequestHead};
+use tidegate_http::{Forwarded, RequestFault, RequestHead};
 
 use crate::access_log::Noted;
 use crate::admission::{Admission, Admitted, Ticket, Way};
@@ -53,6 +54,7 @@ use crate::timer::Timers;
 use crate::tracing::TraceContext;
 use crate::websocket::Session;
 use overdue::Timed;
+pub(crate) use proxied::Proxied;
 
 /// What is left of a request body when its response is complete is read and dropped up to this size, to keep the connection.
 pub(crate) const DISCARD_MAX: u64 = 64 * 1024;
@@ -129,6 +131,8 @@ pub(crate) struct Connection {
     /// What it says of its requests is believed.
     is_trusted: bool,
     pub(crate) local: Arc<LocalAddress>,
+    /// What a server in front has said of it, once it has.
+    pub(crate) proxied: OnceLock<Arc<Proxied>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) left: Left,
     /// The time of a request was over while the application had it: nothing that comes from there counts any more. There is none after it.
@@ -244,6 +248,7 @@ impl Connection {
             speaks,
             is_trusted: shared.settings.trusted_proxies.include(peer),
             local,
+            proxied: OnceLock::new(),
             shared,
             left: Left::default(),
             expired: AtomicBool::new(false),
@@ -259,31 +264,74 @@ impl Connection {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whose connection it is.
+    pub(crate) fn peer(&self) -> Peer {
+        self.proxied.get().map_or(self.peer, |proxied| proxied.peer)
+    }
+
+    /// Who has sent the request with this head: the peer, or whom it has sent it for.
+    pub(crate) fn client(&self, head: Option<&RequestHead>) -> Peer {
+        let told = head.and_then(RequestHead::forwarded).and_then(Forwarded::client);
+        told.map_or_else(|| self.peer(), Peer::Inet)
+    }
+
+    /// What the peer has connected to.
+    pub(crate) fn local(&self) -> &Arc<LocalAddress> {
+        self.proxied.get().map_or(&self.local, |proxied| &proxied.local)
+    }
+
+    /// Whether nobody between the peer and the first of the servers here can read along.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        let is_in_front = |proxied: &Arc<Proxied>| proxied.header.tls.is_some();
+        self.carrier.is_encrypted() || self.proxied.get().is_some_and(is_in_front)
+    }
+
+    /// Whether the client of the request with this head is told to have asked by https.
+    pub(crate) fn is_secure(&self, head: &RequestHead) -> bool {
+        head.forwarded().and_then(Forwarded::is_secure).unwrap_or_else(|| self.is_encrypted())
+    }
+
+    /// Whether what the peer says of its requests is believed.
+    fn is_trusted(&self) -> bool {
+        self.proxied.get().map_or(self.is_trusted, |proxied| proxied.is_trusted)
+    }
+
     /// A head is in: has it name the server's span as its parent, where there are such. Places of its fields change.
     fn trace(&self, head: &mut RequestHead) -> Option<TraceContext> {
-        self.shared.observer.as_ref()?.tracer()?.assign(head, self.is_trusted)
+        self.shared.observer.as_ref()?.tracer()?.assign(head, self.is_trusted())
     }
 
     /// A head is in: takes note of what will be asked of it later.
-    fn note_arrival(&self, head: &mut RequestHead) -> Arrival {
+    fn note_arrival(&self, head: &mut RequestHead) -> Result<Arrival, RequestFault> {
         let started_us = self.shared.access_log.is_some().then(clock::now_us);
         let mut arrival = Arrival { started_us, ..Arrival::default() };
-        if self.is_trusted || self.settings().request_id_header.is_some() {
-            self.note_origin(head, &mut arrival);
+        let Settings { request_id_header, drops_forwarded, .. } = self.settings();
+        if self.is_trusted() || *drops_forwarded || request_id_header.is_some() {
+            self.note_origin(head, &mut arrival)?;
         }
-        arrival
+        Ok(arrival)
     }
 
-    /// Gives a request its id, and takes note of what a front server says of it.
+    /// Gives a request its id, and takes note of what a front server says of it. Places of its fields change.
     #[inline(never)]
-    fn note_origin(&self, head: &mut RequestHead, arrival: &mut Arrival) {
+    fn note_origin(&self, head: &mut RequestHead, arrival: &mut Arrival) -> Result<(), RequestFault> {
         let Shared { settings, request_ids, .. } = &*self.shared;
-        if let Some(name) = &settings.request_id_header {
-            arrival.id_place = request_ids.assign(head, name, self.is_trusted);
+        let is_trusted = self.is_trusted();
+        match &settings.forwarded {
+            // What it says in variables is more than fields, which it may have passed on as they came.
+            Some(rules) if is_trusted && head.variables().is_none() => {
+                head.believe(rules, |address| settings.trusted_proxies.include_address(address))?;
+            }
+            _ if !is_trusted && settings.drops_forwarded => head.drop_forwarded(),
+            _ => {}
         }
-        if self.is_trusted {
+        if let Some(name) = &settings.request_id_header {
+            arrival.id_place = request_ids.assign(head, name, is_trusted);
+        }
+        if is_trusted {
             arrival.front_queue_us = front_queue::waited_us(head, clock::wall());
         }
+        Ok(())
     }
 
     pub(crate) fn has_left(&self) -> bool {
@@ -467,6 +515,7 @@ impl Core {
     fn advance(&mut self, connection: &Arc<Connection>, turn: &mut Turn<'_>) -> bool {
         loop {
             let step = match self.phase {
+                _ if self.is_before_proxy_header(connection) => self.take_proxy_header(connection, turn),
                 Phase::Waiting | Phase::Head | Phase::Gathering | Phase::Serving => {
                     self.take_in(connection, turn)
                 }
@@ -612,7 +661,7 @@ impl Core {
                 let (head, arrival) =
                     head.as_ref().map_or_else(Default::default, |(head, at)| (Some(head), *at));
                 access_log.write(
-                    connection.peer,
+                    connection.client(head),
                     head,
                     (fault.status(), &Noted::default()),
                     body_size,

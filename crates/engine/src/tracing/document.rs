@@ -149,7 +149,7 @@ fn attributes(span: &Span) -> Vec<Attribute<'_>> {
     let mut attributes = Vec::with_capacity(14);
     attributes.extend([
         text("http.request.method", span.method.unwrap_or("_OTHER")),
-        text("url.scheme", "http"),
+        text("url.scheme", if span.is_secure { "https" } else { "http" }),
         text("url.path", &*span.path),
         text("network.protocol.version", version),
     ]);

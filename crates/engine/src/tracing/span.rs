@@ -23,7 +23,8 @@ pub(crate) struct OpenSpan {
     context: TraceContext,
     began: SystemTime,
     head: RequestHead,
-    peer: Peer,
+    client: Peer,
+    is_secure: bool,
     local: Arc<LocalAddress>,
     stages: Stages,
 }
@@ -47,9 +48,10 @@ pub(crate) struct Outcome {
 
 impl OpenSpan {
     pub(crate) fn new(context: TraceContext, head: RequestHead, connection: &Connection) -> Self {
-        let (peer, local) = (connection.peer, connection.local.clone());
+        let (client, is_secure) = (connection.client(Some(&head)), connection.is_secure(&head));
+        let local = connection.local().clone();
         let (began, stages) = (clock::wall(), Stages::default());
-        Self { context, began, head, peer, local, stages }
+        Self { context, began, head, client, is_secure, local, stages }
     }
 
     /// A stage is over.
@@ -63,7 +65,7 @@ impl OpenSpan {
 
     /// Without the head, which may be large.
     pub(super) fn end(self, outcome: Outcome) -> Span {
-        let Self { context, began, head, peer, local, stages } = self;
+        let Self { context, began, head, client, is_secure, local, stages } = self;
         let method = known_method(head.method());
         Span {
             context,
@@ -75,10 +77,11 @@ impl OpenSpan {
             status: outcome.status,
             cut: outcome.cut,
             stages,
-            client: match peer {
+            client: match client {
                 Peer::Inet(address) => Some(address),
                 Peer::Unix => None,
             },
+            is_secure,
             authority: head.authority().filter(|authority| !authority.is_empty()).map(text),
             local,
             version: head.version(),
@@ -101,6 +104,7 @@ pub(super) struct Span {
     pub(super) cut: Option<Cut>,
     pub(super) stages: Stages,
     pub(super) client: Option<SocketAddr>,
+    pub(super) is_secure: bool,
     pub(super) authority: Option<String>,
     pub(super) local: Arc<LocalAddress>,
     pub(super) version: Version,

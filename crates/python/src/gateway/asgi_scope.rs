@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use foldhash::fast::RandomState;
 use memchr::memchr;
 use percent_encoding::percent_decode;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use tidegate_engine::http::ws::Handshake;
@@ -17,6 +18,7 @@ use tidegate_engine::http::{RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::reference_count;
+use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
 use crate::host::lock;
 
@@ -29,6 +31,7 @@ const NAME_SIZE_MAX: usize = 64;
 
 /// Makes scopes.
 pub(crate) struct Scopes {
+    root_path: String,
     template: Py<PyDict>,
     socket_template: Py<PyDict>,
     versions: Recycled,
@@ -145,6 +148,7 @@ impl Scopes {
             Recycled::new(entries.collect())
         };
         Ok(Self {
+            root_path: root_path.to_owned(),
             template: template.unbind(),
             socket_template: socket_template.unbind(),
             versions: Recycled::new(versions.into()),
@@ -227,9 +231,12 @@ impl Scopes {
     ) -> PyResult<()> {
         let keys = &self.keys;
         let head = exchange.head();
-        let raw_path = if head.target_form() == TargetForm::Asterisk { b"*" } else { head.path() };
-        scope.set_item(&keys.path, self.path(py, raw_path))?;
-        scope.set_item(&keys.raw_path, PyBytes::new(py, raw_path))?;
+        let raw_path = match head.target_form() {
+            TargetForm::Asterisk => Cow::Borrowed(b"*".as_slice()),
+            TargetForm::Origin | TargetForm::Absolute => fronted::whole_path(exchange, head.path()),
+        };
+        scope.set_item(&keys.path, self.path(py, &raw_path))?;
+        scope.set_item(&keys.raw_path, PyBytes::new(py, &raw_path))?;
         if !head.query().is_empty() {
             scope.set_item(&keys.query_string, PyBytes::new(py, head.query()))?;
         }
@@ -237,6 +244,9 @@ impl Scopes {
         let ends = ends(py, exchange)?;
         scope.set_item(&keys.client, &ends.client)?;
         scope.set_item(&keys.server, &ends.server)?;
+        if let Some(forwarded) = head.forwarded() {
+            fronted::set_in_scope(scope, exchange, forwarded, &self.root_path)?;
+        }
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
         }
@@ -249,6 +259,10 @@ impl Scopes {
                 request.set_item(&keys.front_queue_us, waited_us)?;
             }
             extensions.set_item(&keys.request, request)?;
+        }
+        if let Some(header) = exchange.proxy_header() {
+            extensions
+                .set_item(intern!(py, "tidegate.proxy_protocol"), fronted::proxy_protocol(py, header)?)?;
         }
         scope.set_item(&keys.asgi, self.versions.take(py, None)?)?;
         scope.set_item(&keys.extensions, extensions)

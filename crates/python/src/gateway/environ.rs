@@ -18,6 +18,7 @@ use tidegate_engine::http::{BodyKind, RequestHead, TargetForm, Version};
 use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::latin1;
+use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
@@ -186,6 +187,12 @@ impl Environs {
         let number = recurring.cancelled.get().begin_request();
         let (environ, has_host) = self.begin(py, exchange, recurring)?;
 
+        if let Some(forwarded) = exchange.head().forwarded() {
+            fronted::set_in_environ(&environ, exchange, forwarded, &self.script_name)?;
+        }
+        if let Some(header) = exchange.proxy_header() {
+            environ.set_item(intern!(py, "tidegate.proxy_protocol"), fronted::proxy_protocol(py, header)?)?;
+        }
         // What most requests have stands in the template.
         if head.method() != USUAL_METHOD {
             environ.set_item(&names.request_method, head.method())?;
@@ -245,7 +252,7 @@ impl Environs {
         environ.set_item(&names.remote_addr, &recurring.address)?;
         environ.set_item(&names.remote_port, &recurring.port)?;
         environ.set_item(&names.cancelled, &recurring.cancelled)?;
-        if exchange.is_secure() {
+        if exchange.is_encrypted() {
             environ.set_item(&names.url_scheme, &names.secure)?;
             environ.set_item(&names.https, &names.on)?;
         }

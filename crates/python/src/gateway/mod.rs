@@ -11,6 +11,7 @@ mod cancelled;
 mod environ;
 mod error_response;
 mod file_wrapper;
+mod fronted;
 mod kept;
 mod mounts;
 mod wsgi;

@@ -113,6 +113,40 @@ choices! {
         Keep = "keep",
     }
 
+    /// In which fields servers in front say what they know of a request.
+    ForwardedFields {
+        /// X-Forwarded-For and its like.
+        XForwarded = "x-forwarded",
+        /// Forwarded (RFC 7239).
+        Forwarded = "forwarded",
+        /// In none.
+        Off = "off",
+    }
+
+    /// What they say and is believed.
+    ForwardedFact {
+        /// Who asks.
+        For = "for",
+        /// By which scheme.
+        Proto = "proto",
+        /// Whom the request is for.
+        Host = "host",
+        /// At which port.
+        Port = "port",
+        /// What was taken off the path.
+        Prefix = "prefix",
+    }
+
+    /// What becomes of such fields from others.
+    UntrustedForwarded {
+        /// They are left out where there are trusted proxies.
+        Auto = "auto",
+        /// They are left out.
+        Drop = "drop",
+        /// They are passed on.
+        Keep = "keep",
+    }
+
     /// What becomes of hop-by-hop fields in an application's response (PEP 3333, "Other HTTP Features").
     HopByHop {
         /// The field is left out and a warning is logged.

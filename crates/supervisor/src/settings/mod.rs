@@ -33,8 +33,8 @@ pub use access_log::{
 pub use address::{Address, Bind, Scheme};
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Observe, Priority, ReadyBy,
-    RequestBuffering, Shedding, UnderscoreNames,
+    Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Interface, Lifespan, LogLevel, Observe,
+    Priority, ReadyBy, RequestBuffering, Shedding, UnderscoreNames, UntrustedForwarded,
 };
 pub use error::{Origin, SettingsError};
 pub use limit::{Limit, Own};
@@ -150,6 +150,9 @@ pub struct Settings {
     pub statsd_prefix: String,
     pub statsd_tags: String,
     pub trusted_proxies: Vec<TrustedProxy>,
+    pub forwarded: ForwardedFields,
+    pub forwarded_facts: Vec<ForwardedFact>,
+    pub untrusted_forwarded: UntrustedForwarded,
     pub request_id: bool,
     pub request_id_header: String,
     pub websocket_message_size_max: usize,
@@ -288,6 +291,16 @@ impl Settings {
             let origin = self.origin("bind");
             let reason = format!("bind has it, as {:?} ({origin})", bind.to_string());
             return Err(self.refusal_of("admin", Some(value), &reason));
+        }
+        if let Some(bind) = self.bind.iter().find(|bind| bind.proxied)
+            && self.trusted_proxies.is_empty()
+        {
+            let value = Some(Value::Text(bind.to_string()));
+            return Err(self.refusal_of(
+                "bind",
+                value,
+                "proxy+ only with trusted-proxies, or nobody could connect",
+            ));
         }
         match supervisors.iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) if self.no_supervisor => Err(self.refusal(name, "not with no-supervisor")),
@@ -428,6 +441,9 @@ impl Settings {
             statsd_prefix: String::new(),
             statsd_tags: String::new(),
             trusted_proxies: Vec::new(),
+            forwarded: ForwardedFields::Off,
+            forwarded_facts: Vec::new(),
+            untrusted_forwarded: UntrustedForwarded::Auto,
             request_id: false,
             request_id_header: String::new(),
             websocket_message_size_max: 0,

@@ -1,12 +1,13 @@
 //! The one definition of every setting: flags, variables, file keys, Python keywords, help and docs/settings.md come from
 //! this table, and nothing else says what a setting is called, takes or defaults to.
 
+use super::choice::Choice;
 use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
 use super::{
-    Address, AppSpec, Bind, Limit, Mount, Scheme, Settings, TrustedProxy, access_log, address, limit, mount,
-    otlp, statsd, trusted_proxy,
+    Address, AppSpec, Bind, ForwardedFact, Limit, Mount, Scheme, Settings, TrustedProxy, access_log, address,
+    limit, mount, otlp, statsd, trusted_proxy,
 };
 
 /// One setting.
@@ -1069,8 +1070,47 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
         help: "Front server whose word is taken; can be given several times.",
         doc: "An address, a network such as 10.0.0.0/8, or unix for whoever may connect to a unix socket. What they say of a request is \
-              believed: its id (request-id), and when it came to them (X-Request-Start): docs/request-ids.md. Nobody is by default, because a \
-              client can say the same.",
+              believed: whose it is (forwarded), its id (request-id), and when it came to them (X-Request-Start): docs/proxies.md, \
+              docs/request-ids.md. They alone may connect where the PROXY protocol is spoken. Nobody is by default, because a client can say \
+              the same.",
+        ..PLAIN
+    },
+    Setting {
+        name: "forwarded",
+        category: Category::Http,
+        kind: Kind::Choice(|s| &mut s.forwarded),
+        default: Some("x-forwarded"),
+        help: "Fields in which trusted proxies say whose a request is.",
+        doc: "x-forwarded: X-Forwarded-For and its like, which nearly all send. forwarded: Forwarded (RFC 7239). off: none is believed. Never both: \
+              a proxy that sets one passes the other on as a client has sent it.",
+        ..PLAIN
+    },
+    Setting {
+        name: "forwarded-facts",
+        category: Category::Http,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "FACT,...",
+            accepted: "for, proto, host, port, prefix",
+            put: |s, value| {
+                put(&mut s.forwarded_facts, several(value, forwarded_facts).map(|facts| facts.concat()))
+            },
+            get: |s| listed(s.forwarded_facts.iter().map(Choice::word)),
+        },
+        default: Some("for,proto"),
+        help: "What trusted proxies say of a request and is believed.",
+        doc: "for: the client's address. proto: its scheme. host: whom it has asked. port: the port of that. prefix: what was taken off the path, for \
+              SCRIPT_NAME or root_path. Name only what the proxy sets itself in every request: what it does not, a client can send through it.",
+        ..PLAIN
+    },
+    Setting {
+        name: "untrusted-forwarded",
+        category: Category::Http,
+        kind: Kind::Choice(|s| &mut s.untrusted_forwarded),
+        default: Some("auto"),
+        help: "What becomes of X-Forwarded-*, Forwarded and X-Real-IP of others.",
+        doc: "Applications and their middleware may take them for a proxy's. drop: they are left out of requests of peers that are not trusted. keep: \
+              they are passed on. auto: drop where there are trusted proxies, and else keep, as the server does not know who stands in front.",
         ..PLAIN
     },
     Setting {
@@ -1471,6 +1511,15 @@ fn listed<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> Option<Value
     (!values.is_empty()).then_some(Value::List(values))
 }
 
+/// Facts that are put together with commas.
+fn forwarded_facts(text: &str) -> Result<Vec<ForwardedFact>, Fault> {
+    let read = |word: &str| {
+        let mut fact = ForwardedFact::For;
+        if fact.choose(word.trim()) { Ok(fact) } else { Err(format!("there is no {word:?}")) }
+    };
+    text.split(',').map(read).collect()
+}
+
 /// Any number of mounts; no prefix twice, since the second would never be called.
 fn put_mounts(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
     let mut mounts: Vec<Mount> = Vec::new();
@@ -1490,7 +1539,7 @@ fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
     if addresses.is_empty() {
         return Err("at least one address is needed".into());
     }
-    let unserved = |bind: &&Bind| bind.proxied || !matches!(bind.scheme, None | Some(Scheme::Http));
+    let unserved = |bind: &&Bind| !matches!(bind.scheme, None | Some(Scheme::Http));
     if let Some(bind) = addresses.iter().find(unserved) {
         return Err(format!("{bind} is not served yet"));
     }
