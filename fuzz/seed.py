@@ -116,6 +116,43 @@ def handshakes() -> list[bytes]:
     return [b"\r\n".join(head) + b"\r\n\r\n" for head in heads]
 
 
+def proxy_headers() -> list[bytes]:
+    """Return headers of the PROXY protocol, right and wrong."""
+    lines = [
+        b"PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\n",
+        b"PROXY TCP6 2001:db8::1 2001:db8::2 4711 443\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"PROXY TCP9 a b 0 0\r\n",
+    ]
+    inet = bytes([192, 0, 2, 1, 198, 51, 100, 2, 0x12, 0x67, 1, 0xBB])
+    tls = b"\x20\0\x10\7\0\0\0\0\x21\0\3TLS\x22\0\2cn"
+    rests = [
+        (0x20, 0, b""),
+        (0x21, 0x11, inet),
+        (0x21, 0x11, inet + b"\1\0\2h2" + tls),
+        (0x21, 0x21, bytes(36)),
+    ]
+    signature = b"\r\n\r\n\0\r\nQUIT\n"
+    binary = [
+        signature + bytes([command, family]) + len(rest).to_bytes(2, "big") + rest
+        for command, family, rest in rests
+    ]
+    return lines + binary
+
+
+def forwarded() -> list[bytes]:
+    """Return what proxies say of clients, right and wrong."""
+    return [
+        b"192.0.2.1, 10.0.0.1",
+        b"[2001:db8::1]:80, unknown, _a",
+        b"https",
+        b"shop.example:8443",
+        b"/app/one",
+        b'for="[2001:db8::1]:4711";proto=https;host="shop.example:81", for=_x;by=y',
+        b'for=a;x="\\"", for="',
+    ]
+
+
 def seed(target: str, seeds: list[bytes]) -> None:
     """Write seeds into the target's corpus, each under the name that cargo-fuzz would give it."""
     folder = HERE / "corpus" / target
@@ -137,6 +174,8 @@ def main() -> int:
     seed("chunked", bodies)
     seed("handshake", handshakes())
     seed("websocket", conversations())
+    seed("proxy", proxy_headers())
+    seed("forwarded", forwarded())
     return 0
 
 

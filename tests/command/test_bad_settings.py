@@ -117,6 +117,9 @@ def taken() -> Iterator[str]:
         ("head-size-max", "1MB", "not a size; accepted: 256 to 16MiB (bytes, or with KiB, MiB, GiB)"),
         ("log-level", "loud", "no such choice; accepted: error, warning, info, debug"),
         ("unix-socket-mode", "rw", "not a mode in octal digits; accepted: 000 to 777 in octal digits"),
+        ("forwarded", "both", "no such choice; accepted: x-forwarded, forwarded, off"),
+        ("forwarded-facts", "for,by", 'there is no "by"; accepted: for, proto, host, port, prefix'),
+        ("untrusted-forwarded", "pass", "no such choice; accepted: auto, drop, keep"),
         ("mount", "live", "an equals sign must follow the prefix; accepted: /PREFIX=MODULE[:ATTR]"),
         (
             "otlp-endpoint",
@@ -174,6 +177,13 @@ def test_settings_that_exclude_one_another(tmp_path, source):
     project = Project(tmp_path, "alone", source)
     shown = project.give("workers", "2")
     assert project.line(*SOCKET) == f"{shown}: not with no-supervisor"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_address_to_which_nobody_could_connect(tmp_path, source):
+    project = Project(tmp_path, "alone", source)
+    shown = project.give("bind", "proxy+http://127.0.0.1:0")
+    assert project.line() == f"{shown}: proxy+ only with trusted-proxies, or nobody could connect"
 
 
 def test_settings_that_do_not_go_with_the_application(project):

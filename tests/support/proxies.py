@@ -57,7 +57,7 @@ class Kind:
 
     def missing(self) -> str | None:
         """Why it cannot be run here; None when it can."""
-        if _found(self.program) is None:
+        if found(self.program) is None:
             return f"{self.program} is neither installed nor could tools/test-services install it"
         return None
 
@@ -150,7 +150,7 @@ class Proxy:
         shutil.rmtree(self._folder)
 
 
-def _found(program: str) -> str | None:
+def found(program: str) -> str | None:
     """Where it is; distributions keep it where not every user looks."""
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
 
@@ -177,7 +177,7 @@ def _nginx(folder: Path, listener: socket.socket, servers: Sequence[Address]) ->
     # As root it would change to a user who may not read what is here.
     user = "user root;\n" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(NGINX_CONF.format(user=user, folder=folder))
-    return [_found("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
+    return [found("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
 
 
 def _haproxy(folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
@@ -190,7 +190,7 @@ def _haproxy(folder: Path, listener: socket.socket, servers: Sequence[Address]) 
             f"unix@{server.path}" if server.path else f"{server.host}:{server.port}"
         )
     (folder / "haproxy.cfg").write_text(_replaced(text, changes))
-    return [_found("haproxy") or "haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
+    return [found("haproxy") or "haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
 
 
 NGINX = Kind("nginx", _nginx)

@@ -1,0 +1,73 @@
+"""nginx and HAProxy that pass on connections, and say whose they are by the PROXY protocol."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from support.proxies import Kind, found
+from support.server import Address
+
+STREAM_MODULES = [
+    Path(folder, "ngx_stream_module.so") for folder in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules")
+]
+
+NGINX_CONF = """\
+{modules}{user}daemon off;
+pid {folder}/pid;
+error_log {folder}/log;
+events {{}}
+stream {{
+    server {{
+        listen {listen};
+        proxy_pass {server};
+        proxy_protocol on;
+    }}
+}}
+"""
+
+HAPROXY_CFG = """\
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+
+listen site
+    bind fd@{listener}
+    server one {server} {send}
+"""
+
+
+def _nginx(folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
+    host, port = listener.getsockname()
+    text = NGINX_CONF.format(
+        modules="".join(f"load_module {module};\n" for module in STREAM_MODULES if module.exists()),
+        # As root it would change to a user who may not read what is here.
+        user="user root;\n" if os.geteuid() == 0 else "",
+        folder=folder,
+        listen=f"{host}:{port}",
+        server=f"{servers[0].host}:{servers[0].port}",
+    )
+    (folder / "nginx.conf").write_text(text)
+    return [found("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
+
+
+def _haproxy(send: str, folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
+    server = f"{servers[0].host}:{servers[0].port}"
+    text = HAPROXY_CFG.format(listener=listener.fileno(), server=server, send=send)
+    (folder / "haproxy.cfg").write_text(text)
+    return [found("haproxy") or "haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
+
+
+def has_nginx_stream() -> bool:
+    """Whether nginx has its stream module, which distributions have in a package of its own."""
+    return any(module.exists() for module in STREAM_MODULES)
+
+
+NGINX_STREAM = Kind("nginx", _nginx)
+# What a server's line has decides the version, and what is told.
+HAPROXY_V1 = Kind("haproxy", lambda *of: _haproxy("send-proxy", *of))
+HAPROXY_V2 = Kind("haproxy", lambda *of: _haproxy("send-proxy-v2", *of))
