@@ -1,4 +1,4 @@
-"""Tells by JSON whom it takes for its client, and what it takes itself for: the same words by WSGI and by ASGI."""
+"""Tells by JSON whom it takes for its client, and what for itself: in the same words by WSGI and by ASGI."""
 
 from __future__ import annotations
 

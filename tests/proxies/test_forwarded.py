@@ -16,7 +16,7 @@ from support.server import Server
 from support.websocket import open_websocket
 from support.wire import Wire
 
-TRUST = ("--trusted-proxies", "127.0.0.1,10.0.0.0/8")
+TRUST = ("--trusted-proxies", "127.0.0.1", "--trusted-proxies", "10.0.0.0/8")
 ALL = ("--forwarded-facts", "for,proto,host,port,prefix")
 STANDARD = ("--forwarded", "forwarded")
 
@@ -40,8 +40,7 @@ class _Servers(dict[tuple[str, ...], Server]):
         self._stack, self._app, self._options = stack, app, options
 
     def __missing__(self, options: tuple[str, ...]) -> Server:
-        flags = [part for option in options for part in option.split(" ")]
-        server = self._stack.enter_context(Server(self._app, options=(*self._options, *flags)))
+        server = self._stack.enter_context(Server(self._app, options=(*self._options, *options)))
         self[options] = server
         return server
 
@@ -68,7 +67,7 @@ def status(server: Server, *fields: str) -> int:
 
 
 def options(*flags: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{name} {value}" for flag in flags for name, value in [flag])
+    return tuple(part for flag in flags for part in flag)
 
 
 @pytest.mark.parametrize(

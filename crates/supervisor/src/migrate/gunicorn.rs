@@ -19,7 +19,7 @@ const REQUEST_HOOK: &str = "middleware in the application";
 const STATSD: &str =
     "\"tidegate ctl status\" prints what the server knows, as JSON, and the access log what it did";
 const DIRTY: &str = "a task queue (Celery, RQ, Huey) or a service of its own";
-const PROXY_TRUST: &str = "X-Forwarded-* reach the application, and nothing is made of them: werkzeug's ProxyFix, Django's SECURE_PROXY_SSL_HEADER";
+const PROXY_TRUST: &str = "trusted-proxies: of those, X-Forwarded-For and -Proto are believed; docs/proxies.md";
 const STRICT: &str = "HTTP is read strictly, and that cannot be loosened: docs/http.md";
 const SYSLOG: &str = "access-log = \"syslog:\" for requests; the server's own lines go to standard error, and to the journal under systemd";
 const LOG_LINES: &str =
@@ -75,8 +75,8 @@ pub(super) static OPTIONS: &[Entry] = &[
     instead_unless(&["forwarder_headers"], &["SCRIPT_NAME,PATH_INFO"], "no field of a request changes SCRIPT_NAME: script-name"),
     instead_unless(&["forwarded_allow_ips"], &["127.0.0.1,::1"], PROXY_TRUST),
     instead(&["secure_scheme_headers"], PROXY_TRUST),
-    instead(&["proxy_protocol"], "the PROXY protocol is not spoken: have the balancer send X-Forwarded-For").takes(Takes::AtMostOne),
-    not_needed(&["proxy_allow_ips"], "the PROXY protocol is not spoken").flags(&["--proxy-allow-from"]),
+    instead(&["proxy_protocol"], "bind = \"proxy+http://ADDRESS\", and trusted-proxies: docs/proxies.md").takes(Takes::AtMostOne),
+    instead(&["proxy_allow_ips"], "trusted-proxies: they alone may connect where the PROXY protocol is spoken").flags(&["--proxy-allow-from"]),
     not_needed(&["http_parser"], "there is one"),
     not_needed(&["sendfile"], "wsgi.file_wrapper sends files by sendfile where the system can").switch(),
     instead(&["permit_obsolete_folding", "permit_unconventional_http_method", "permit_unconventional_http_version", "casefold_http_method", "strip_header_spaces"], STRICT).switch(),

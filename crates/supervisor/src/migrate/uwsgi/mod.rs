@@ -153,8 +153,8 @@ fn listening(plan: &mut Plan) {
                      proxy_pass {to};{NGINX}"
                 ));
                 plan.remark(
-                    "REMOTE_ADDR and wsgi.url_scheme, which uwsgi_params brought, are those of nginx's connection then. The application takes \
-                     the client's from X-Forwarded-For and -Proto: werkzeug's ProxyFix, Django's SECURE_PROXY_SSL_HEADER.",
+                    "REMOTE_ADDR and wsgi.url_scheme, which uwsgi_params brought, are those of nginx's connection then. The client's are \
+                     taken from X-Forwarded-For and -Proto of trusted-proxies: docs/proxies.md.",
                 );
             }
             let note = if spoke_uwsgi { "HTTP is spoken there" } else { "" };

@@ -197,7 +197,7 @@ pub(in crate::migrate) static OPTIONS: &[Entry] = &[
     instead(&["freebind"], "net.ipv4.ip_nonlocal_bind, or FreeBind= of a systemd socket unit"),
     instead(
         &["enable-proxy-protocol", "http-enable-proxy-protocol", "http-stud-prefix"],
-        "the PROXY protocol is not spoken: have the balancer send X-Forwarded-For",
+        "bind = \"proxy+http://ADDRESS\", and trusted-proxies: docs/proxies.md",
     ),
     instead(
         &[
