@@ -118,7 +118,7 @@ def taken() -> Iterator[str]:
         ("log-level", "loud", "no such choice; accepted: error, warning, info, debug"),
         ("unix-socket-mode", "rw", "not a mode in octal digits; accepted: 000 to 777 in octal digits"),
         ("forwarded", "both", "no such choice; accepted: x-forwarded, forwarded, off"),
-        ("forwarded-facts", "for,by", 'there is no "by"; accepted: for, proto, host, port, prefix'),
+        ("forwarded-facts", "by", 'there is no "by"; accepted: for, proto, host, port, prefix'),
         ("untrusted-forwarded", "pass", "no such choice; accepted: auto, drop, keep"),
         ("mount", "live", "an equals sign must follow the prefix; accepted: /PREFIX=MODULE[:ATTR]"),
         (
