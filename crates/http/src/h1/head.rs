@@ -272,7 +272,7 @@ impl RequestLine {
         if method_end == 0 || line[method_end] != b' ' {
             return Err(RequestFault::Method);
         }
-        let (method_bytes, target_start) = (&line[..method_end], method_end + 1);
+        let target_start = method_end + 1;
         let target_size = line[target_start..]
             .iter()
             .position(|&byte| !TARGET_CHAR[byte as usize])
@@ -290,8 +290,37 @@ impl RequestLine {
             }
             _ => return Err(RequestFault::RequestLine),
         };
-        let target_bytes = &line[target_start..target_end];
-        let method = match method_bytes {
+        Self::of_parts(line, Span::new(0, method_end), Span::new(target_start, target_end), version, with_end.len())
+    }
+
+    /// The same of parts that came otherwise than in a line.
+    pub(crate) fn of(
+        bytes: &[u8],
+        method: Span,
+        target: Span,
+        version: Version,
+    ) -> Result<Self, RequestFault> {
+        if !is_token(method.in_bytes(bytes)) {
+            return Err(RequestFault::Method);
+        }
+        let target_bytes = target.in_bytes(bytes);
+        if target_bytes.is_empty() || target_bytes.iter().any(|&byte| !TARGET_CHAR[byte as usize]) {
+            return Err(RequestFault::Target);
+        }
+        Self::of_parts(bytes, method, target, version, 0)
+    }
+
+    /// Takes apart what holds no byte that it may not.
+    fn of_parts(
+        bytes: &[u8],
+        method_span: Span,
+        target_span: Span,
+        version: Version,
+        size: usize,
+    ) -> Result<Self, RequestFault> {
+        let target_bytes = target_span.in_bytes(bytes);
+        let (target_start, target_end) = target_span.ends();
+        let method = match method_span.in_bytes(bytes) {
             b"GET" => Method::Get,
             b"HEAD" => Method::Head,
             b"POST" => Method::Post,
@@ -300,7 +329,7 @@ impl RequestLine {
             b"OPTIONS" => Method::Options,
             b"PATCH" => Method::Patch,
             b"CONNECT" => return Err(RequestFault::Connect),
-            _ => Method::Other(Span::new(0, method_end)),
+            _ => Method::Other(method_span),
         };
         let (mut form, mut scheme, mut authority) = (TargetForm::Origin, Span::default(), Span::default());
         let mut path_start = target_start;
@@ -316,15 +345,15 @@ impl RequestLine {
             }
         }
         let query_mark =
-            memchr(b'?', &line[path_start..target_end]).map_or(target_end, |offset| path_start + offset);
+            memchr(b'?', &bytes[path_start..target_end]).map_or(target_end, |offset| path_start + offset);
         Ok(Self {
             method,
-            target: Span::new(target_start, target_end),
+            target: target_span,
             scheme,
             authority,
             path: Span::new(path_start, query_mark),
             query: Span::new((query_mark + 1).min(target_end), target_end),
-            size: with_end.len() as u32,
+            size: size as u32,
             version,
             form,
         })
@@ -365,7 +394,7 @@ fn split_absolute(target: &[u8]) -> Result<(usize, usize), RequestFault> {
 
 /// Splits `uri-host [ ":" port ]` (RFC 9110 section 4.2); `None` if it is anything else. An absent and an empty port are the
 /// same, and so is no number.
-fn split_port(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
+pub(crate) fn split_port(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_size = match authority {
         [b'[', rest @ ..] => {
             // An IP-literal: the digits, colons and dots of an IPv6 address. Zones and future versions are not used in http.
