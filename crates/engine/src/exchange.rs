@@ -170,7 +170,7 @@ impl Exchange {
 
     /// Who asks.
     pub fn peer(&self) -> Peer {
-        self.connection.peer
+        self.connection.client(&self.head)
     }
 
     /// What a gateway keeps with the connection for its next requests: made by the first call, found by the others.
@@ -186,7 +186,7 @@ impl Exchange {
 
     /// Whether the application is told that the request came by https.
     pub fn is_secure(&self) -> bool {
-        self.connection.carrier.is_encrypted()
+        self.connection.carrier.is_encrypted() || self.head.is_told_secure()
     }
 
     /// Tells whether the client has left, for as long as anybody asks.
@@ -569,7 +569,7 @@ impl Exchange {
 
     fn log(&self) {
         if let (Some(access_log), Some(logged)) = (&self.connection.shared.access_log, &self.logged) {
-            let (peer, answer) = (self.connection.peer, (self.status, &logged.noted));
+            let (peer, answer) = (self.peer(), (self.status, &logged.noted));
             access_log.write(peer, Some(&self.head), answer, self.body_sent, self.arrival());
         }
     }

@@ -186,7 +186,9 @@ impl RequestFault {
             }
             Self::PlainHttp => (400, "this looks like HTTP, and another protocol is spoken here"),
             Self::PlainTls => (400, "this looks like TLS, and another protocol is spoken here"),
-            Self::Modifier => (400, "modifier1 is 0 or 30: no other packets of uWSGI's protocol are taken here"),
+            Self::Modifier => {
+                (400, "modifier1 is 0 or 30: no other packets of uWSGI's protocol are taken here")
+            }
             Self::Variables => (400, "the block of CGI variables is malformed"),
             Self::TooManyVariables => (400, "there are more CGI variables than the limit"),
             Self::HeadTruncated => (400, "the connection was closed within the request head"),

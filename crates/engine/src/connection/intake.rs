@@ -88,7 +88,7 @@ impl Core {
                         let beginning = Beginning {
                             key: RequestKey { connection: connection.id, number: self.served },
                             began_us: arrival.started_us.unwrap_or_else(clock::now_us),
-                            peer: connection.peer,
+                            peer: connection.client(&head),
                             method: head.method(),
                             path: head.path(),
                             has_body: head.body() != http::BodyKind::Empty,

@@ -35,6 +35,7 @@ use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::carrier::Carrier;
 use crate::changes::Changes;
+use crate::client;
 use crate::clock::{self, Millis, NEVER};
 use crate::cut::Cut;
 use crate::departure::Left;
@@ -206,7 +207,7 @@ impl Connection {
         now_ms: Millis,
     ) -> Self {
         let core = Core {
-            http: http::Connection::new(shared.http.clone()),
+            http: http::Connection::of(speaks.dialect(), shared.http.clone()),
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
@@ -284,6 +285,11 @@ impl Connection {
         if self.is_trusted {
             arrival.front_queue_us = front_queue::waited_us(head, clock::wall());
         }
+    }
+
+    /// Whose request it is: the peer's, or that of the peer's client, where the peer is a front server that says so in CGI variables.
+    pub(crate) fn client(&self, head: &RequestHead) -> Peer {
+        if head.is_handed_on() { client::told_in(head).unwrap_or(self.peer) } else { self.peer }
     }
 
     pub(crate) fn has_left(&self) -> bool {
@@ -590,6 +596,11 @@ impl Core {
 
     /// Answers the peer's fault and closes; the application is not run.
     fn refuse(&mut self, connection: &Arc<Connection>, fault: &RequestFault) {
+        if !fault.is_answered() {
+            log::debug!("{}: closed: {fault}", connection.peer);
+            self.close(connection);
+            return;
+        }
         log::debug!("{}: {} {fault}", connection.peer, fault.status());
         let head = self.head.take();
         self.forget_time();
@@ -612,7 +623,7 @@ impl Core {
                 let (head, arrival) =
                     head.as_ref().map_or_else(Default::default, |(head, at)| (Some(head), *at));
                 access_log.write(
-                    connection.peer,
+                    head.map_or(connection.peer, |head| connection.client(head)),
                     head,
                     (fault.status(), &Noted::default()),
                     body_size,

@@ -82,7 +82,13 @@ impl Core {
         if let Some(access_log) = &connection.shared.access_log {
             let noted = Noted { cut: self.cut, ..Noted::default() };
             let body_size = if timed.head.method() == "HEAD" { 0 } else { EXPIRED.len() as u64 };
-            access_log.write(connection.peer, Some(&timed.head), (504, &noted), body_size, timed.arrival);
+            access_log.write(
+                connection.client(&timed.head),
+                Some(&timed.head),
+                (504, &noted),
+                body_size,
+                timed.arrival,
+            );
         }
         if self.phase == Phase::Closed {
             // Its client had gone.

@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
 
 impl OpenSpan {
     pub(crate) fn new(context: TraceContext, head: RequestHead, connection: &Connection) -> Self {
-        let (peer, local) = (connection.peer, connection.local.clone());
+        let (peer, local) = (connection.client(&head), connection.local.clone());
         let (began, stages) = (clock::wall(), Stages::default());
         Self { context, began, head, peer, local, stages }
     }

@@ -1,8 +1,10 @@
 //! A request's head, made of the variables that a front server has sent. It keeps their bytes where they came.
 
+use std::sync::Arc;
+
 use crate::error::RequestFault;
 use crate::field::{FieldList, FieldSpan, Span, admit, is_token, is_value, parse_length, trim};
-use crate::h1::head::{BodyKind, Facts, Parts, RequestHead, RequestLine, Version, split_port};
+use crate::h1::{BodyKind, Facts, Parts, RequestHead, RequestLine, Version, split_port};
 use crate::limits::{Limits, UnderscoreNames};
 
 /// What the variables say of the request itself. What is said twice is what was said last.
@@ -88,7 +90,11 @@ pub(super) fn read(
     if let Some(place) = found.path_info.filter(|_| strips_script_name) {
         let path_info = &mut variables[place].value;
         let script_name = found.script_name.in_bytes(&bytes);
-        if path_info.in_bytes(&bytes).strip_prefix(script_name).is_some_and(|rest| matches!(rest, [] | [b'/', ..])) {
+        if path_info
+            .in_bytes(&bytes)
+            .strip_prefix(script_name)
+            .is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+        {
             *path_info = path_info.without_first(script_name.len());
         }
     }
@@ -109,7 +115,7 @@ pub(super) fn read(
     let body = found.content_length.map_or(BodyKind::Empty, BodyKind::Length);
     let facts = Facts { body, authority: found.authority, expects_continue: false, keep_alive: false };
     let list = FieldList { bytes, spans: fields };
-    Ok(RequestHead::of(Parts { list, line, facts, size, variables: Some(variables) }))
+    Ok(RequestHead(Arc::new(Parts { list, line, facts, size, variables: Some(variables) })))
 }
 
 impl Found {
@@ -140,7 +146,9 @@ fn push_target(bytes: &mut Vec<u8>, path: [Span; 2], query: Span) -> Span {
     for part in path {
         for byte in part.in_bytes(bytes).to_vec() {
             match byte {
-                b'/' | b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => bytes.push(byte),
+                b'/' | b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                    bytes.push(byte)
+                }
                 _ => {
                     let digit = |half: u8| b"0123456789ABCDEF"[usize::from(half)];
                     bytes.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
@@ -160,21 +168,34 @@ impl RequestHead {
     /// What a front server says of the request in CGI variables, where it speaks a protocol of such: without those that say the
     /// request's fields, which are among [`RequestHead::fields`].
     pub fn variables(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let Parts { list, variables, .. } = self.parts();
+        let Parts { list, variables, .. } = &*self.0;
         let spans = variables.as_deref().unwrap_or_default();
         spans.iter().map(|span| (span.name.in_bytes(&list.bytes), span.value.in_bytes(&list.bytes)))
     }
 
     /// The last value of one of them.
     pub fn variable(&self, name: &str) -> Option<&[u8]> {
-        let Parts { list, variables, .. } = self.parts();
+        let Parts { list, variables, .. } = &*self.0;
         let spans = variables.as_deref().unwrap_or_default();
         let found = spans.iter().rfind(|span| span.name.in_bytes(&list.bytes) == name.as_bytes())?;
         Some(found.value.in_bytes(&list.bytes))
     }
 
+    /// Whether a front server says that its client has used https, in one of the ways in which that is said: uWSGI's own, the usual one of CGI,
+    /// nginx's own.
+    pub fn is_told_secure(&self) -> bool {
+        let said = |name| self.variable(name).filter(|value| !value.is_empty());
+        if let Some(scheme) = said("UWSGI_SCHEME") {
+            return scheme == b"https";
+        }
+        match said("HTTPS") {
+            Some(https) => https == b"1" || https.eq_ignore_ascii_case(b"on"),
+            None => self.variable("REQUEST_SCHEME") == Some(b"https"),
+        }
+    }
+
     /// Whether a front server has handed it on in CGI variables.
     pub fn is_handed_on(&self) -> bool {
-        self.parts().variables.is_some()
+        self.0.variables.is_some()
     }
 }

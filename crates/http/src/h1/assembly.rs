@@ -22,8 +22,6 @@ pub struct Assembly<'a> {
     pub version: Version,
     /// Whether the message goes on after its head. Without Content-Length it then has a body of unknown length, [`BodyKind::Chunked`].
     pub goes_on: bool,
-    /// What a front server says of the request in CGI variables: names and values, passed on as they are.
-    pub variables: &'a [(&'a [u8], &'a [u8])],
 }
 
 impl RequestHead {
@@ -99,23 +97,7 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        let variables = (!of.variables.is_empty()).then(|| {
-            let mut list = FieldList::default();
-            of.variables.iter().for_each(|(name, value)| list.push(name, value));
-            Arc::new(list)
-        });
-        Ok(Self(Arc::new(Parts { list, line, facts, size, variables })))
-    }
-
-    /// What a front server says of the request in CGI variables, where it speaks a protocol of such.
-    pub fn variables(&self) -> Option<impl Iterator<Item = (&[u8], &[u8])>> {
-        self.0.variables.as_ref().map(|variables| variables.iter())
-    }
-
-    /// The first value of one of them.
-    pub fn variable(&self, name: &[u8]) -> Option<&[u8]> {
-        let mut all = self.variables()?;
-        all.find(|(other, _)| *other == name).map(|(_, value)| value)
+        Ok(Self(Arc::new(Parts { list, line, facts, size, variables: None })))
     }
 }
 

@@ -86,7 +86,8 @@ pub(crate) struct Parts {
     pub(crate) line: RequestLine,
     pub(crate) facts: Facts,
     pub(crate) size: u32,
-    pub(crate) variables: Option<Arc<FieldList>>,
+    /// Where those CGI variables are, in the list's bytes, that are no fields, if it came as such.
+    pub(crate) variables: Option<Vec<FieldSpan>>,
 }
 
 impl RequestHead {
@@ -290,7 +291,13 @@ impl RequestLine {
             }
             _ => return Err(RequestFault::RequestLine),
         };
-        Self::of_parts(line, Span::new(0, method_end), Span::new(target_start, target_end), version, with_end.len())
+        Self::of_parts(
+            line,
+            Span::new(0, method_end),
+            Span::new(target_start, target_end),
+            version,
+            with_end.len(),
+        )
     }
 
     /// The same of parts that came otherwise than in a line.
@@ -506,9 +513,9 @@ fn read_fields_through<'a>(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) body: BodyKind,
-    authority: Option<Span>,
-    expects_continue: bool,
-    keep_alive: bool,
+    pub(crate) authority: Option<Span>,
+    pub(crate) expects_continue: bool,
+    pub(crate) keep_alive: bool,
 }
 
 /// Gathers [`Facts`] field by field.

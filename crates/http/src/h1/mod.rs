@@ -19,6 +19,7 @@ pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
 pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
+pub(crate) use head::{Facts, Parts, RequestLine, split_port};
 
 use crate::cgi::{Dialect, Packet};
 use crate::error::{RequestFault, SendFault};
@@ -28,7 +29,7 @@ use crate::limits::Limits;
 use body::{Decoded, Decoder};
 use framing::{Outgoing, Plan};
 use gate::{BlockLimits, LineGate};
-use head::{Line, RequestLine, may_be_trailer, may_begin_request, read_fields};
+use head::{Line, may_be_trailer, may_begin_request, read_fields};
 use state::{Move, Receiving, Sending, State};
 
 /// Room for what [`RequestHead::replace_field`] adds in most cases.
