@@ -117,7 +117,6 @@ mod tests {
         authority: Some(b"example.org"),
         version: Version::Http2,
         goes_on: false,
-        variables: &[],
     };
 
     fn assemble(of: &Assembly<'_>, fields: &[(&str, &str)]) -> Result<RequestHead, RequestFault> {
@@ -173,14 +172,5 @@ mod tests {
         ] {
             assert_eq!(assemble(&of, &[]).unwrap_err(), fault, "{of:?}");
         }
-    }
-
-    #[test]
-    fn variables_are_passed_on_as_they_are() {
-        let of = Assembly { variables: &[(b"A", b"b\xff"), (b"C", b"")], ..GET };
-        let head = assemble(&of, &[]).unwrap();
-        assert_eq!(head.variable(b"A"), Some(&b"b\xff"[..]));
-        assert_eq!((head.variable(b"C"), head.variable(b"D")), (Some(&b""[..]), None));
-        assert!(assemble(&GET, &[]).unwrap().variables().is_none());
     }
 }
