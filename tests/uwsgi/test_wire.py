@@ -53,6 +53,10 @@ def ask(server, variables, body=b"", protocol="uwsgi"):
     return told(server.raw(FRAMES[protocol](USUAL | variables, body), index=index(protocol)))
 
 
+def scope_of(answer):
+    return ast.literal_eval(answer.partition(b"\r\n\r\n")[2].decode())["scope"]
+
+
 def status(answer):
     found = re.match(rb"(?:HTTP/1.1|Status:) (\d{3}) ", answer)
     return int(found[1]) if found else None
@@ -113,8 +117,7 @@ def test_what_uwsgi_would_act_upon_and_what_the_server_says_itself_is_left_out(s
 )
 def test_the_scheme_is_what_the_front_server_says(server, scopes, variables, scheme):
     assert ask(server, variables)["wsgi.url_scheme"] == scheme
-    answer = scopes.raw(uwsgi(USUAL | variables))
-    assert ast.literal_eval(answer.partition(b"\r\n\r\n")[2].decode())["scheme"] == scheme
+    assert scope_of(scopes.raw(uwsgi(USUAL | variables)))["scheme"] == scheme
 
 
 @pytest.mark.parametrize(
@@ -165,8 +168,7 @@ def test_an_asgi_application_is_told_the_same(scopes):
         "CONTENT_TYPE": "text/plain",
         "CONTENT_LENGTH": "3",
     }
-    answer = scopes.raw(uwsgi(variables, b"ebb"))
-    scope = ast.literal_eval(answer.partition(b"\r\n\r\n")[2].decode())
+    scope = scope_of(scopes.raw(uwsgi(variables, b"ebb")))
     assert (scope["type"], scope["method"], scope["scheme"]) == ("http", "POST", "https")
     assert (scope["root_path"], scope["path"], scope["raw_path"]) == ("/site", "/site/é", b"/site/%C3%A9")
     assert (scope["query_string"], scope["http_version"]) == (b"a=2", "1.1")
