@@ -153,6 +153,52 @@ def forwarded() -> list[bytes]:
     ]
 
 
+def variables() -> list[list[tuple[bytes, bytes]]]:
+    """Return what front servers say of requests, right and wrong."""
+    usual = [
+        (b"QUERY_STRING", b"a=1"),
+        (b"REQUEST_METHOD", b"POST"),
+        (b"CONTENT_TYPE", b"text/plain"),
+        (b"CONTENT_LENGTH", b"3"),
+        (b"REQUEST_URI", b"/site/a%20b?a=1"),
+        (b"PATH_INFO", b"/a b"),
+        (b"SCRIPT_NAME", b"/site"),
+        (b"SERVER_PROTOCOL", b"HTTP/1.1"),
+        (b"HTTPS", b"on"),
+        (b"REMOTE_ADDR", b"192.0.2.7"),
+        (b"HTTP_HOST", b"harbour"),
+        (b"HTTP_X_TIDE", b"neap"),
+    ]
+    odd = [
+        (b"CONTENT_LENGTH", b""),
+        (b"CONTENT_LENGTH", b"-1"),
+        (b"HTTP_PROXY", b"evil"),
+        (b"HTTP_TRANSFER_ENCODING", b"chunked"),
+        (b"HTTP_HOST", b"a/b"),
+        (b"HTTP_", b""),
+        (b"UWSGI_FILE", b"evil"),
+        (b"wsgi.input", b"evil"),
+        (b"REQUEST_METHOD", b"CONNECT"),
+        (b"REQUEST_URI", b"http://a/b"),
+        (b"REQUEST_URI", b""),
+        (b"HTTP_X\n", b"\0"),
+    ]
+    return [usual, usual[:4], *([*usual, pair] for pair in odd)]
+
+
+def uwsgi(pairs: list[tuple[bytes, bytes]], modifier: int = 0) -> bytes:
+    """Return a packet of uWSGI's protocol."""
+    block = b"".join(len(part).to_bytes(2, "little") + part for pair in pairs for part in pair)
+    return bytes([modifier]) + len(block).to_bytes(2, "little") + b"\0" + block
+
+
+def scgi(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    """Return a request in SCGI."""
+    first = [(b"CONTENT_LENGTH", b"3"), (b"SCGI", b"1")]
+    block = b"".join(name + b"\0" + value + b"\0" for name, value in first + pairs)
+    return b"%d:%s," % (len(block), block)
+
+
 def seed(target: str, seeds: list[bytes]) -> None:
     """Write seeds into the target's corpus, each under the name that cargo-fuzz would give it."""
     folder = HERE / "corpus" / target
@@ -176,6 +222,10 @@ def main() -> int:
     seed("websocket", conversations())
     seed("proxy", proxy_headers())
     seed("forwarded", forwarded())
+    packets = [uwsgi(pairs) + b"ebb" for pairs in variables()] + [uwsgi(variables()[0], 30) + b"ebb"]
+    seed("uwsgi", [*packets, b"\x16\4\0\0evil", packets[0][:-9], b"\0\6\0\0\xff\xffNAME"])
+    packets = [scgi(pairs) + b"ebb" for pairs in variables()]
+    seed("scgi", [*packets, b"1:,", b"00:,", packets[0][:-9]])
     return 0
 
 

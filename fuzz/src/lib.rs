@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_http::ws::{Compression, Upgrade, upgrade};
-use tidegate_http::{BodyKind, Connection, Event, Limits, RequestFault, RequestHead, SendContext};
+use tidegate_http::{BodyKind, Connection, Dialect, Event, Limits, RequestFault, RequestHead, SendContext};
 
 /// What responses are sent with.
 pub const CONTEXT: SendContext<'static> =
@@ -66,6 +66,7 @@ pub struct Head {
     pub query: Vec<u8>,
     pub authority: Option<Vec<u8>>,
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+    pub variables: Vec<(Vec<u8>, Vec<u8>)>,
     pub body: BodyKind,
     pub keep_alive: bool,
     pub size: usize,
@@ -73,7 +74,11 @@ pub struct Head {
 
 /// Feeds the pieces to a new connection and reads one request.
 pub fn read_one<'a>(limits: &Arc<Limits>, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
-    let mut connection = Connection::new(limits.clone());
+    read_one_of(Connection::new(limits.clone()), pieces)
+}
+
+/// Feeds the pieces to this one.
+pub fn read_one_of<'a>(mut connection: Connection, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
     let mut read = Read::default();
     for piece in pieces {
         connection.receive(piece);
@@ -92,6 +97,7 @@ pub fn read_one<'a>(limits: &Arc<Limits>, pieces: impl IntoIterator<Item = &'a [
                         query: head.query().to_vec(),
                         authority: head.authority().map(<[u8]>::to_vec),
                         fields: owned(&mut head.fields()),
+                        variables: owned(&mut head.variables()),
                         body: head.body(),
                         keep_alive: head.keep_alive_wanted(),
                         size: head.size(),
@@ -142,5 +148,36 @@ pub fn agreed(extensions: &str) -> Compression {
             accepted.expect("nothing is wrong").compressed
         }
         _ => panic!("a handshake: {extensions}"),
+    }
+}
+
+/// Holds of requests that come as CGI variables: cuts do not matter, what is passed on is as in HTTP, what is for others is not passed on,
+/// and a refusal is for ever.
+pub fn holds_of_variables(dialect: Dialect, data: &[u8]) {
+    let Some((mut choices, wire)) = control(data) else { return };
+    let limits = Arc::new(Limits {
+        head_size_max: [65_536, 256][choices.below(2)],
+        field_count_max: [100, 3][choices.below(2)],
+        line_size_max: [16_384, 64][choices.below(2)],
+        body_size_max: [None, Some(64)][choices.below(2)],
+        ..Limits::default()
+    });
+    let read = |pieces| read_one_of(Connection::of(dialect, limits.clone()), pieces);
+    let whole = read(vec![wire]);
+    assert_eq!(read(pieces(wire, &mut choices)), whole, "cuts matter");
+    let Some(head) = &whole.head else { return };
+    assert!(head.fields.len() <= limits.field_count_max && !head.keep_alive);
+    assert!(matches!(head.body, BodyKind::Empty | BodyKind::Length(_)));
+    for (name, value) in &head.fields {
+        assert!(!name.is_empty() && !name.iter().any(|byte| byte.is_ascii_uppercase() || *byte == b'_'));
+        assert!(value.iter().all(|byte| *byte >= b' ' && *byte != 0x7f || *byte == b'\t'));
+        assert!(name != b"proxy" && name != b"transfer-encoding");
+    }
+    for name in [&b"content-length"[..], b"content-type", b"host"] {
+        assert!(head.fields.iter().filter(|(other, _)| other == name).count() <= 1);
+    }
+    for (name, _) in &head.variables {
+        assert!(!name.starts_with(b"wsgi.") && !name.starts_with(b"tidegate."));
+        assert!(!name.starts_with(b"UWSGI_") || name == b"UWSGI_SCHEME");
     }
 }

@@ -32,8 +32,8 @@ EXAMPLES = TESTS.parent / "examples"
 PATIENCE_S = 30.0
 
 _BANNER = re.compile(
-    r"listening on (?:https?://(?P<host>\[[^\]]+\]|[^\s:/]+):(?P<port>\d+)"
-    r"|unix:(?P<path>.+?)(?=, with|\s+\(|\s*$))"
+    r"listening on (?:\w+://)?"
+    r"(?:unix:(?P<path>.+?)(?=, with|\s+\(|\s*$)|(?P<host>\[[^\]]+\]|[^\s:/]+):(?P<port>\d+))"
 )
 
 # What `wsgiref.validate`, werkzeug's LintMiddleware and Python's own warnings leave in a log when a rule of

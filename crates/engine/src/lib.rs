@@ -10,6 +10,7 @@ mod body;
 mod body_clock;
 mod carrier;
 mod changes;
+mod client;
 mod clock;
 mod connection;
 mod counted;

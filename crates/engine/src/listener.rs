@@ -16,6 +16,7 @@ use rustix::net::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tidegate_http::Dialect;
 
 use crate::clock::{Millis, NEVER};
 use crate::socket::Peer;
@@ -76,6 +77,17 @@ pub struct Speaks {
     pub scheme: Scheme,
     /// Whether a header of the PROXY protocol comes first.
     pub proxied: bool,
+}
+
+impl Speaks {
+    /// How requests come and responses go, once all that comes before is done.
+    pub(crate) fn dialect(self) -> Dialect {
+        match self.scheme {
+            Scheme::Http | Scheme::Https | Scheme::Redirect | Scheme::FastCgi => Dialect::Http1,
+            Scheme::Uwsgi => Dialect::Uwsgi,
+            Scheme::Scgi => Dialect::Scgi,
+        }
+    }
 }
 
 /// A listener as others see it. `Display` gives what a message says of it.

@@ -80,6 +80,16 @@ pub enum RequestFault {
     TrailerForbidden,
     /// The trailer section is larger than the limits.
     TrailersTooLarge,
+    /// HTTP where another protocol is spoken.
+    PlainHttp,
+    /// TLS where it is not spoken.
+    PlainTls,
+    /// A packet of uWSGI's protocol that is not a request.
+    Modifier,
+    /// A block of CGI variables, or what is around it, is malformed.
+    Variables,
+    /// There are more CGI variables than the limit.
+    TooManyVariables,
     /// The peer closed its side within a head.
     HeadTruncated,
     /// The peer closed its side within a body.
@@ -94,6 +104,14 @@ impl RequestFault {
     /// The status to answer with.
     pub fn status(&self) -> u16 {
         self.answer().0
+    }
+
+    /// Whether the peer is told. Who speaks another protocol than the listener does would not understand.
+    pub fn is_answered(&self) -> bool {
+        !matches!(
+            self,
+            Self::PlainHttp | Self::PlainTls | Self::Modifier | Self::Variables | Self::TooManyVariables
+        )
     }
 
     /// Whether the peer closed its side before the end of the body.
@@ -177,6 +195,13 @@ impl RequestFault {
             Self::TrailersTooLarge => {
                 (400, "the trailer section is larger than the limit (RFC 9112 section 7.1.2)")
             }
+            Self::PlainHttp => (400, "this looks like HTTP, and another protocol is spoken here"),
+            Self::PlainTls => (400, "this looks like TLS, and another protocol is spoken here"),
+            Self::Modifier => {
+                (400, "modifier1 is 0 or 30: no other packets of uWSGI's protocol are taken here")
+            }
+            Self::Variables => (400, "the block of CGI variables is malformed"),
+            Self::TooManyVariables => (400, "there are more CGI variables than the limit"),
             Self::HeadTruncated => (400, "the connection was closed within the request head"),
             Self::Truncated => {
                 (400, "the connection was closed before the end of the request body (RFC 9112 section 8)")

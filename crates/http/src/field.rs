@@ -84,8 +84,21 @@ impl Span {
         Self::new(start, start + part.len())
     }
 
+    pub(crate) fn ends(self) -> (usize, usize) {
+        (self.start as usize, self.end as usize)
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.start == self.end
+    }
+
+    /// Without so many bytes at its beginning.
+    pub(crate) fn without_first(self, size: usize) -> Self {
+        Self { start: (self.start + size as u32).min(self.end), end: self.end }
+    }
+
+    pub(crate) fn in_bytes_mut(self, bytes: &mut [u8]) -> &mut [u8] {
+        bytes.get_mut(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
     pub(crate) fn in_bytes(self, bytes: &[u8]) -> &[u8] {

@@ -8,6 +8,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | `h1` | the connection: its states, heads, framing and bodies |
+//! | `cgi` | requests that front servers hand on as CGI variables: uwsgi, SCGI |
 //! | `event` | what a connection yields |
 //! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
 //! | `limits` | how much a peer may send, with the reason for each number |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod cgi;
 mod error;
 mod event;
 mod field;
@@ -30,6 +32,7 @@ pub mod proxy;
 mod trace;
 pub mod ws;
 
+pub use cgi::Dialect;
 pub use error::{HeadFault, RequestFault, SendFault};
 pub use event::{Event, Trailers};
 pub use forwarded::{Forwarded, ForwardedFact, ForwardedFields, ForwardedRules, is_forwarded_field};

@@ -146,7 +146,7 @@ fn run_on<'py>(
     engine.record = record;
     if runs_on == RunsOn::Asyncio && applications.first(Kind::Wsgi).is_some() {
         let kinds = applications.mounts(&settings.script_name, |loaded, _| Ok(loaded.interface))?;
-        let takes = Arc::new(move |head: &RequestHead| kinds.find(head.path()) == Some(&Kind::Wsgi));
+        let takes = Arc::new(move |head: &RequestHead| kinds.find(head) == Some(&Kind::Wsgi));
         engine.aside = Some(translate::aside(settings, takes));
     }
     let graces = Graces {

@@ -36,6 +36,7 @@ use crate::body::{Body, BodyFault};
 use crate::body_clock::BodyClock;
 use crate::carrier::Carrier;
 use crate::changes::Changes;
+use crate::client;
 use crate::clock::{self, Millis, NEVER};
 use crate::cut::Cut;
 use crate::departure::Left;
@@ -210,7 +211,7 @@ impl Connection {
         now_ms: Millis,
     ) -> Self {
         let core = Core {
-            http: http::Connection::new(shared.http.clone()),
+            http: http::Connection::of(speaks.dialect(), shared.http.clone()),
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
@@ -271,8 +272,9 @@ impl Connection {
 
     /// Who has sent the request with this head: the peer, or whom it has sent it for.
     pub(crate) fn client(&self, head: Option<&RequestHead>) -> Peer {
-        let told = head.and_then(RequestHead::forwarded).and_then(Forwarded::client);
-        told.map_or_else(|| self.peer(), Peer::Inet)
+        let in_variables = head.filter(|head| head.is_handed_on()).and_then(client::told_in);
+        let in_fields = || head.and_then(RequestHead::forwarded).and_then(Forwarded::client).map(Peer::Inet);
+        in_variables.or_else(in_fields).unwrap_or_else(|| self.peer())
     }
 
     /// What the peer has connected to.
@@ -288,7 +290,8 @@ impl Connection {
 
     /// Whether the client of the request with this head is told to have asked by https.
     pub(crate) fn is_secure(&self, head: &RequestHead) -> bool {
-        head.forwarded().and_then(Forwarded::is_secure).unwrap_or_else(|| self.is_encrypted())
+        let told = head.forwarded().and_then(Forwarded::is_secure);
+        told.unwrap_or_else(|| self.is_encrypted()) || head.is_told_secure()
     }
 
     /// Whether what the peer says of its requests is believed.
@@ -319,7 +322,7 @@ impl Connection {
         let is_trusted = self.is_trusted();
         match &settings.forwarded {
             // What it says in variables is more than fields, which it may have passed on as they came.
-            Some(rules) if is_trusted && head.variables().is_none() => {
+            Some(rules) if is_trusted && !head.is_handed_on() => {
                 head.believe(rules, |address| settings.trusted_proxies.include_address(address))?;
             }
             _ if !is_trusted && settings.drops_forwarded => head.drop_forwarded(),
@@ -639,6 +642,11 @@ impl Core {
 
     /// Answers the peer's fault and closes; the application is not run.
     fn refuse(&mut self, connection: &Arc<Connection>, fault: &RequestFault) {
+        if !fault.is_answered() {
+            log::debug!("{}: closed: {fault}", connection.peer);
+            self.close(connection);
+            return;
+        }
         log::debug!("{}: {} {fault}", connection.peer, fault.status());
         let head = self.head.take();
         self.forget_time();

@@ -22,8 +22,6 @@ pub struct Assembly<'a> {
     pub version: Version,
     /// Whether the message goes on after its head. Without Content-Length it then has a body of unknown length, [`BodyKind::Chunked`].
     pub goes_on: bool,
-    /// What a front server says of the request in CGI variables: names and values, passed on as they are.
-    pub variables: &'a [(&'a [u8], &'a [u8])],
 }
 
 impl RequestHead {
@@ -99,23 +97,7 @@ impl RequestHead {
         {
             return Err(RequestFault::BodyTooLarge);
         }
-        let variables = (!of.variables.is_empty()).then(|| {
-            let mut list = FieldList::default();
-            of.variables.iter().for_each(|(name, value)| list.push(name, value));
-            Arc::new(list)
-        });
-        Ok(Self(Arc::new(Parts { list, line, facts, size, variables, forwarded: None })))
-    }
-
-    /// What a front server says of the request in CGI variables, where it speaks a protocol of such.
-    pub fn variables(&self) -> Option<impl Iterator<Item = (&[u8], &[u8])>> {
-        self.0.variables.as_ref().map(|variables| variables.iter())
-    }
-
-    /// The first value of one of them.
-    pub fn variable(&self, name: &[u8]) -> Option<&[u8]> {
-        let mut all = self.variables()?;
-        all.find(|(other, _)| *other == name).map(|(_, value)| value)
+        Ok(Self(Arc::new(Parts { list, line, facts, size, variables: None, forwarded: None })))
     }
 }
 
@@ -135,7 +117,6 @@ mod tests {
         authority: Some(b"example.org"),
         version: Version::Http2,
         goes_on: false,
-        variables: &[],
     };
 
     fn assemble(of: &Assembly<'_>, fields: &[(&str, &str)]) -> Result<RequestHead, RequestFault> {
@@ -191,14 +172,5 @@ mod tests {
         ] {
             assert_eq!(assemble(&of, &[]).unwrap_err(), fault, "{of:?}");
         }
-    }
-
-    #[test]
-    fn variables_are_passed_on_as_they_are() {
-        let of = Assembly { variables: &[(b"A", b"b\xff"), (b"C", b"")], ..GET };
-        let head = assemble(&of, &[]).unwrap();
-        assert_eq!(head.variable(b"A"), Some(&b"b\xff"[..]));
-        assert_eq!((head.variable(b"C"), head.variable(b"D")), (Some(&b""[..]), None));
-        assert!(assemble(&GET, &[]).unwrap().variables().is_none());
     }
 }

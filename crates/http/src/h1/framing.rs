@@ -2,6 +2,7 @@
 
 use memchr::{memchr, memchr_iter};
 
+use crate::cgi::Dialect;
 use crate::error::HeadFault;
 use crate::field::{is_token, is_value, parse_length, trim};
 use crate::h1::head::{Version, may_be_trailer};
@@ -223,7 +224,14 @@ impl ResponseHead {
     pub(crate) fn write(&self, plan: &Plan, context: &SendContext<'_>, out: &mut Vec<u8>) {
         let server_size = context.server.map_or(0, <[u8]>::len);
         out.reserve(self.bytes.len() + server_size + ADDED_SIZE_MAX);
-        out.extend_from_slice(&self.bytes);
+        match self.bytes.strip_prefix(b"HTTP/1.1") {
+            // A space, the digits and the reason follow.
+            Some(rest) if plan.dialect == Dialect::Scgi => {
+                out.extend_from_slice(b"Status:");
+                out.extend_from_slice(rest);
+            }
+            _ => out.extend_from_slice(&self.bytes),
+        }
         if !self.has_date {
             let mut line = *b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
             line[6..35].copy_from_slice(context.date);
@@ -249,7 +257,7 @@ impl ResponseHead {
         out.extend_from_slice(match plan.persistence {
             Persistence::Close => b"Connection: close\r\n\r\n",
             Persistence::KeepAliveSaid => b"Connection: keep-alive\r\n\r\n",
-            Persistence::KeepAlive => b"\r\n",
+            Persistence::KeepAlive | Persistence::Unsaid => b"\r\n",
         });
     }
 }
@@ -327,6 +335,8 @@ enum Persistence {
     KeepAlive,
     /// It stays, which a 1.0 peer must be told.
     KeepAliveSaid,
+    /// It closes, as always in this dialect.
+    Unsaid,
 }
 
 /// How the body goes out.
@@ -348,13 +358,14 @@ pub(crate) struct Plan {
     pub(crate) outgoing: Outgoing,
     announced: Announced,
     persistence: Persistence,
+    dialect: Dialect,
 }
 
 impl Plan {
     pub(crate) fn new(
         head: &ResponseHead,
         length: BodyLength,
-        version: Version,
+        (dialect, version): (Dialect, Version),
         to_head: bool,
         keep_alive: bool,
     ) -> Self {
@@ -382,15 +393,17 @@ impl Plan {
             },
         };
         let persistence = match version {
+            // A front server would take it for one about its client's connection.
+            _ if dialect != Dialect::Http1 => Persistence::Unsaid,
             _ if !keep_alive || outgoing == Outgoing::UntilClose => Persistence::Close,
             Version::Http11 | Version::Http2 => Persistence::KeepAlive,
             Version::Http10 => Persistence::KeepAliveSaid,
         };
-        Self { outgoing, announced, persistence }
+        Self { outgoing, announced, persistence, dialect }
     }
 
     pub(crate) fn keeps_alive(&self) -> bool {
-        self.persistence != Persistence::Close
+        matches!(self.persistence, Persistence::KeepAlive | Persistence::KeepAliveSaid)
     }
 }
 

@@ -88,7 +88,8 @@ pub(crate) struct Parts {
     pub(crate) line: RequestLine,
     pub(crate) facts: Facts,
     pub(crate) size: u32,
-    pub(crate) variables: Option<Arc<FieldList>>,
+    /// Where those CGI variables are, in the list's bytes, that are no fields, if it came as such.
+    pub(crate) variables: Option<Vec<FieldSpan>>,
     pub(crate) forwarded: Option<Box<Forwarded>>,
 }
 
@@ -308,7 +309,7 @@ impl RequestLine {
         if method_end == 0 || line[method_end] != b' ' {
             return Err(RequestFault::Method);
         }
-        let (method_bytes, target_start) = (&line[..method_end], method_end + 1);
+        let target_start = method_end + 1;
         let target_size = line[target_start..]
             .iter()
             .position(|&byte| !TARGET_CHAR[byte as usize])
@@ -326,8 +327,43 @@ impl RequestLine {
             }
             _ => return Err(RequestFault::RequestLine),
         };
-        let target_bytes = &line[target_start..target_end];
-        let method = match method_bytes {
+        Self::of_parts(
+            line,
+            Span::new(0, method_end),
+            Span::new(target_start, target_end),
+            version,
+            with_end.len(),
+        )
+    }
+
+    /// The same of parts that came otherwise than in a line.
+    pub(crate) fn of(
+        bytes: &[u8],
+        method: Span,
+        target: Span,
+        version: Version,
+    ) -> Result<Self, RequestFault> {
+        if !is_token(method.in_bytes(bytes)) {
+            return Err(RequestFault::Method);
+        }
+        let target_bytes = target.in_bytes(bytes);
+        if target_bytes.is_empty() || target_bytes.iter().any(|&byte| !TARGET_CHAR[byte as usize]) {
+            return Err(RequestFault::Target);
+        }
+        Self::of_parts(bytes, method, target, version, 0)
+    }
+
+    /// Takes apart what holds no byte that it may not.
+    fn of_parts(
+        bytes: &[u8],
+        method_span: Span,
+        target_span: Span,
+        version: Version,
+        size: usize,
+    ) -> Result<Self, RequestFault> {
+        let target_bytes = target_span.in_bytes(bytes);
+        let (target_start, target_end) = target_span.ends();
+        let method = match method_span.in_bytes(bytes) {
             b"GET" => Method::Get,
             b"HEAD" => Method::Head,
             b"POST" => Method::Post,
@@ -336,7 +372,7 @@ impl RequestLine {
             b"OPTIONS" => Method::Options,
             b"PATCH" => Method::Patch,
             b"CONNECT" => return Err(RequestFault::Connect),
-            _ => Method::Other(Span::new(0, method_end)),
+            _ => Method::Other(method_span),
         };
         let (mut form, mut scheme, mut authority) = (TargetForm::Origin, Span::default(), Span::default());
         let mut path_start = target_start;
@@ -352,15 +388,15 @@ impl RequestLine {
             }
         }
         let query_mark =
-            memchr(b'?', &line[path_start..target_end]).map_or(target_end, |offset| path_start + offset);
+            memchr(b'?', &bytes[path_start..target_end]).map_or(target_end, |offset| path_start + offset);
         Ok(Self {
             method,
-            target: Span::new(target_start, target_end),
+            target: target_span,
             scheme,
             authority,
             path: Span::new(path_start, query_mark),
             query: Span::new((query_mark + 1).min(target_end), target_end),
-            size: with_end.len() as u32,
+            size: size as u32,
             version,
             form,
         })
@@ -513,9 +549,9 @@ fn read_fields_through<'a>(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) body: BodyKind,
-    authority: Option<Span>,
-    expects_continue: bool,
-    keep_alive: bool,
+    pub(crate) authority: Option<Span>,
+    pub(crate) expects_continue: bool,
+    pub(crate) keep_alive: bool,
 }
 
 /// Gathers [`Facts`] field by field.

@@ -20,7 +20,9 @@ pub use framing::{
 };
 pub(crate) use head::split_port;
 pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
+pub(crate) use head::{Facts, Parts, RequestLine};
 
+use crate::cgi::{Dialect, Packet};
 use crate::error::{RequestFault, SendFault};
 use crate::event::{Event, Trailers};
 use crate::field::FieldList;
@@ -28,7 +30,7 @@ use crate::limits::Limits;
 use body::{Decoded, Decoder};
 use framing::{Outgoing, Plan};
 use gate::{BlockLimits, LineGate};
-use head::{Line, RequestLine, may_be_trailer, may_begin_request, read_fields};
+use head::{Line, may_be_trailer, may_begin_request, read_fields};
 use state::{Move, Receiving, Sending, State};
 
 /// Room for what [`RequestHead::replace_field`] adds in most cases.
@@ -110,6 +112,7 @@ impl Exchange {
 #[derive(Debug)]
 pub struct Connection {
     limits: Arc<Limits>,
+    dialect: Dialect,
     input: Input,
     state: State,
     fault: Option<RequestFault>,
@@ -124,8 +127,14 @@ pub struct Connection {
 impl Connection {
     /// A connection on which nothing has been received.
     pub fn new(limits: Arc<Limits>) -> Self {
+        Self::of(Dialect::Http1, limits)
+    }
+
+    /// The same for peers that speak otherwise.
+    pub fn of(dialect: Dialect, limits: Arc<Limits>) -> Self {
         Self {
             limits,
+            dialect,
             input: Input::default(),
             state: State::START,
             fault: None,
@@ -190,7 +199,11 @@ impl Connection {
         match self.read_head() {
             Ok(Some(head)) => {
                 self.exchange = Exchange {
-                    version: head.version(),
+                    version: match self.dialect {
+                        Dialect::Http1 => head.version(),
+                        // Neither chunks nor interim responses.
+                        Dialect::Uwsgi | Dialect::Scgi => Version::Http10,
+                    },
                     to_head: self.exchange.to_head,
                     keep_alive: head.keep_alive_wanted(),
                     // Without a body there is nothing to wait for.
@@ -203,7 +216,10 @@ impl Connection {
                 Ok(Event::Request(head))
             }
             Ok(None) if !self.input.ended => Ok(Event::NeedData),
-            Ok(None) if self.head_started() => Err(self.refuse(RequestFault::HeadTruncated)),
+            Ok(None) if self.head_started() => Err(self.refuse(match self.dialect {
+                Dialect::Http1 => RequestFault::HeadTruncated,
+                Dialect::Uwsgi | Dialect::Scgi => RequestFault::Variables,
+            })),
             Ok(None) => {
                 self.input.discard();
                 self.advance(Move::Eof);
@@ -215,6 +231,9 @@ impl Connection {
 
     /// Reads a head if it is complete.
     fn read_head(&mut self) -> Result<Option<RequestHead>, RequestFault> {
+        if self.dialect != Dialect::Http1 {
+            return self.read_packet();
+        }
         let limits = BlockLimits::of_head(&self.limits);
         let line = match self.line {
             Some(line) => line,
@@ -235,6 +254,17 @@ impl Connection {
         self.empty_line_skipped = false;
         let bytes = self.input.take(size);
         RequestHead::parse(bytes, line, field_lines, &self.limits).map(Some)
+    }
+
+    /// Reads a head that comes as CGI variables, if it is complete.
+    fn read_packet(&mut self) -> Result<Option<RequestHead>, RequestFault> {
+        let Some(packet) = Packet::find(self.dialect, self.input.rest(), &self.limits)? else {
+            return Ok(None);
+        };
+        let bytes = self.input.take(packet.size());
+        let head = packet.read(self.dialect, bytes, &self.limits)?;
+        self.exchange.to_head = head.method() == "HEAD";
+        Ok(Some(head))
     }
 
     fn read_request_line(&mut self, limits: &BlockLimits) -> Result<Option<RequestLine>, RequestFault> {
@@ -429,7 +459,8 @@ impl Connection {
         }
         self.state = self.state.after(Move::FinalHead).ok_or(SendFault::OutOfOrder)?;
         let keep_alive = self.exchange.keep_alive && !context.close && !self.expect_pending();
-        let plan = Plan::new(head, body, self.exchange.version, self.exchange.to_head, keep_alive);
+        let (form, to_head) = ((self.dialect, self.exchange.version), self.exchange.to_head);
+        let plan = Plan::new(head, body, form, to_head, keep_alive);
         self.exchange.keep_alive = plan.keeps_alive();
         self.exchange.outgoing = plan.outgoing;
         head.write(&plan, context, out);
@@ -464,16 +495,20 @@ impl Connection {
         Ok(end)
     }
 
-    /// Writes a complete response to a peer's fault, unless a final head has been sent. Its text is constant. The connection closes
-    /// after it. Tells whether it was written.
+    /// Writes a complete response to a peer's fault, if it has one and no final head was sent. Its text is constant. The connection
+    /// closes after it. Tells whether it was written.
     pub fn send_fault(&mut self, fault: &RequestFault, context: &SendContext<'_>, out: &mut Vec<u8>) -> bool {
+        if !fault.is_answered() {
+            return false;
+        }
         let Ok(mut head) = ResponseHead::new(fault.status(), fault.reason().as_bytes()) else { return false };
         let text = format!("{} {}: {fault}\n", fault.status(), fault.reason());
         if head.field(b"Content-Type", b"text/plain; charset=utf-8").is_err() || !self.reject() {
             return false;
         }
         let length = BodyLength::Known(text.len() as u64);
-        let plan = Plan::new(&head, length, self.exchange.version, self.exchange.to_head, false);
+        let form = (self.dialect, self.exchange.version);
+        let plan = Plan::new(&head, length, form, self.exchange.to_head, false);
         head.write(&plan, context, out);
         if !self.exchange.to_head {
             out.extend_from_slice(text.as_bytes());

@@ -21,9 +21,10 @@ pub enum Upgrade {
     Refused(HandshakeFault),
 }
 
-/// Reads a head: whether `websocket` is among the members of Upgrade, and whether the rest goes with it.
+/// Reads a head: whether `websocket` is among the members of Upgrade, and whether the rest goes with it. What a front server hands on in
+/// CGI variables cannot become one: Upgrade is between the front server and its client.
 pub fn upgrade(head: &RequestHead) -> Upgrade {
-    if !lists(head, "upgrade", b"websocket") {
+    if head.is_handed_on() || !lists(head, "upgrade", b"websocket") {
         return Upgrade::NotAsked;
     }
     match Handshake::read(head) {

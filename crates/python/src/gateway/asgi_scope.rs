@@ -20,6 +20,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 use crate::ffi::reference_count;
 use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
+use crate::gateway::place::Place;
 use crate::host::lock;
 
 /// The version of the HTTP specification that is spoken.
@@ -31,7 +32,7 @@ const NAME_SIZE_MAX: usize = 64;
 
 /// Makes scopes.
 pub(crate) struct Scopes {
-    root_path: String,
+    root_path: Box<str>,
     template: Py<PyDict>,
     socket_template: Py<PyDict>,
     versions: Recycled,
@@ -49,6 +50,22 @@ pub(super) struct Ends {
     server: Py<PyAny>,
 }
 
+impl Ends {
+    fn new(py: Python<'_>, exchange: &Exchange, peer: Peer) -> PyResult<Self> {
+        let client = match peer {
+            Peer::Inet(address) => (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any(),
+            Peer::Unix => py.None().into_bound(py),
+        };
+        let server = match &**exchange.local() {
+            LocalAddress::Inet(address) => {
+                (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any()
+            }
+            LocalAddress::Unix(path) => (path.as_os_str(), py.None()).into_pyobject(py)?.into_any(),
+        };
+        Ok(Self { client: client.unbind(), server: server.unbind() })
+    }
+}
+
 struct Keys {
     http_version: Py<PyString>,
     http10: Py<PyString>,
@@ -58,6 +75,7 @@ struct Keys {
     wss: Py<PyString>,
     method: Py<PyString>,
     post: Py<PyString>,
+    root_path: Py<PyString>,
     path: Py<PyString>,
     raw_path: Py<PyString>,
     query_string: Py<PyString>,
@@ -86,6 +104,7 @@ impl Keys {
             wss: key("wss"),
             method: key("method"),
             post: key("POST"),
+            root_path: key("root_path"),
             path: key("path"),
             raw_path: key("raw_path"),
             query_string: key("query_string"),
@@ -148,7 +167,7 @@ impl Scopes {
             Recycled::new(entries.collect())
         };
         Ok(Self {
-            root_path: root_path.to_owned(),
+            root_path: root_path.into(),
             template: template.unbind(),
             socket_template: socket_template.unbind(),
             versions: Recycled::new(versions.into()),
@@ -235,17 +254,21 @@ impl Scopes {
             TargetForm::Asterisk => Cow::Borrowed(b"*".as_slice()),
             TargetForm::Origin | TargetForm::Absolute => fronted::whole_path(exchange, head.path()),
         };
-        scope.set_item(&keys.path, self.path(py, &raw_path))?;
         scope.set_item(&keys.raw_path, PyBytes::new(py, &raw_path))?;
         if !head.query().is_empty() {
             scope.set_item(&keys.query_string, PyBytes::new(py, head.query()))?;
         }
         scope.set_item(&keys.headers, self.headers(py, head)?)?;
-        let ends = ends(py, exchange)?;
-        scope.set_item(&keys.client, &ends.client)?;
-        scope.set_item(&keys.server, &ends.server)?;
-        if let Some(forwarded) = head.forwarded() {
-            fronted::set_in_scope(scope, exchange, forwarded, &self.root_path)?;
+        if head.is_handed_on() {
+            self.describe_as_told(py, scope, exchange)?;
+        } else {
+            scope.set_item(&keys.path, self.path(py, &raw_path))?;
+            let ends = ends(py, exchange)?;
+            scope.set_item(&keys.client, &ends.client)?;
+            scope.set_item(&keys.server, &ends.server)?;
+            if let Some(forwarded) = head.forwarded() {
+                fronted::set_in_scope(scope, exchange, forwarded, &self.root_path)?;
+            }
         }
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
@@ -266,6 +289,29 @@ impl Scopes {
         }
         scope.set_item(&keys.asgi, self.versions.take(py, None)?)?;
         scope.set_item(&keys.extensions, extensions)
+    }
+
+    /// Sets what a front server says in CGI variables, and nobody could know otherwise.
+    fn describe_as_told(
+        &self,
+        py: Python<'_>,
+        scope: &Bound<'_, PyDict>,
+        exchange: &Exchange,
+    ) -> PyResult<()> {
+        let (keys, head) = (&self.keys, exchange.head());
+        let place = Place::told_in(head).within(self.root_path.as_bytes());
+        scope.set_item(&keys.root_path, &*String::from_utf8_lossy(&place.script_name))?;
+        scope.set_item(&keys.path, &*String::from_utf8_lossy(&place.whole()))?;
+        if let Some(query) = head.variable("QUERY_STRING") {
+            scope.set_item(&keys.query_string, PyBytes::new(py, query))?;
+        }
+        let ends = Ends::new(py, exchange, exchange.client())?;
+        scope.set_item(&keys.client, &ends.client)?;
+        let said = |name| head.variable(name).and_then(|value| std::str::from_utf8(value).ok());
+        match (said("SERVER_NAME"), said("SERVER_PORT").and_then(|port| port.parse::<u16>().ok())) {
+            (Some(name), Some(port)) => scope.set_item(&keys.server, (name, port)),
+            _ => scope.set_item(&keys.server, &ends.server),
+        }
     }
 
     /// Percent-decoded, as UTF-8. What is not is replaced, as other servers do; `raw_path` has what was sent.
@@ -377,6 +423,7 @@ fn is_told_of(exchange: &Exchange) -> bool {
 /// Whether the client has said that it takes trailers (RFC 9110 section 6.5.1).
 pub(crate) fn takes_trailers(head: &RequestHead) -> bool {
     head.version() != Version::Http10
+        && !head.is_handed_on()
         && head.field("te").is_some_and(|value| {
             value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
         })
@@ -388,16 +435,6 @@ fn ends<'a>(py: Python<'_>, exchange: &'a Exchange) -> PyResult<&'a Ends> {
     if let Some(ends) = kept.for_scopes.get() {
         return Ok(ends);
     }
-    let client = match exchange.peer() {
-        Peer::Inet(address) => (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any(),
-        Peer::Unix => py.None().into_bound(py),
-    };
-    let server = match &**exchange.local() {
-        LocalAddress::Inet(address) => {
-            (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any()
-        }
-        LocalAddress::Unix(path) => (path.as_os_str(), py.None()).into_pyobject(py)?.into_any(),
-    };
-    let new = Ends { client: client.unbind(), server: server.unbind() };
+    let new = Ends::new(py, exchange, exchange.peer())?;
     Ok(kept.for_scopes.get_or_init(|| new))
 }

@@ -20,6 +20,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 use crate::ffi::latin1;
 use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
+use crate::gateway::place::Place;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
 use crate::request_id;
@@ -39,6 +40,8 @@ const USUAL_METHOD: &str = "GET";
 /// RFC 3875 section 4.1.8 wants an address; a peer on a unix socket is on this machine.
 const UNIX_REMOTE_ADDR: &str = "127.0.0.1";
 
+type Keys = HashMap<Box<[u8]>, Py<PyString>, RandomState>;
+
 /// Makes environs.
 pub(crate) struct Environs {
     script_name: Arc<str>,
@@ -48,7 +51,9 @@ pub(crate) struct Environs {
     errors: Py<PyAny>,
     empty_input: Py<WsgiInput>,
     templates: Mutex<Vec<(Arc<LocalAddress>, Py<PyDict>)>>,
-    keys: Mutex<HashMap<Box<[u8]>, Py<PyString>, RandomState>>,
+    keys: Mutex<Keys>,
+    /// The same for CGI variables, whose keys are their names.
+    variables: Mutex<Keys>,
     names: Names,
 }
 
@@ -74,6 +79,7 @@ impl HostTemplate {
     /// Whether it says of this request what its `Host` field says, and comes from the gateway of this script name.
     fn suits(&self, script_name: &Arc<str>, head: &RequestHead) -> bool {
         head.target_form() == TargetForm::Origin
+            && !head.is_handed_on()
             && head.authority() == Some(&self.host)
             && Arc::ptr_eq(script_name, &self.script_name)
     }
@@ -98,6 +104,7 @@ impl Recurring {
 /// Keys and values that recur, made once.
 struct Names {
     request_method: Py<PyString>,
+    script_name: Py<PyString>,
     path_info: Py<PyString>,
     query_string: Py<PyString>,
     request_uri: Py<PyString>,
@@ -126,6 +133,7 @@ impl Names {
         let name = |text| PyString::intern(py, text).unbind();
         Self {
             request_method: name("REQUEST_METHOD"),
+            script_name: name("SCRIPT_NAME"),
             path_info: name("PATH_INFO"),
             query_string: name("QUERY_STRING"),
             request_uri: name("REQUEST_URI"),
@@ -168,7 +176,8 @@ impl Environs {
             errors: errors.unbind(),
             empty_input: Py::new(py, WsgiInput::empty())?,
             templates: Mutex::new(Vec::new()),
-            keys: Mutex::new(HashMap::default()),
+            keys: Mutex::default(),
+            variables: Mutex::default(),
             names: Names::new(py),
         })
     }
@@ -203,7 +212,11 @@ impl Environs {
             Version::Http2 => environ.set_item(&names.server_protocol, &names.http2)?,
         }
         let (path, query) = (head.path(), head.query());
-        if path == b"/" && self.script_name.is_empty() {
+        if head.is_handed_on() {
+            let place = Place::told_in(head).within(self.script_name.as_bytes());
+            environ.set_item(&names.script_name, latin1(py, &place.script_name)?)?;
+            environ.set_item(&names.path_info, latin1(py, &place.path_info)?)?;
+        } else if path == b"/" && self.script_name.is_empty() {
             environ.set_item(&names.path_info, &names.root)?;
         } else {
             environ.set_item(&names.path_info, latin1(py, &self.path_info(path, head.target_form()))?)?;
@@ -222,7 +235,41 @@ impl Environs {
         if let Some(waited_us) = exchange.front_queue_us() {
             environ.set_item(&names.front_queue_us, waited_us)?;
         }
+        if head.is_handed_on() {
+            self.set_variables(py, &environ, head)?;
+        }
         Ok((environ, number, id))
+    }
+
+    /// Sets what a front server says in CGI variables, in place of what this server would have said.
+    fn set_variables<'py>(
+        &self,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+        head: &RequestHead,
+    ) -> PyResult<()> {
+        let names = &self.names;
+        let mut keys = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, value) in head.variables() {
+            // Those have been brought into accord with where the application is.
+            if matches!(name, b"SCRIPT_NAME" | b"PATH_INFO") {
+                continue;
+            }
+            let value = latin1(py, value)?;
+            match keys.get(name) {
+                Some(key) => environ.set_item(key, value)?,
+                None => {
+                    let key = latin1(py, name)?;
+                    environ.set_item(&key, value)?;
+                    keep(&mut keys, name, key);
+                }
+            }
+        }
+        drop(keys);
+        if head.variable("REMOTE_ADDR").is_some() && head.variable("REMOTE_PORT").is_none() {
+            environ.del_item(&names.remote_port)?;
+        }
+        Ok(())
     }
 
     /// What is kept with the connection, made for its first request.
@@ -260,6 +307,7 @@ impl Environs {
         if reused
             && recurring.template.get().is_none()
             && head.target_form() == TargetForm::Origin
+            && !head.is_handed_on()
             && let Some(host) = head.authority()
         {
             environ.set_item(&names.http_host, latin1(py, host)?)?;
@@ -343,12 +391,7 @@ impl Environs {
                     None => {
                         let key = make_key(py, name)?;
                         environ.set_item(&key, value)?;
-                        if name.len() <= KEY_SIZE_MAX {
-                            if keys.len() == KEYS_MAX {
-                                keys.clear();
-                            }
-                            keys.insert(name.into(), key.unbind());
-                        }
+                        keep(&mut keys, name, key);
                     }
                 }
             }
@@ -434,6 +477,16 @@ impl Environs {
             template.set_item(name, &names.empty)?;
         }
         Ok(template)
+    }
+}
+
+/// Keeps a key for other requests.
+fn keep(keys: &mut Keys, name: &[u8], key: Bound<'_, PyString>) {
+    if name.len() <= KEY_SIZE_MAX {
+        if keys.len() == KEYS_MAX {
+            keys.clear();
+        }
+        keys.insert(name.into(), key.unbind());
     }
 }
 

@@ -14,6 +14,7 @@ mod file_wrapper;
 mod fronted;
 mod kept;
 mod mounts;
+mod place;
 mod wsgi;
 mod wsgi_input;
 

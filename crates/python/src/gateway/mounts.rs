@@ -1,15 +1,13 @@
 //! Which application has a request: by its path.
 
-use std::borrow::Cow;
-
-use memchr::memchr;
-use percent_encoding::percent_decode;
 use pyo3::prelude::*;
 use tidegate_engine::Exchange;
+use tidegate_engine::http::RequestHead;
 
 use crate::error_log::ErrorLog;
 use crate::gateway::Wsgi;
 use crate::gateway::error_response::answer_error;
+use crate::gateway::place::{Place, below, decoded};
 
 /// The gateways of a process's applications, by what they are mounted at.
 pub(crate) struct Mounts<G> {
@@ -26,20 +24,18 @@ impl<G> Mounts<G> {
         Self { main, mounted, error_log: ErrorLog::new() }
     }
 
-    /// The gateway that has requests of this path, as it was sent.
-    pub(crate) fn find(&self, path: &[u8]) -> Option<&G> {
+    /// The gateway that has a request.
+    pub(crate) fn find(&self, head: &RequestHead) -> Option<&G> {
         if self.mounted.is_empty() {
             return self.main.as_ref();
         }
-        let path: Cow<'_, [u8]> =
-            if memchr(b'%', path).is_some() { percent_decode(path).into() } else { path.into() };
-        let below = |prefix: &str| {
-            // "/apple" is not below "/app".
-            path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        let path = match head.is_handed_on() {
+            true => Place::told_in(head).whole().into_owned().into(),
+            false => decoded(head),
         };
         self.mounted
             .iter()
-            .find(|(prefix, _)| below(prefix))
+            .find(|(prefix, _)| below(&path, prefix.as_bytes()).is_some())
             .map(|(_, gateway)| gateway)
             .or(self.main.as_ref())
     }
@@ -53,7 +49,7 @@ impl<G> Mounts<G> {
 impl Mounts<Wsgi> {
     /// Answers one exchange; whatever the application does, this thread goes on.
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
-        match self.find(exchange.head().path()) {
+        match self.find(exchange.head()) {
             Some(gateway) => gateway.serve(py, exchange),
             None => not_found(exchange),
         }

@@ -191,7 +191,7 @@ impl AsyncioHost {
             begun += 1;
             // One that the server no longer waits for is cut by being dropped.
             if self.handle.lifecycle() != Lifecycle::Stopping {
-                match mounts.find(admitted.exchange.head().path()) {
+                match mounts.find(admitted.exchange.head()) {
                     Some(Application::Asgi(gateway)) => self.begin(py, gateway, admitted)?,
                     Some(Application::Wsgi(_)) => self.pool.run(py, mounts, admitted)?,
                     None => not_found(admitted.exchange),

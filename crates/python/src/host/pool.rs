@@ -215,7 +215,7 @@ impl Pool {
         {
             // One that the server no longer waits for is cut by being dropped.
             if self.handle.lifecycle() != Lifecycle::Stopping
-                && let Some(Application::Wsgi(gateway)) = mounts.find(exchange.head().path())
+                && let Some(Application::Wsgi(gateway)) = mounts.find(exchange.head())
             {
                 // A panic is a mistake of ours; it costs one request.
                 let was_lost = self.runs.run(py, exchange, |exchange| {

@@ -19,7 +19,8 @@ const REQUEST_HOOK: &str = "middleware in the application";
 const STATSD: &str =
     "\"tidegate ctl status\" prints what the server knows, as JSON, and the access log what it did";
 const DIRTY: &str = "a task queue (Celery, RQ, Huey) or a service of its own";
-const PROXY_TRUST: &str = "trusted-proxies: of those, X-Forwarded-For and -Proto are believed; docs/proxies.md";
+const PROXY_TRUST: &str =
+    "trusted-proxies: of those, X-Forwarded-For and -Proto are believed; docs/proxies.md";
 const STRICT: &str = "HTTP is read strictly, and that cannot be loosened: docs/http.md";
 const SYSLOG: &str = "access-log = \"syslog:\" for requests; the server's own lines go to standard error, and to the journal under systemd";
 const LOG_LINES: &str =

@@ -1539,7 +1539,8 @@ fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
     if addresses.is_empty() {
         return Err("at least one address is needed".into());
     }
-    let unserved = |bind: &&Bind| !matches!(bind.scheme, None | Some(Scheme::Http));
+    let served = [None, Some(Scheme::Http), Some(Scheme::Uwsgi), Some(Scheme::Scgi)];
+    let unserved = |bind: &&Bind| !served.contains(&bind.scheme);
     if let Some(bind) = addresses.iter().find(unserved) {
         return Err(format!("{bind} is not served yet"));
     }

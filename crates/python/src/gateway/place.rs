@@ -1,0 +1,78 @@
+//! Where in an application a request is: SCRIPT_NAME and PATH_INFO.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+use percent_encoding::percent_decode;
+use tidegate_engine::http::{RequestHead, TargetForm};
+
+/// Both as they are given to applications: decoded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    pub(super) script_name: Cow<'a, [u8]>,
+    pub(super) path_info: Cow<'a, [u8]>,
+}
+
+/// The path of a request, percent-decoded once. `*` names no path, so it gives an empty one.
+pub(super) fn decoded(head: &RequestHead) -> Cow<'_, [u8]> {
+    let path = head.path();
+    match head.target_form() {
+        TargetForm::Asterisk => Cow::Borrowed(b""),
+        _ if memchr(b'%', path).is_some() => percent_decode(path).into(),
+        _ => Cow::Borrowed(path),
+    }
+}
+
+/// What follows a prefix of whole segments: "/apple" is not below "/app".
+pub(super) fn below<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    path.strip_prefix(prefix).filter(|rest| matches!(rest, [] | [b'/', ..]))
+}
+
+impl<'a> Place<'a> {
+    /// By what a front server says in CGI variables.
+    pub(super) fn told_in(head: &'a RequestHead) -> Self {
+        let told = |name| head.variable(name);
+        // PEP 3333: the root of a server is an empty SCRIPT_NAME.
+        let script_name = told("SCRIPT_NAME").filter(|name| *name != b"/").unwrap_or_default();
+        if let Some(path_info) = told("PATH_INFO") {
+            return Self { script_name: script_name.into(), path_info: path_info.into() };
+        }
+        let path = told("DOCUMENT_URI").map_or_else(|| decoded(head), Cow::Borrowed);
+        let size = script_name.len();
+        match below(&path, script_name).filter(|rest| !rest.is_empty()) {
+            Some(_) => Self { script_name: script_name.into(), path_info: without_first(path, size) },
+            // Front servers that take the whole path for that of a script say it here.
+            None => Self { script_name: Cow::Borrowed(b""), path_info: path },
+        }
+    }
+
+    /// Where it is for an application that has a name of its own, which may be more or less of what was said.
+    pub(super) fn within(self, script_name: &'a [u8]) -> Self {
+        if script_name.len() <= self.script_name.len() {
+            return self;
+        }
+        let whole = self.whole();
+        match below(&whole, script_name) {
+            Some(_) => Self {
+                script_name: script_name.into(),
+                path_info: without_first(whole.into_owned().into(), script_name.len()),
+            },
+            None => self,
+        }
+    }
+
+    /// The path from the root on.
+    pub(super) fn whole(&self) -> Cow<'_, [u8]> {
+        match self.script_name.is_empty() {
+            true => Cow::Borrowed(&self.path_info),
+            false => [&*self.script_name, &*self.path_info].concat().into(),
+        }
+    }
+}
+
+fn without_first(path: Cow<'_, [u8]>, size: usize) -> Cow<'_, [u8]> {
+    match path {
+        Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[size..]),
+        Cow::Owned(mut bytes) => Cow::Owned(bytes.split_off(size)),
+    }
+}
