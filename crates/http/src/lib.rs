@@ -13,11 +13,13 @@
 //! | `limits` | how much a peer may send, with the reason for each number |
 //! | `field` | names and values: which bytes they may hold, and lists of them |
 //! | `trace` | which trace a request belongs to |
+//! | [`coding`] | compression of responses: negotiation, what heads say, the compressors |
 //! | [`ws`] | WebSockets: the handshake, frames, messages, compression |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod coding;
 mod error;
 mod event;
 mod field;
