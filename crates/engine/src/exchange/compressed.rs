@@ -62,7 +62,8 @@ impl Exchange {
             let head = encoded(head, coding)?;
             return self.send_part(Some((&head, BodyLength::Unknown)), block, end_with);
         }
-        let is_whole = end_with.is_some() && head.content_length().is_none_or(|size| size == block.len());
+        // What announces its length mostly comes in one block, and its end after it.
+        let is_whole = head.content_length().map_or(end_with.is_some(), |size| size == block.len());
         if is_whole {
             if let Some(bytes) = whole(coding, &block).filter(|it| must_be || (it.len() as u64) < block.len())
             {
