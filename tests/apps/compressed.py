@@ -1,6 +1,7 @@
 """Responses to be compressed, by Flask (`wsgi`) and by Starlette (`asgi`), the same of both.
 
-What a response is like stands in the query. A stream waits before its second block until somebody opens the pipe that is named.
+What a response is like stands in the query. A stream waits before its second block until somebody opens the
+pipe that is named.
 """
 
 from __future__ import annotations

@@ -118,7 +118,6 @@ def taken() -> Iterator[str]:
         ("log-level", "loud", "no such choice; accepted: error, warning, info, debug"),
         ("unix-socket-mode", "rw", "not a mode in octal digits; accepted: 000 to 777 in octal digits"),
         ("compress", "deflate", 'no such coding: "deflate"; accepted: gzip, br, zstd, or several'),
-        ("compress", "br,br", "br stands there twice; accepted: gzip, br, zstd, or several"),
         ("compress-types", "html", 'not a type: "html"; accepted: TYPE/SUBTYPE, with at most one *'),
         ("compress-size-max", "2GiB", "must be at most 1GiB; accepted: 1KiB to 1GiB"),
         ("mount", "live", "an equals sign must follow the prefix; accepted: /PREFIX=MODULE[:ATTR]"),

@@ -131,9 +131,7 @@ def test_less_than_the_announced_length_is_told_and_cut(site, coding):
     before = len(site.server.log)
     fields = f"Host: a\r\nAccept-Encoding: {coding}"
     with site.server.connect() as wire:
-        wire.send(
-            f"GET /stream?count=2&field=Content-Length:7000 HTTP/1.1\r\n{fields}\r\n\r\n".encode()
-        )
+        wire.send(f"GET /stream?count=2&field=Content-Length:7000 HTTP/1.1\r\n{fields}\r\n\r\n".encode())
         received = wire.rest()
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert not received.endswith(b"0\r\n\r\n")

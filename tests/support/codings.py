@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 import zstandard
 
 CODINGS = ["gzip", "br", "zstd"]
@@ -58,8 +59,11 @@ class _Zstd:
         return self._inside.eof
 
 
+_DECODERS: dict[str, Callable[[], Decoder]] = {"gzip": _Gzip, "br": _Brotli, "zstd": _Zstd}
+
+
 def decoder(coding: str) -> Decoder:
-    return {"gzip": _Gzip, "br": _Brotli, "zstd": _Zstd}[coding]()
+    return _DECODERS[coding]()
 
 
 def decoded(coding: str, body: bytes) -> bytes:
