@@ -120,6 +120,9 @@ def taken() -> Iterator[str]:
         ("forwarded", "both", "no such choice; accepted: x-forwarded, forwarded, off"),
         ("forwarded-facts", "by", 'there is no "by"; accepted: for, proto, host, port, prefix'),
         ("untrusted-forwarded", "pass", "no such choice; accepted: auto, drop, keep"),
+        ("compress", "deflate", 'no such coding: "deflate"; accepted: gzip, br, zstd, or several'),
+        ("compress-types", "html", 'not a type: "html"; accepted: TYPE/SUBTYPE, with at most one *'),
+        ("compress-size-max", "2GiB", "must be at most 1GiB; accepted: 1KiB to 1GiB"),
         ("mount", "live", "an equals sign must follow the prefix; accepted: /PREFIX=MODULE[:ATTR]"),
         (
             "otlp-endpoint",

@@ -1,5 +1,7 @@
 //! One request and its response, as the code that answers it sees them.
 
+mod compressed;
+
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::record::{Counter, Flight, Observer};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::websocket::{AcceptError, WebSocket};
+use compressed::CompressedBody;
 
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
 pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
@@ -122,6 +125,8 @@ pub struct Exchange {
     front_queue_us: Option<u32>,
     status: u16,
     body_sent: u64,
+    /// The body, if it is being compressed.
+    compressed: Option<Box<CompressedBody>>,
     done: bool,
 }
 
@@ -138,6 +143,7 @@ impl Exchange {
             front_queue_us,
             status: 0,
             body_sent: 0,
+            compressed: None,
             done: false,
         }
     }
@@ -316,7 +322,7 @@ impl Exchange {
         block: Block<'_>,
         last: bool,
     ) -> Result<Sent, SendError> {
-        self.send_part(head, block, last.then_some(&ResponseTrailers::NONE))
+        self.give(head, block, last.then_some(&ResponseTrailers::NONE))
     }
 
     /// Ends a response whose head and body were sent, with trailers if its body goes in chunks.
@@ -324,7 +330,19 @@ impl Exchange {
     /// # Errors
     /// As [`Exchange::send`].
     pub fn finish(&mut self, trailers: &ResponseTrailers) -> Result<Sent, SendError> {
-        self.send_part(None, Block::EMPTY, Some(trailers))
+        self.give(None, Block::EMPTY, Some(trailers))
+    }
+
+    fn give(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        end_with: Option<&ResponseTrailers>,
+    ) -> Result<Sent, SendError> {
+        if let Some(compression) = self.connection.shared.settings.compression.clone() {
+            return self.send_compressed(&compression, head, block, end_with);
+        }
+        self.send_part(head, block, end_with)
     }
 
     /// Sends an interim response such as 103, if one may be sent to this client now (RFC 9110 section 15.2).

@@ -12,6 +12,7 @@ mod carrier;
 mod changes;
 mod client;
 mod clock;
+mod compression;
 mod connection;
 mod counted;
 mod cut;
@@ -51,6 +52,7 @@ pub use access_log::{
 pub use admission::{Admitted, HEALTH_CONCURRENCY_MAX, Permit, Shed};
 pub use body::BodyFault;
 pub use changes::Watch;
+pub use compression::Compression;
 pub use counted::counted;
 pub use cut::Cut;
 pub use departure::{Departure, Registration};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_http::{ForwardedRules, Limits, RequestHead, ws};
 
+use crate::compression::Compression;
 use crate::lane::Codel;
 use crate::limit::Limit;
 use crate::record::Record;
@@ -111,6 +112,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Value of the `Server` field, when one is sent.
     pub server: Option<Vec<u8>>,
+    /// Which responses are compressed; `None`: none.
+    pub compression: Option<Arc<Compression>>,
     /// What concerns WebSockets alone.
     pub websocket: WebSocketSettings,
 }
@@ -180,6 +183,7 @@ impl Default for Settings {
             aside: None,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
+            compression: None,
             websocket: WebSocketSettings::default(),
         }
     }

@@ -16,12 +16,14 @@
 //! | `forwarded` | what servers in front say of a request |
 //! | [`proxy`] | the PROXY protocol, which may come before all else |
 //! | `trace` | which trace a request belongs to |
+//! | [`coding`] | compression of responses: negotiation, what heads say, the compressors |
 //! | [`ws`] | WebSockets: the handshake, frames, messages, compression |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod cgi;
+pub mod coding;
 mod error;
 mod event;
 mod field;

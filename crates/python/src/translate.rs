@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
+use tidegate_engine::http::coding::{Coding, TypePattern};
 use tidegate_engine::http::{
     ForwardedFact, ForwardedFields, ForwardedRules, Limits, RequestHead, UnderscoreNames, ws,
 };
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
-    BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Scheme, Shape, Speaks, StatsdPlan, TracingPlan, TrustedProxies, WebSocketSettings,
-    WorkersGauge,
+    BindAddress, Codel, CollectorAddress, Compression, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern,
+    Piece, Priority, Protocol, Scheme, Shape, Speaks, StatsdPlan, TracingPlan, TrustedProxies,
+    WebSocketSettings, WorkersGauge,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
@@ -210,8 +211,21 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
             close_timeout_ms: settings.websocket_close_timeout_ms,
             compression: settings.websocket_compression,
         },
+        compression: compression(settings).map(Arc::new),
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
     }
+}
+
+fn compression(settings: &Settings) -> Option<Compression> {
+    let coding = |coding: &supervisor::Coding| match coding {
+        supervisor::Coding::Gzip => Coding::Gzip,
+        supervisor::Coding::Brotli => Coding::Brotli,
+        supervisor::Coding::Zstd => Coding::Zstd,
+    };
+    let codings: Vec<_> = settings.compress.iter().map(coding).collect();
+    let types = settings.compress_types.iter().map(|pattern| TypePattern::new(pattern)).collect();
+    let (size_min, size_max) = (settings.compress_size_min, settings.compress_size_max);
+    (!codings.is_empty()).then(|| Compression::new(codings, types, size_min, size_max))
 }
 
 /// Whether requests are looked at that take long.

@@ -77,6 +77,9 @@ pub struct ResponseHead {
 /// Room for the status line and a handful of fields: most heads need no second allocation.
 const HEAD_SIZE_USUAL: usize = 256;
 
+/// Where the reason begins in a status line.
+const REASON_START: usize = "HTTP/1.1 200 ".len();
+
 impl ResponseHead {
     /// A head with this status and no fields. The reason may be empty. 1xx is for
     /// [`send_informational`](crate::Connection::send_informational) only.
@@ -173,6 +176,12 @@ impl ResponseHead {
     /// The status.
     pub fn status(&self) -> u16 {
         self.status
+    }
+
+    /// The reason of the status line.
+    pub(crate) fn reason(&self) -> &[u8] {
+        let line = self.bytes.get(REASON_START..).unwrap_or_default();
+        line.split(|&byte| byte == b'\r').next().unwrap_or_default()
     }
 
     /// Names and values of the fields but Content-Length, in order.

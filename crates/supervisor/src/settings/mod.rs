@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `limit`, `mount`, `otlp`, `statsd`, `texts`, `trusted_proxy`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `compression`, `limit`, `mount`, `otlp`, `statsd`, `texts`, `trusted_proxy`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -10,6 +10,7 @@ mod access_log;
 mod address;
 mod app_spec;
 mod choice;
+mod compression;
 mod error;
 mod kind;
 mod limit;
@@ -36,6 +37,7 @@ pub use choice::{
     Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Interface, Lifespan, LogLevel, Observe,
     Priority, ReadyBy, RequestBuffering, Shedding, UnderscoreNames, UntrustedForwarded,
 };
+pub use compression::Coding;
 pub use error::{Origin, SettingsError};
 pub use limit::{Limit, Own};
 pub use load::from_python;
@@ -142,6 +144,12 @@ pub struct Settings {
     pub hop_by_hop: HopByHop,
     /// `None`: the field is not sent.
     pub server_header: Option<String>,
+    /// In order of preference; none: responses are not compressed.
+    pub compress: Vec<Coding>,
+    /// In lower case; `*` stands for any text.
+    pub compress_types: Vec<String>,
+    pub compress_size_min: u64,
+    pub compress_size_max: u64,
     /// `None`: nobody is told of requests by spans.
     pub otlp_endpoint: Option<String>,
     pub otlp_sample: f64,
@@ -434,6 +442,10 @@ impl Settings {
             underscore_names: UnderscoreNames::Drop,
             hop_by_hop: HopByHop::Drop,
             server_header: None,
+            compress: Vec::new(),
+            compress_types: Vec::new(),
+            compress_size_min: 0,
+            compress_size_max: 0,
             otlp_endpoint: None,
             otlp_sample: 0.0,
             otlp_service_name: None,

@@ -7,7 +7,7 @@ use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
 use super::{
     Address, AppSpec, Bind, ForwardedFact, Limit, Mount, Scheme, Settings, TrustedProxy, access_log, address,
-    limit, mount, otlp, statsd, trusted_proxy,
+    compression, limit, mount, otlp, statsd, trusted_proxy,
 };
 
 /// One setting.
@@ -1056,6 +1056,57 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "The Server field of responses.",
         doc: "on sends \"tidegate\", without a version, which would only help those who look for known faults. A Server field that the \
               application sets itself is left alone.",
+        ..PLAIN
+    },
+    Setting {
+        name: "compress",
+        category: Category::Http,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "CODING",
+            accepted: compression::CODINGS_ACCEPTED,
+            put: |s, value| put(&mut s.compress, compression::codings(value)),
+            get: |s| listed(s.compress.iter()),
+        },
+        help: "Compress responses: gzip, br, zstd, in order of preference.",
+        doc: "For clients that accept one of them, by the type of the response: docs/compression.md. Off by default: a front server or the \
+              application may do it already, and a response that holds a secret beside what a client has sent gives some of it away by its \
+              size (BREACH).",
+        ..PLAIN
+    },
+    Setting {
+        name: "compress-types",
+        category: Category::Http,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "TYPE",
+            accepted: compression::TYPES_ACCEPTED,
+            put: |s, value| put(&mut s.compress_types, compression::types(value)),
+            get: |s| listed(s.compress_types.iter()),
+        },
+        default: Some(compression::TYPES_DEFAULT),
+        help: "Types of responses that are compressed; can be given several times.",
+        doc: "Given, they replace the default. A star stands for any text. text/event-stream is compressed only where it is named without a star: \
+              the bytes of events are few, and each is a moment later.",
+        ..PLAIN
+    },
+    Setting {
+        name: "compress-size-min",
+        category: Category::Http,
+        kind: Kind::Size { range: Range(1, MIB), none: None, field: number!(compress_size_min) },
+        default: Some("1KiB"),
+        help: "Smallest response that is compressed.",
+        doc: "Of one that fits into a packet or two there is nothing to gain. Responses whose length is not known when they begin are compressed.",
+        ..PLAIN
+    },
+    Setting {
+        name: "compress-size-max",
+        category: Category::Http,
+        kind: Kind::Size { range: Range(KIB, GIB), none: None, field: number!(compress_size_max) },
+        default: Some("1MiB"),
+        help: "Largest response that is compressed, where its length is known.",
+        doc: "Compressing takes the application's thread, or the loop, 3 to 30 ms for each MiB. It bounds files too, and the first block of a \
+              response whose length is not known; what comes in smaller blocks is compressed however much it becomes.",
         ..PLAIN
     },
     Setting {
