@@ -39,3 +39,4 @@ pub use settings::{
     Observe, Origin, Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Scheme, Settings,
     SettingsError, Shedding, StatsdAddress, TrustedProxy, UnderscoreNames, Value, from_python,
 };
+pub use settings::{Immutable, SendfileHeader, StaticDirectory};
