@@ -26,8 +26,10 @@ use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::record::{Counter, Flight, Observer};
+use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
+use crate::static_files::{FileAnswer, Replaced};
 use crate::websocket::{AcceptError, WebSocket};
 use compressed::CompressedBody;
 
@@ -127,6 +129,8 @@ pub struct Exchange {
     body_sent: u64,
     /// The body, if it is being compressed.
     compressed: Option<Box<CompressedBody>>,
+    /// What takes the place of the application's response when that is complete.
+    replacement: Option<Box<FileAnswer>>,
     done: bool,
 }
 
@@ -144,6 +148,7 @@ impl Exchange {
             status: 0,
             body_sent: 0,
             compressed: None,
+            replacement: None,
             done: false,
         }
     }
@@ -361,6 +366,54 @@ impl Exchange {
         block: Block<'_>,
         end_with: Option<&ResponseTrailers>,
     ) -> Result<Sent, SendError> {
+        if self.connection.shared.settings.sendfile.is_some() {
+            return self.send_part_or_file(head, block, end_with);
+        }
+        self.send_own_part(head, block, end_with)
+    }
+
+    /// The same where the head may name a file that is to be sent instead.
+    #[inline(never)]
+    fn send_part_or_file(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        end_with: Option<&ResponseTrailers>,
+    ) -> Result<Sent, SendError> {
+        let Settings { sendfile, static_files, .. } = &self.connection.shared.settings;
+        if let (Some(sendfile), Some((head, length))) = (sendfile, head) {
+            match sendfile.replace(static_files, &self.head, head) {
+                Ok(Replaced::Not) => {}
+                Ok(Replaced::Head(head)) => {
+                    return self.send_own_part(Some((&head, length)), block, end_with);
+                }
+                Ok(Replaced::By(answer)) => {
+                    self.status = answer.status();
+                    self.replacement = Some(Box::new(answer));
+                }
+                Err(fault) => {
+                    // Fields that are valid in one head are so in another.
+                    log::error!("a file cannot be answered with: {fault}");
+                    return Err(SendError::Gone);
+                }
+            }
+        }
+        match (self.replacement.take(), end_with) {
+            (None, _) => self.send_own_part(head, block, end_with),
+            (replacement, None) => {
+                self.replacement = replacement;
+                if self.is_lost() { Err(SendError::Gone) } else { Ok(Sent::default()) }
+            }
+            (Some(answer), Some(_)) => answer.send(self),
+        }
+    }
+
+    fn send_own_part(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        end_with: Option<&ResponseTrailers>,
+    ) -> Result<Sent, SendError> {
         let connection = &self.connection;
         let mut core = connection.lock();
         if core.phase != Phase::Serving {
@@ -480,6 +533,12 @@ impl Exchange {
     /// Answers a request that asks whether the server is well, which it is.
     pub(crate) fn affirm(self) {
         self.answer_plainly((200, b"OK"), (b"Cache-Control", b"no-store"), WELL);
+    }
+
+    /// Answers without an application.
+    pub(crate) fn answer_with(mut self, answer: FileAnswer) {
+        // A client that has left is what the connection knows already.
+        let _ = answer.send(&mut self);
     }
 
     fn answer_plainly(mut self, status: (u16, &[u8]), field: (&[u8], &[u8]), body: &[u8]) {

@@ -6,6 +6,7 @@ use crate::admission::Admitted;
 use crate::clock::Millis;
 use crate::exchange::Exchange;
 use crate::lane::TurnedAway;
+use crate::static_files::FileAnswer;
 
 /// Bytes that one connection may bring in one turn before the others have theirs.
 const TURN_BUDGET: usize = 256 * 1024;
@@ -28,20 +29,27 @@ pub(crate) struct Turn<'a> {
     pub(crate) ready: &'a mut VecDeque<Admitted>,
     /// Requests to be turned away, once the connection's lock is open.
     pub(crate) turned_away: Option<(Exchange, TurnedAway)>,
-    /// Questions that the server answers by itself, whether it is well; likewise.
-    pub(crate) health: Option<(Exchange, bool)>,
+    /// Requests that the server answers by itself; likewise.
+    pub(crate) own: Option<(Exchange, OwnAnswer)>,
     pub(crate) budget: usize,
 }
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Admitted>) -> Self {
-        Self { now_ms, scratch, ready, turned_away: None, health: None, budget: TURN_BUDGET }
+        Self { now_ms, scratch, ready, turned_away: None, own: None, budget: TURN_BUDGET }
     }
 
     /// Bytes that the connection has brought in.
     pub(crate) fn spent(&self) -> usize {
         TURN_BUDGET - self.budget
     }
+}
+
+/// What the server answers without an application.
+pub(crate) enum OwnAnswer {
+    /// Whether it is well.
+    Health(bool),
+    File(FileAnswer),
 }
 
 /// What a look at a connection leaves to the reactor.

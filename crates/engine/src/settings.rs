@@ -10,6 +10,7 @@ use crate::lane::Codel;
 use crate::limit::Limit;
 use crate::record::Record;
 use crate::scoreboard::Seat;
+use crate::static_files::{SendfileHeader, StaticFiles};
 use crate::tracing::Tracer;
 use crate::trust::TrustedProxies;
 
@@ -108,6 +109,10 @@ pub struct Settings {
     pub limits: Vec<Limit>,
     /// Requests for which other numbers hold, if there are such. They wait in a queue of their own, of the same size.
     pub aside: Option<Aside>,
+    /// What is answered with files, before any of that.
+    pub static_files: StaticFiles,
+    /// By which field applications name files that are sent in their stead; `None`: by none.
+    pub sendfile: Option<SendfileHeader>,
     /// Connections open at once; at the limit the backlog holds the others.
     pub connections_max: usize,
     /// Value of the `Server` field, when one is sent.
@@ -181,6 +186,8 @@ impl Default for Settings {
             codel: None,
             limits: Vec::new(),
             aside: None,
+            static_files: StaticFiles::default(),
+            sendfile: None,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
             compression: None,

@@ -31,6 +31,20 @@ pub(crate) fn check(py: Python<'_>, settings: &Settings) -> Result<(), Refusal> 
     if let Some(Err(reason)) = settings.control_socket.as_deref().map(can_be_a_socket) {
         return Err(settings.refusal("control-socket", &reason).into());
     }
+    for files in &settings.static_files {
+        if !files.directory.is_dir() {
+            let value = Value::Text(files.to_string());
+            return Err(settings.refusal_of("static", Some(value), "there is no such directory").into());
+        }
+    }
+    for root in &settings.sendfile_root {
+        if !root.is_dir() {
+            let value = Value::Text(root.display().to_string());
+            return Err(settings
+                .refusal_of("sendfile-root", Some(value), "there is no such directory")
+                .into());
+        }
+    }
     let files = [("pid-file", settings.pid_file.as_ref()), ("access-log", access_log)];
     for (name, path) in files {
         if let Some(Err(reason)) = path.map(|path| can_be_in_its_directory(path)) {

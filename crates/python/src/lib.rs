@@ -10,6 +10,7 @@ mod doctor;
 mod error_log;
 mod event_loop;
 mod ffi;
+mod files;
 mod gateway;
 mod host;
 mod loader;

@@ -20,6 +20,7 @@ use tidegate_supervisor::{
     Shedding, StatsdAddress, TrustedProxy, UntrustedForwarded,
 };
 
+use crate::files;
 use crate::gateway::HopByHop;
 use crate::host::ThreadsOptions;
 
@@ -199,6 +200,8 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         },
         limits: settings.limits.iter().map(|limit| to_limit(limit, settings)).collect(),
         aside: None,
+        static_files: files::static_files(settings),
+        sendfile: files::sendfile(settings),
         connections_max: settings.connections_max,
         websocket: WebSocketSettings {
             limits: Arc::new(ws::Limits {

@@ -40,3 +40,4 @@ pub use settings::{
     RequestBuffering, RunsOn, Scheme, Settings, SettingsError, Shedding, StatsdAddress, TrustedProxy,
     UnderscoreNames, UntrustedForwarded, Value, from_python,
 };
+pub use settings::{Immutable, SendfileHeader, StaticDirectory};

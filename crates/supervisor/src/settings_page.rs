@@ -55,7 +55,7 @@ pub(crate) fn facts(setting: &Setting) -> Vec<(&'static str, String)> {
             (Kind::Switch(_) | Kind::Count { .. }, Some(default)) => default.to_owned(),
             (_, Some(default)) if setting.repeats => format!("[\"{default}\"]"),
             (_, Some(default)) => format!("\"{default}\""),
-            (_, None) if setting.tables => "[{ path = \"...\" }]".to_owned(),
+            (_, None) if let Some(table) = setting.tables => format!("[{table}]"),
             (_, None) if setting.repeats => "[\"...\"]".to_owned(),
             (Kind::Count { range, .. }, None) => range.least().to_string(),
             (_, None) => "\"...\"".to_owned(),

@@ -45,7 +45,7 @@ use crate::front_queue;
 use crate::keeper::Alarm;
 use crate::lane::TurnedAway;
 use crate::listener::{Caller, LocalAddress, Speaks};
-use crate::look::{Looked, Next, Turn, Wake};
+use crate::look::{Looked, Next, OwnAnswer, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
 use crate::record::{Flight, Observer, Outlived};
 use crate::settings::Settings;
@@ -598,7 +598,13 @@ impl Core {
             self.observe(&connection.shared, |flight, _| flight.leave_trace());
             self.phase = Phase::Serving;
             let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
-            turn.health = Some((exchange, is_well));
+            turn.own = Some((exchange, OwnAnswer::Health(is_well)));
+            return Step::Rest;
+        }
+        if let Some(answer) = connection.settings().static_files.answer(&head) {
+            self.phase = Phase::Serving;
+            let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
+            turn.own = Some((exchange, OwnAnswer::File(answer)));
             return Step::Rest;
         }
         match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {

@@ -57,6 +57,16 @@ choices! {
         Asyncio = "asyncio",
     }
 
+    /// By which field applications name files.
+    SendfileHeader {
+        /// By none.
+        Off = "off",
+        /// `X-Sendfile`
+        Sendfile = "x-sendfile",
+        /// `X-Accel-Redirect`
+        AccelRedirect = "x-accel-redirect",
+    }
+
     /// Which implementation of asyncio's loop runs.
     EventLoop {
         /// uvloop where it is installed.

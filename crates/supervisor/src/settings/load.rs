@@ -222,7 +222,7 @@ fn settings_of(table: toml::Table, origin: &Origin) -> Result<Vec<(&'static Sett
             let reason = format!("decides what is read of files; accepted: {flag}, {variable}");
             return Err(SettingsError::misplaced(setting, origin, &reason));
         }
-        let value = value_of(value, setting.tables).map_err(|fault| {
+        let value = value_of(value, setting.tables.is_some()).map_err(|fault| {
             let accepted = setting.kind.accepted();
             SettingsError::misplaced(setting, origin, &format!("{fault}; accepted: {accepted}"))
         })?;

@@ -2,7 +2,7 @@
 //!
 //! - `table`: the one definition of every setting.
 //! - `kind`: the kinds of values, their ranges, and the way into and out of [`Settings`].
-//! - `value`, `access_log`, `address`, `app_spec`, `compression`, `limit`, `mount`, `otlp`, `statsd`, `texts`, `trusted_proxy`: readings of what was typed.
+//! - `value`, `access_log`, `address`, `app_spec`, `compression`, `limit`, `mount`, `otlp`, `static_files`, `statsd`, `texts`, `trusted_proxy`: readings of what was typed.
 //! - `load`: the sources, their precedence, and the step from typed values to settings.
 //! - `error`: where a value came from, and the line that says what is wrong with it.
 
@@ -17,6 +17,7 @@ mod limit;
 mod load;
 mod mount;
 mod otlp;
+mod static_files;
 mod statsd;
 mod table;
 mod texts;
@@ -35,13 +36,14 @@ pub use address::{Address, Bind, Scheme};
 pub use app_spec::AppSpec;
 pub use choice::{
     Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Interface, Lifespan, LogLevel, Observe,
-    Priority, ReadyBy, RequestBuffering, Shedding, UnderscoreNames, UntrustedForwarded,
+    Priority, ReadyBy, RequestBuffering, SendfileHeader, Shedding, UnderscoreNames, UntrustedForwarded,
 };
 pub use compression::Coding;
 pub use error::{Origin, SettingsError};
 pub use limit::{Limit, Own};
 pub use load::from_python;
 pub use mount::Mount;
+pub use static_files::{Immutable, StaticDirectory};
 pub use statsd::StatsdAddress;
 pub use texts::{Config, Owner};
 pub use trusted_proxy::TrustedProxy;
@@ -163,6 +165,9 @@ pub struct Settings {
     pub untrusted_forwarded: UntrustedForwarded,
     pub request_id: bool,
     pub request_id_header: String,
+    pub static_files: Vec<StaticDirectory>,
+    pub sendfile_header: SendfileHeader,
+    pub sendfile_root: Vec<PathBuf>,
     pub websocket_message_size_max: usize,
     /// `None`: as large as a message.
     pub websocket_frame_size_max: Option<usize>,
@@ -310,6 +315,7 @@ impl Settings {
                 "proxy+ only with trusted-proxies, or nobody could connect",
             ));
         }
+        self.conflicts_of_files()?;
         match supervisors.iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) if self.no_supervisor => Err(self.refusal(name, "not with no-supervisor")),
             _ if !self.admin.is_empty() && self.observe == Observe::Off => {
@@ -326,6 +332,38 @@ impl Settings {
             }
             _ if self.reload && self.preload => {
                 Err(self.refusal("reload", "not with preload, which imports the application once"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn conflicts_of_files(&self) -> Result<(), SettingsError> {
+        let mounts = self.mounts.iter();
+        let taken = mounts.filter_map(|mount| {
+            let taking = self.static_files.iter().find(|files| files.takes_all_below(&mount.prefix))?;
+            Some((mount, taking))
+        });
+        if let Some((mount, taking)) = taken.into_iter().next() {
+            let value = Value::Text(taking.to_string());
+            let reason = format!("mount {mount} lies below it, and would never be asked without fallthrough");
+            return Err(self.refusal_of("static", Some(value), &reason));
+        }
+        let mut internal = self.static_files.iter().filter(|files| files.internal);
+        match (self.sendfile_header, internal.next()) {
+            (SendfileHeader::AccelRedirect, None) => Err(self.refusal(
+                "sendfile-header",
+                "only with a directory of static that is internal for its paths",
+            )),
+            (SendfileHeader::Off | SendfileHeader::Sendfile, Some(files)) => {
+                let value = Value::Text(files.to_string());
+                let reason = "internal: only with sendfile-header x-accel-redirect";
+                Err(self.refusal_of("static", Some(value), reason))
+            }
+            (SendfileHeader::Sendfile, _) if self.sendfile_root.is_empty() => {
+                Err(self.refusal("sendfile-header", "only with a sendfile-root that its paths are below"))
+            }
+            (SendfileHeader::Off | SendfileHeader::AccelRedirect, _) if !self.sendfile_root.is_empty() => {
+                Err(self.refusal("sendfile-root", "only with sendfile-header x-sendfile"))
             }
             _ => Ok(()),
         }
@@ -458,6 +496,9 @@ impl Settings {
             untrusted_forwarded: UntrustedForwarded::Auto,
             request_id: false,
             request_id_header: String::new(),
+            static_files: Vec::new(),
+            sendfile_header: SendfileHeader::Off,
+            sendfile_root: Vec::new(),
             websocket_message_size_max: 0,
             websocket_frame_size_max: None,
             websocket_queue_size: 0,

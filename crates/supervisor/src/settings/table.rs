@@ -9,6 +9,7 @@ use super::{
     Address, AppSpec, Bind, ForwardedFact, Limit, Mount, Scheme, Settings, TrustedProxy, access_log, address,
     compression, limit, mount, otlp, statsd, trusted_proxy,
 };
+use super::{StaticDirectory, static_files};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -19,8 +20,8 @@ pub(crate) struct Setting {
     pub(crate) reach: Reach,
     /// Whether it can be given several times, or as a list.
     pub(crate) repeats: bool,
-    /// Whether files have it as `[[tables]]`.
-    pub(crate) tables: bool,
+    /// One of the tables that files have it as, where they have it as `[[tables]]`.
+    pub(crate) tables: Option<&'static str>,
     pub(crate) kind: Kind,
     /// As it would be typed.
     pub(crate) default: Option<&'static str>,
@@ -41,6 +42,7 @@ pub(crate) enum Category {
     Times,
     Sizes,
     Http,
+    Files,
     WebSockets,
     Observation,
     Logging,
@@ -69,6 +71,7 @@ impl Category {
             Self::Times => "Time limits",
             Self::Sizes => "Size limits",
             Self::Http => "HTTP",
+            Self::Files => "Files",
             Self::WebSockets => "WebSockets",
             Self::Observation => "Observation",
             Self::Logging => "Logging",
@@ -111,7 +114,7 @@ const PLAIN: Setting = Setting {
     category: Category::Application,
     reach: Reach::Everywhere,
     repeats: false,
-    tables: false,
+    tables: None,
     kind: Kind::Switch(|s| &mut s.factory),
     default: None,
     help: "",
@@ -474,7 +477,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         name: "limits",
         category: Category::Running,
         repeats: true,
-        tables: true,
+        tables: Some("{ path = \"...\" }"),
         kind: Kind::Special {
             placeholder: "\"/PATH KEY=VALUE\"",
             accepted: limit::ACCEPTED,
@@ -1186,6 +1189,52 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("X-Request-ID"),
         help: "The field in which a request's id comes, and goes.",
         doc: "For front servers and clients that call it otherwise: X-Correlation-ID, X-Amzn-Trace-Id.",
+        ..PLAIN
+    },
+    Setting {
+        name: "static",
+        category: Category::Files,
+        repeats: true,
+        tables: Some("{ prefix = \"...\", dir = \"...\" }"),
+        kind: Kind::Special {
+            placeholder: "/PREFIX=DIR",
+            accepted: static_files::ACCEPTED,
+            put: |s, value| put(&mut s.static_files, static_files::directories(value)),
+            get: |s| {
+                let shown = s.static_files.iter().map(StaticDirectory::shown);
+                (!s.static_files.is_empty()).then(|| Value::List(shown.collect()))
+            },
+        },
+        help: "Directory that is served below a prefix; can be given several times.",
+        doc: "By the server itself, before any application is asked: with types, validators, ranges, and what lies beside a file in .br, .zst or .gz. \
+              The longest prefix that matches whole segments of the percent-decoded path has the request. What is not found is a 404, or with \
+              fallthrough the application's. Names that begin with a dot are not served, nor what links lead to outside of the directory. \
+              See docs/static.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "sendfile-header",
+        category: Category::Files,
+        kind: Kind::Choice(|s| &mut s.sendfile_header),
+        default: Some("off"),
+        help: "By which response field applications name files to be sent.",
+        doc: "x-sendfile: X-Sendfile has a path below a --sendfile-root. x-accel-redirect: X-Accel-Redirect has a path below a prefix of --static that is \
+              internal. The file takes the place of the body, with ranges and conditions; what else the application says stays. off: the fields \
+              are sent on, for a front server that knows them.",
+        ..PLAIN
+    },
+    Setting {
+        name: "sendfile-root",
+        category: Category::Files,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "DIR",
+            accepted: "directories",
+            put: |s, value| put(&mut s.sendfile_root, several(value, texts::path)),
+            get: |s| listed(s.sendfile_root.iter().map(|path| path.display())),
+        },
+        help: "Directory whose files X-Sendfile may name; can be given several times.",
+        doc: "What is outside of all of them is answered with 500, and told in the log.",
         ..PLAIN
     },
     Setting {
