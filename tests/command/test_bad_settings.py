@@ -131,6 +131,10 @@ def taken() -> Iterator[str]:
         ),
         ("otlp-sample", 1.5, "out of range; accepted: 0 to 1"),
         ("otlp-service-name", "", "the text is empty; accepted: 1 to 255 characters"),
+        ("static", "static=.", 'prefix "static": must begin with a slash; accepted: [[static]] tables'),
+        ("static", "/=.", 'prefix "/": only with fallthrough, or nothing is left for the application'),
+        ("static", ["/a=.", "/a=/"], "/a=. and /a=/ have the same prefix; accepted: [[static]] tables"),
+        ("sendfile-header", "on", "no such choice; accepted: off, x-sendfile, x-accel-redirect"),
         ("limits", "/a timeout=soon", 'table 1, timeout "soon": not a duration; accepted: [[limits]] tables'),
     ],
 )
@@ -187,6 +191,26 @@ def test_an_address_to_which_nobody_could_connect(tmp_path, source):
     project = Project(tmp_path, "alone", source)
     shown = project.give("bind", "proxy+http://127.0.0.1:0")
     assert project.line() == f"{shown}: proxy+ only with trusted-proxies, or nobody could connect"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("name", "value", "others", "fault"),
+    [
+        ("static", "/a=.", ["--mount", "/a/b=service"], "mount /a/b=service lies below it, and would never"),
+        ("static", "/a=. internal=on", [], "internal: only with sendfile-header x-accel-redirect"),
+        ("sendfile-header", "x-sendfile", [], "only with a sendfile-root that its paths are below"),
+        ("sendfile-header", "x-accel-redirect", [], "only with a directory of static that is internal"),
+        ("sendfile-root", ".", [], "only with sendfile-header x-sendfile"),
+        ("static", "/a=nowhere", [], "there is no such directory"),
+    ],
+)
+def test_directories_that_cannot_be_served_so(tmp_path, source, name, value, others, fault):
+    project = Project(tmp_path, "supervised", source)
+    where = project.give(name, [value]).partition(" (")[2]
+    said = project.line(*SOCKET, *others)
+    assert said.startswith(name if source != "flag" else f"--{name}")
+    assert f"({where}: {fault}" in said
 
 
 def test_settings_that_do_not_go_with_the_application(project):

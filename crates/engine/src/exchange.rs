@@ -338,16 +338,26 @@ impl Exchange {
         self.give(None, Block::EMPTY, Some(trailers))
     }
 
+    /// As [`Exchange::send`], of what is neither compressed nor replaced.
+    pub(crate) fn send_as_it_is(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        last: bool,
+    ) -> Result<Sent, SendError> {
+        self.send_part(head, block, last.then_some(&ResponseTrailers::NONE))
+    }
+
     fn give(
         &mut self,
         head: Option<(&ResponseHead, BodyLength)>,
         block: Block<'_>,
         end_with: Option<&ResponseTrailers>,
     ) -> Result<Sent, SendError> {
-        if let Some(compression) = self.connection.shared.settings.compression.clone() {
-            return self.send_compressed(&compression, head, block, end_with);
+        if self.connection.shared.settings.sendfile.is_some() {
+            return self.give_or_replace(head, block, end_with);
         }
-        self.send_part(head, block, end_with)
+        self.encode(head, block, end_with)
     }
 
     /// Sends an interim response such as 103, if one may be sent to this client now (RFC 9110 section 15.2).
@@ -360,21 +370,9 @@ impl Exchange {
         self.attend(&core);
     }
 
-    fn send_part(
-        &mut self,
-        head: Option<(&ResponseHead, BodyLength)>,
-        block: Block<'_>,
-        end_with: Option<&ResponseTrailers>,
-    ) -> Result<Sent, SendError> {
-        if self.connection.shared.settings.sendfile.is_some() {
-            return self.send_part_or_file(head, block, end_with);
-        }
-        self.send_own_part(head, block, end_with)
-    }
-
     /// The same where the head may name a file that is to be sent instead.
     #[inline(never)]
-    fn send_part_or_file(
+    fn give_or_replace(
         &mut self,
         head: Option<(&ResponseHead, BodyLength)>,
         block: Block<'_>,
@@ -385,7 +383,7 @@ impl Exchange {
             match sendfile.replace(static_files, &self.head, head) {
                 Ok(Replaced::Not) => {}
                 Ok(Replaced::Head(head)) => {
-                    return self.send_own_part(Some((&head, length)), block, end_with);
+                    return self.encode(Some((&head, length)), block, end_with);
                 }
                 Ok(Replaced::By(answer)) => {
                     self.status = answer.status();
@@ -399,7 +397,7 @@ impl Exchange {
             }
         }
         match (self.replacement.take(), end_with) {
-            (None, _) => self.send_own_part(head, block, end_with),
+            (None, _) => self.encode(head, block, end_with),
             (replacement, None) => {
                 self.replacement = replacement;
                 if self.is_lost() { Err(SendError::Gone) } else { Ok(Sent::default()) }
@@ -408,7 +406,20 @@ impl Exchange {
         }
     }
 
-    fn send_own_part(
+    /// Sends a part, compressed if that is wanted.
+    fn encode(
+        &mut self,
+        head: Option<(&ResponseHead, BodyLength)>,
+        block: Block<'_>,
+        end_with: Option<&ResponseTrailers>,
+    ) -> Result<Sent, SendError> {
+        if let Some(compression) = self.connection.shared.settings.compression.clone() {
+            return self.send_compressed(&compression, head, block, end_with);
+        }
+        self.send_part(head, block, end_with)
+    }
+
+    fn send_part(
         &mut self,
         head: Option<(&ResponseHead, BodyLength)>,
         block: Block<'_>,

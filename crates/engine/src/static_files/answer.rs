@@ -125,18 +125,18 @@ impl FileAnswer {
         let Self { head, body } = self;
         if exchange.head().method() == "HEAD" {
             let length = if let AnswerBody::Text(text) = body { text.len() as u64 } else { 0 };
-            return exchange.send(Some((&head, BodyLength::Known(length))), Block::EMPTY, true);
+            return exchange.send_as_it_is(Some((&head, BodyLength::Known(length))), Block::EMPTY, true);
         }
         match body {
             AnswerBody::Text(text) => {
                 let length = BodyLength::Known(text.len() as u64);
-                exchange.send(Some((&head, length)), Block::Borrowed(text), true)
+                exchange.send_as_it_is(Some((&head, length)), Block::Borrowed(text), true)
             }
             AnswerBody::File(file, part) => send_part(exchange, Some(&head), file, part, true),
             AnswerBody::Parts(file, parts, after) => {
-                exchange.send(Some((&head, BodyLength::Unknown)), Block::EMPTY, false)?;
+                exchange.send_as_it_is(Some((&head, BodyLength::Unknown)), Block::EMPTY, false)?;
                 for (before, part) in parts {
-                    exchange.send(None, Block::Borrowed(&before), false)?;
+                    exchange.send_as_it_is(None, Block::Borrowed(&before), false)?;
                     match file.try_clone() {
                         Ok(file) => send_part(exchange, None, file, part, false)?,
                         Err(error) => {
@@ -145,7 +145,7 @@ impl FileAnswer {
                         }
                     };
                 }
-                exchange.send(None, Block::Borrowed(&after), true)
+                exchange.send_as_it_is(None, Block::Borrowed(&after), true)
             }
         }
     }
@@ -162,7 +162,7 @@ fn send_part(
     // Known by the head's own Content-Length, which a file that is shorter by now falls short of.
     let head = head.map(|head| (head, BodyLength::Unknown));
     let Some(size) = usize::try_from(length).ok().filter(|&size| size < LARGE_BLOCK_MIN) else {
-        return exchange.send(head, Block::File { file, offset, length }, last);
+        return exchange.send_as_it_is(head, Block::File { file, offset, length }, last);
     };
     BUFFER.with_borrow_mut(|buffer| {
         let mut count = 0;
@@ -180,7 +180,7 @@ fn send_part(
                 }
             }
         }
-        exchange.send(head, Block::Borrowed(&buffer[..count]), last)
+        exchange.send_as_it_is(head, Block::Borrowed(&buffer[..count]), last)
     })
 }
 

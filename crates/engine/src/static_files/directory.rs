@@ -129,8 +129,8 @@ impl Held {
 impl OpenFile {
     fn new(file: File, stat: &Stat) -> Self {
         let modified_s = u64::try_from(stat.st_mtime).unwrap_or(0);
-        let modified_ns = u64::try_from(stat.st_mtime_nsec).unwrap_or(0);
-        Self { file, size: u64::try_from(stat.st_size).unwrap_or(0), modified_s, modified_ns }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        Self { file, size, modified_s, modified_ns: stat.st_mtime_nsec }
     }
 }
 

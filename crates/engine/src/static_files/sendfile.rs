@@ -120,7 +120,7 @@ impl SendfileHeader {
         let add = |answer: &mut ResponseHead| {
             for (name, value) in head.fields() {
                 let is_left_out = |other: &&str| name.eq_ignore_ascii_case(other.as_bytes());
-                if !OF_BYTES.iter().chain([&self.name()]).any(|other| is_left_out(other)) {
+                if !OF_BYTES.iter().chain([&self.name()]).any(is_left_out) {
                     answer.field(name, value)?;
                 }
             }
