@@ -199,6 +199,33 @@ def scgi(pairs: list[tuple[bytes, bytes]]) -> bytes:
     return b"%d:%s," % (len(block), block)
 
 
+def record(kind: int, content: bytes = b"", padding: int = 0) -> bytes:
+    """Return a record of FastCGI."""
+    return (
+        bytes([1, kind, 0, 1])
+        + len(content).to_bytes(2, "big")
+        + bytes([padding, 0])
+        + content
+        + b"\0" * padding
+    )
+
+
+def fastcgi(pairs: list[tuple[bytes, bytes]], keep: int = 0) -> bytes:
+    """Return a request in FastCGI."""
+    block = b"".join(bytes([len(name), len(value)]) + name + value for name, value in pairs)
+    return b"".join(
+        [
+            record(1, bytes([0, 1, keep, 0, 0, 0, 0, 0])),
+            record(4, block[:50], 6),
+            record(4, block[50:]),
+            record(4),
+            record(5, b"e"),
+            record(5, b"bb", 3),
+            record(5),
+        ]
+    )
+
+
 def seed(target: str, seeds: list[bytes]) -> None:
     """Write seeds into the target's corpus, each under the name that cargo-fuzz would give it."""
     folder = HERE / "corpus" / target
@@ -226,6 +253,8 @@ def main() -> int:
     seed("uwsgi", [*packets, b"\x16\4\0\0evil", packets[0][:-9], b"\0\6\0\0\xff\xffNAME"])
     packets = [scgi(pairs) + b"ebb" for pairs in variables()]
     seed("scgi", [*packets, b"1:,", b"00:,", packets[0][:-9]])
+    packets = [fastcgi(pairs) for pairs in variables()] + [fastcgi(variables()[0], 1) * 2]
+    seed("fastcgi", [*packets, record(9), record(2), packets[0][:-9]])
     return 0
 
 

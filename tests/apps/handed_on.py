@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from wsgiref.validate import validator
 
 from apps.probes import query
 
@@ -15,17 +17,34 @@ if TYPE_CHECKING:
 BLOCK = bytes(range(256)) * 256
 
 
+def whole_body(environ: WSGIEnvironment) -> bytes:
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return body
+
+
+def broken() -> Iterable[bytes]:
+    """Breaks when it has begun."""
+    yield b"ebb"
+    raise RuntimeError("probe: broke on purpose")
+
+
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Tells what it was told, and a few things more."""
     path = environ["PATH_INFO"]
     if path == "/digest":
-        body = hashlib.sha256(environ["wsgi.input"].read()).hexdigest().encode()
+        body = hashlib.sha256(whole_body(environ)).hexdigest().encode()
     elif path == "/blocks":
         start_response("200 OK", [("Content-Type", "application/octet-stream")])
         return (BLOCK for _ in range(int(query(environ)["count"])))
     elif path == "/accel":
         start_response("200 OK", [("Content-Type", "text/plain"), ("X-Accel-Redirect", "/private/tide")])
         return []
+    elif path == "/file":
+        start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        return environ["wsgi.file_wrapper"](Path(environ["QUERY_STRING"]).open("rb"))
+    elif path == "/cut":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return broken()
     elif path == "/nothing":
         start_response("204 No Content", [])
         return []
@@ -34,3 +53,6 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
         body = json.dumps(told).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+validated = validator(application)

@@ -184,7 +184,7 @@ endif =
     )
     result = run("migrate", "uwsgi", "site.ini", cwd=tmp_path, SITE_HTTP="127.0.0.1:0")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"proxy_pass http://unix:{tmp_path}/site.sock;" in result.stdout
+    assert f'"uwsgi://unix:{tmp_path}/site.sock"' in (tmp_path / "tidegate.toml").read_text()
     with start(result.stdout) as server:
         assert ask(server) == 200
         assert int((tmp_path / "site.pid").read_text()) == server.pid

@@ -1,6 +1,6 @@
-"""CGI variables over uwsgi and SCGI: requests as a front server sends them, and front servers that send them.
+"""CGI variables over uwsgi, SCGI and FastCGI: requests as front servers send them, and front servers.
 
-`with CgiFront("nginx", "uwsgi", server.addresses[0]) as front` is nginx in front of a server with its `uwsgi_pass`.
+`with CgiFront("nginx", "uwsgi", server.addresses[0]) as front` is nginx, whose `uwsgi_pass` is the server.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ http {{
         {protocol}_param HARBOUR "low water";
         {protocol}_param UWSGI_FILE /etc/passwd;
         {protocol}_param wsgi.multithread never;
+        fastcgi_keep_conn on;
         {own}
         location / {{ {protocol}_pass tidegate; }}
         location /private/ {{ internal; alias {folder}/; }}
@@ -73,7 +74,16 @@ SetEnv HARBOUR "low water"
 {own}
 ProxyPass / {url}
 """
-APACHE_MODULES = ("mpm_event", "authz_core", "unixd", "env", "proxy", "proxy_uwsgi", "proxy_scgi", "proxy_fcgi")
+APACHE_MODULES = (
+    "mpm_event",
+    "authz_core",
+    "unixd",
+    "env",
+    "proxy",
+    "proxy_uwsgi",
+    "proxy_scgi",
+    "proxy_fcgi",
+)
 NOBODY = 65534
 
 
@@ -231,9 +241,7 @@ def pairs(variables: Variables) -> list[tuple[bytes, bytes]]:
 
 def uwsgi(variables: Variables, body: bytes = b"", modifier: int = 0) -> bytes:
     """A request in uWSGI's protocol."""
-    block = b"".join(
-        len(part).to_bytes(2, "little") + part for pair in pairs(variables) for part in pair
-    )
+    block = b"".join(len(part).to_bytes(2, "little") + part for pair in pairs(variables) for part in pair)
     return bytes([modifier]) + len(block).to_bytes(2, "little") + b"\0" + block + body
 
 
@@ -242,3 +250,39 @@ def scgi(variables: Variables, body: bytes = b"") -> bytes:
     first = [(b"CONTENT_LENGTH", str(len(body)).encode()), (b"SCGI", b"1")]
     block = b"".join(name + b"\0" + value + b"\0" for name, value in [*first, *pairs(variables)])
     return b"%d:%s," % (len(block), block) + body
+
+
+def record(kind: int, content: bytes, *, request: int = 1, padding: int = 0) -> bytes:
+    """A record of FastCGI."""
+    size = len(content).to_bytes(2, "big")
+    return (
+        bytes([1, kind]) + request.to_bytes(2, "big") + size + bytes([padding, 0]) + content + b"\0" * padding
+    )
+
+
+def _size(part: bytes) -> bytes:
+    return bytes([len(part)]) if len(part) < 128 else (len(part) | 1 << 31).to_bytes(4, "big")
+
+
+def fastcgi(variables: Variables, body: bytes = b"", *, keep: bool = False, piece: int = 60_000) -> bytes:
+    """A request in FastCGI."""
+    block = b"".join(_size(name) + _size(value) + name + value for name, value in pairs(variables))
+    records = [record(1, bytes([0, 1, keep, 0, 0, 0, 0, 0]))]
+    records += [record(4, block[at : at + piece], padding=at % 7) for at in range(0, len(block), piece)]
+    records.append(record(4, b""))
+    records += [record(5, body[at : at + piece]) for at in range(0, len(body), piece)]
+    return b"".join([*records, record(5, b"")])
+
+
+def unwrapped(answer: bytes) -> tuple[bytes, bool, bytes]:
+    """What FastCGI's records hold, whether there is an end of the request, and what comes after it."""
+    content = b""
+    while answer:
+        kind, size = answer[1], int.from_bytes(answer[4:6], "big")
+        part, answer = answer[8 : 8 + size], answer[8 + size + answer[6] :]
+        if kind == 3:
+            assert part == bytes(8)
+            return content, True, answer
+        assert kind == 6
+        content += part
+    return content, False, b""

@@ -1,4 +1,4 @@
-"""Behind the `uwsgi_pass` and `scgi_pass` of nginx, and mod_proxy_uwsgi and mod_proxy_scgi of Apache."""
+"""Behind nginx (`uwsgi_pass` and its like) and Apache (mod_proxy_uwsgi and its like)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ BODY = os.urandom(400_000)
 FRONTS = [
     (program, protocol, over_unix)
     for program in ("nginx", "apache")
-    for protocol in ("uwsgi", "scgi")
+    for protocol in ("uwsgi", "scgi", "fastcgi")
     for over_unix in (False, True)
 ]
 
 
-@pytest.fixture(scope="module", params=FRONTS, ids=lambda front: "-".join(map(str, front[:2])) + "-unix" * front[2])
+@pytest.fixture(
+    scope="module", params=FRONTS, ids=lambda front: "-".join(map(str, front[:2])) + "-unix" * front[2]
+)
 def front(request: pytest.FixtureRequest) -> tuple[str, str, bool]:
     kind: tuple[str, str, bool] = request.param
     if reason := missing(kind[0]):
@@ -54,7 +56,7 @@ def served(app: str, front: tuple[str, str, bool], folder: Path) -> Server:
 @pytest.fixture(scope="module")
 def plain(front, folder):
     with (
-        served("apps.handed_on:application", front, folder) as server,
+        served("apps.handed_on:validated", front, folder) as server,
         CgiFront(*front[:2], server.addresses[0]) as proxy,
     ):
         yield proxy

@@ -26,6 +26,7 @@ use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::record::{Counter, Flight, Observer};
+use crate::records;
 use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
@@ -461,6 +462,12 @@ impl Exchange {
             }
             self.body_sent += take as u64;
             let mut tail = Vec::new();
+            if core.http.has_records() && take > 0 {
+                if let Some(trailers) = end_with {
+                    sent.missing = end(&mut core, trailers, &mut tail)?;
+                }
+                return Ok(records::send(&mut core, &connection.carrier, out, (block, take), &tail));
+            }
             if let Block::Borrowed(bytes) = &block {
                 out.extend_from_slice(&bytes[..take]);
                 out.extend_from_slice(after);
@@ -483,7 +490,7 @@ impl Exchange {
                     Flushed::Lost(kind) => Flushed::Lost(kind),
                     flushed => {
                         // Reading a file can take a disk's time, so the reactor does it, piece by piece between others.
-                        output.push_file(file, offset, take as u64);
+                        output.push_file(Arc::new(file), offset, take as u64);
                         output.push_bytes(Bytes::from(tail));
                         if flushed == Flushed::All && !output.is_empty() { Flushed::Enough } else { flushed }
                     }

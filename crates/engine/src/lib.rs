@@ -30,6 +30,7 @@ mod output;
 mod random;
 mod reactor;
 mod record;
+mod records;
 mod request_id;
 mod scoreboard;
 mod settings;

@@ -83,9 +83,10 @@ impl Speaks {
     /// How requests come and responses go, once all that comes before is done.
     pub(crate) fn dialect(self) -> Dialect {
         match self.scheme {
-            Scheme::Http | Scheme::Https | Scheme::Redirect | Scheme::FastCgi => Dialect::Http1,
+            Scheme::Http | Scheme::Https | Scheme::Redirect => Dialect::Http1,
             Scheme::Uwsgi => Dialect::Uwsgi,
             Scheme::Scgi => Dialect::Scgi,
+            Scheme::FastCgi => Dialect::FastCgi,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -37,7 +38,7 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 enum Segment {
     Bytes(Bytes),
     Copied(BytesMut),
-    File { file: File, offset: u64, remaining: u64 },
+    File { file: Arc<File>, offset: u64, remaining: u64 },
 }
 
 /// How far a flush came.
@@ -109,7 +110,7 @@ impl Output {
         }
     }
 
-    pub(crate) fn push_file(&mut self, file: File, offset: u64, length: u64) {
+    pub(crate) fn push_file(&mut self, file: Arc<File>, offset: u64, length: u64) {
         self.push(Segment::File { file, offset, remaining: length });
     }
 

@@ -90,6 +90,8 @@ pub enum RequestFault {
     Variables,
     /// There are more CGI variables than the limit.
     TooManyVariables,
+    /// A body whose length the front server does not say.
+    LengthMissing,
     /// The peer closed its side within a head.
     HeadTruncated,
     /// The peer closed its side within a body.
@@ -202,6 +204,7 @@ impl RequestFault {
             }
             Self::Variables => (400, "the block of CGI variables is malformed"),
             Self::TooManyVariables => (400, "there are more CGI variables than the limit"),
+            Self::LengthMissing => (411, "a body has a CONTENT_LENGTH here (RFC 3875 section 4.1.2)"),
             Self::HeadTruncated => (400, "the connection was closed within the request head"),
             Self::Truncated => {
                 (400, "the connection was closed before the end of the request body (RFC 9112 section 8)")
@@ -215,6 +218,7 @@ impl RequestFault {
     pub(crate) fn reason(&self) -> &'static str {
         match self.status() {
             408 => "Request Timeout",
+            411 => "Length Required",
             413 => "Content Too Large",
             414 => "URI Too Long",
             417 => "Expectation Failed",

@@ -8,7 +8,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | `h1` | the connection: its states, heads, framing and bodies |
-//! | `cgi` | requests that front servers hand on as CGI variables: uwsgi, SCGI |
+//! | `cgi` | requests that front servers hand on as CGI variables: uwsgi, SCGI, FastCGI |
 //! | `event` | what a connection yields |
 //! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
 //! | `limits` | how much a peer may send, with the reason for each number |

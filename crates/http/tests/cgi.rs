@@ -46,8 +46,49 @@ fn scgi(pairs: Pairs<'_>) -> Vec<u8> {
     [format!("{}:", block.len()).as_bytes(), &block, b","].concat()
 }
 
+fn record(kind: u8, id: u8, content: &[u8], padding: u8) -> Vec<u8> {
+    let size = (content.len() as u16).to_be_bytes();
+    [&[1, kind, 0, id, size[0], size[1], padding, 0], content, &vec![0; padding.into()]].concat()
+}
+
+const BEGIN: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
+const BEGIN_AND_KEEP: [u8; 8] = [0, 1, 1, 0, 0, 0, 0, 0];
+
+/// A request in records of which none holds much.
+fn fastcgi(begin: [u8; 8], pairs: Pairs<'_>, body: &[u8]) -> Vec<u8> {
+    let size = |part: &str| match part.len() {
+        short @ ..128 => vec![short as u8],
+        long => (long as u32 | 1 << 31).to_be_bytes().to_vec(),
+    };
+    let block: Vec<u8> = pairs
+        .iter()
+        .flat_map(|(name, value)| {
+            [size(name), size(value), name.as_bytes().to_vec(), value.as_bytes().to_vec()]
+        })
+        .flatten()
+        .collect();
+    let mut wire = record(1, 7, &begin, 3);
+    let piece = 50.max(block.len() / 20);
+    block.chunks(piece).for_each(|content| wire.extend(record(4, 7, content, 5)));
+    wire.extend(record(4, 7, b"", 1));
+    body.chunks(2).for_each(|content| wire.extend(record(5, 7, content, 1)));
+    wire.extend(record(5, 7, b"", 0));
+    wire
+}
+
+const DIALECTS: [Dialect; 3] = [Dialect::Uwsgi, Dialect::Scgi, Dialect::FastCgi];
+
 fn packet(dialect: Dialect, pairs: Pairs<'_>) -> Vec<u8> {
-    if dialect == Dialect::Scgi { scgi(pairs) } else { uwsgi(pairs) }
+    request(dialect, pairs, b"")
+}
+
+fn request(dialect: Dialect, pairs: Pairs<'_>, body: &[u8]) -> Vec<u8> {
+    match dialect {
+        Dialect::Uwsgi => [&uwsgi(pairs), body].concat(),
+        Dialect::Scgi => [&scgi(pairs), body].concat(),
+        Dialect::FastCgi => fastcgi(BEGIN, pairs, body),
+        Dialect::Http1 => panic!("not with variables"),
+    }
 }
 
 /// What one request came to.
@@ -125,8 +166,8 @@ fn head(dialect: Dialect, wire: &[u8]) -> RequestHead {
 
 #[test]
 fn a_request_is_its_fields_its_variables_and_its_body() {
-    for dialect in [Dialect::Uwsgi, Dialect::Scgi] {
-        let wire = [&packet(dialect, USUAL)[..], b"ebb"].concat();
+    for dialect in DIALECTS {
+        let wire = request(dialect, USUAL, b"ebb");
         let seen = seen(dialect, &Limits::default(), &wire);
         assert_eq!((&*seen.method, &seen.target[..]), ("POST", &b"/a%20b?c"[..]));
         let mut fields = seen.fields;
@@ -140,7 +181,7 @@ fn a_request_is_its_fields_its_variables_and_its_body() {
 
 #[test]
 fn the_head_says_what_the_variables_say() {
-    for dialect in [Dialect::Uwsgi, Dialect::Scgi] {
+    for dialect in DIALECTS {
         let head = head(dialect, &packet(dialect, USUAL));
         assert!(head.is_handed_on() && !head.expects_continue() && !head.keep_alive_wanted());
         assert_eq!((head.path(), head.query()), (&b"/a%20b"[..], &b"c"[..]));
@@ -203,7 +244,7 @@ fn what_would_be_refused_in_http_is_refused() {
     ] {
         let limits = Limits { body_size_max: Some(98), ..Limits::default() };
         let said = [USUAL, &[(name, value)]].concat();
-        for dialect in [Dialect::Uwsgi, Dialect::Scgi] {
+        for dialect in DIALECTS {
             let seen = seen(dialect, &limits, &packet(dialect, &said));
             assert_eq!((seen.fault, fault.is_answered()), (Some(fault), true), "{name} {value:.20}");
         }
@@ -216,7 +257,7 @@ fn limits_are_those_of_http_and_a_few_variables_more() {
     let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
     let fields: Vec<String> = (0..101).map(|number| format!("HTTP_V{number}")).collect();
     let too_many: Vec<(&str, &str)> = fields.iter().map(|name| (name.as_str(), "")).collect();
-    for dialect in [Dialect::Uwsgi, Dialect::Scgi] {
+    for dialect in DIALECTS {
         let fault = |limits: &Limits, said: Pairs<'_>| seen(dialect, limits, &packet(dialect, said)).fault;
         assert_eq!(fault(&Limits::default(), &many), Some(RequestFault::TooManyVariables));
         assert_eq!(fault(&Limits::default(), &too_many), Some(RequestFault::TooManyFields));
@@ -287,15 +328,18 @@ fn malformed_blocks_are_refused_without_an_answer() {
 
 #[test]
 fn a_packet_that_ends_too_early_is_refused_without_an_answer() {
-    for dialect in [Dialect::Uwsgi, Dialect::Scgi] {
+    for dialect in DIALECTS {
         let wire = packet(dialect, USUAL);
-        for size in 1..wire.len() {
+        // Where the head is not whole yet.
+        let whole = if dialect == Dialect::FastCgi { wire.len() - 8 } else { wire.len() };
+        for size in 1..whole {
             let seen = read(dialect, &Limits::default(), [&wire[..size]].into_iter(), true);
             assert_eq!(seen.fault, Some(RequestFault::Variables), "{size}");
         }
         let nothing = read(dialect, &Limits::default(), [].into_iter(), true);
         assert_eq!(nothing, Seen::default());
-        let cut = read(dialect, &Limits::default(), [&wire[..], b"eb"].into_iter(), true);
+        let wire = request(dialect, USUAL, b"eb");
+        let cut = read(dialect, &Limits::default(), [&wire[..]].into_iter(), true);
         assert_eq!((cut.fault, cut.complete), (Some(RequestFault::Truncated), false));
     }
 }
@@ -366,5 +410,143 @@ fn the_scheme_is_told_in_several_ways() {
             "{:?}",
             &said[USUAL.len()..]
         );
+    }
+}
+
+#[test]
+fn a_connection_is_kept_where_fastcgi_says_so_and_serves_what_has_come_meanwhile() {
+    let first = fastcgi(BEGIN_AND_KEEP, USUAL, b"ebb");
+    let second = fastcgi(BEGIN, &[("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/2")], b"");
+    let wire = [first, second].concat();
+    for size in [1, 9, wire.len()] {
+        let mut connection = Connection::of(Dialect::FastCgi, Arc::new(Limits::default()));
+        let mut pieces = wire.chunks(size);
+        let (mut targets, mut body, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            match connection.next_event().expect("well-formed") {
+                Event::NeedData => match pieces.next() {
+                    Some(piece) => connection.receive(piece),
+                    None => break,
+                },
+                Event::Request(head) => targets.push(head.target().to_owned()),
+                Event::Data(data) => body.extend_from_slice(data),
+                Event::End(_) => {}
+                Event::Paused => {
+                    out.clear();
+                    let head = ResponseHead::from_status_line(b"200 OK").unwrap();
+                    connection.send_head(&head, BodyLength::Unknown, &CONTEXT, &mut out).unwrap();
+                    connection.frame_data(3, &mut out).unwrap();
+                    assert_eq!(connection.begin_record(3, &mut out), 3);
+                    out.extend_from_slice(b"ebb");
+                    connection.send_end(&ResponseTrailers::NONE, &mut out).unwrap();
+                    if !connection.start_next() {
+                        break;
+                    }
+                }
+                Event::Closed => break,
+            }
+        }
+        assert_eq!((targets, &body[..]), (vec![b"/a%20b?c".to_vec(), b"/2".to_vec()], &b"ebb"[..]), "{size}");
+        assert!(connection.must_close());
+        let head = b"Status: 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+        let end = [record(6, 7, b"", 0), record(3, 7, &[0; 8], 0)].concat();
+        assert_eq!(out, [record(6, 7, head, 0), record(6, 7, b"ebb", 0), end].concat());
+    }
+}
+
+#[test]
+fn large_parts_of_a_response_go_in_several_records() {
+    let mut connection = Connection::of(Dialect::FastCgi, Arc::new(Limits::default()));
+    connection.receive(&packet(Dialect::FastCgi, &[("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/")]));
+    assert!(matches!(connection.next_event(), Ok(Event::Request(_))));
+    let mut head = ResponseHead::from_status_line(b"200 OK").unwrap();
+    head.field(b"X", &vec![b'x'; 100_000]).unwrap();
+    let mut out = Vec::new();
+    connection.send_head(&head, BodyLength::Known(70_000), &CONTEXT, &mut out).unwrap();
+    assert_eq!(out[..8], [1, 6, 0, 7, 0xff, 0xf8, 0, 0]);
+    assert_eq!(out[8 + 65_528..][..4], [1, 6, 0, 7]);
+    assert_eq!(connection.frame_data(80_000, &mut out).unwrap().take, 70_000);
+    assert_eq!(connection.begin_record(70_000, &mut out), 65_528);
+    assert_eq!(connection.begin_record(70_000 - 65_528, &mut out), 70_000 - 65_528);
+}
+
+#[test]
+fn records_that_are_out_of_place_are_refused() {
+    let begun = record(1, 7, &BEGIN, 0);
+    for (wire, fault) in [
+        (b"GET / HTTP/1.1\r\n".to_vec(), RequestFault::PlainHttp),
+        (b"\x16\x03\x01".to_vec(), RequestFault::PlainTls),
+        (b"\x02".to_vec(), RequestFault::Variables),
+        (record(1, 0, &BEGIN, 0), RequestFault::Variables),
+        (record(1, 7, &BEGIN[1..], 0), RequestFault::Variables),
+        (record(1, 7, &[0, 2, 0, 0, 0, 0, 0, 0], 0), RequestFault::Variables),
+        (record(4, 7, b"a", 0), RequestFault::Variables),
+        (record(9, 0, b"", 0), RequestFault::Variables),
+        ([&begun[..], &begun].concat(), RequestFault::Variables),
+        ([&begun[..], &record(1, 8, &BEGIN, 0)].concat(), RequestFault::Variables),
+        ([&begun[..], &record(5, 7, b"", 0)].concat(), RequestFault::Variables),
+        ([&begun[..], &record(2, 7, b"", 0)].concat(), RequestFault::Truncated),
+        (
+            [&begun[..], &record(4, 7, b"\x04\x01NAM", 0), &record(4, 7, b"", 0), &record(5, 7, b"", 0)]
+                .concat(),
+            RequestFault::Variables,
+        ),
+        (
+            [&begun[..], &record(4, 7, b"\x80\0\0", 0), &record(4, 7, b"", 0), &record(5, 7, b"", 0)]
+                .concat(),
+            RequestFault::Variables,
+        ),
+        (
+            fastcgi(BEGIN, &[("REQUEST_METHOD", "PUT"), ("REQUEST_URI", "/")], b"ebb"),
+            RequestFault::LengthMissing,
+        ),
+    ] {
+        assert_eq!(seen(Dialect::FastCgi, &Limits::default(), &wire).fault, Some(fault), "{wire:?}");
+    }
+    let other = [
+        &begun[..],
+        &record(4, 7, b"\x0e\x03REQUEST_METHODGET\x0b\x01REQUEST_URI/", 0),
+        &record(4, 7, b"", 0),
+    ];
+    let other = [&other.concat()[..], &record(5, 7, b"a", 0), &record(1, 8, &BEGIN, 0)].concat();
+    assert_eq!(seen(Dialect::FastCgi, &Limits::default(), &other).fault, Some(RequestFault::LengthMissing));
+}
+
+#[test]
+fn a_body_that_is_not_as_long_as_it_is_said_to_be_is_refused_or_cut() {
+    let short = seen(Dialect::FastCgi, &Limits::default(), &fastcgi(BEGIN, USUAL, b"eb"));
+    assert_eq!((short.fault, &short.body[..]), (Some(RequestFault::Truncated), &b"eb"[..]));
+    let long = seen(Dialect::FastCgi, &Limits::default(), &fastcgi(BEGIN, USUAL, b"ebbs"));
+    assert_eq!((long.fault, &long.body[..], long.complete), (None, &b"ebb"[..], true));
+}
+
+#[test]
+fn what_is_damaged_on_its_way_is_read_the_same_however_it_is_cut() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |end: usize| {
+        // xorshift64.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % end
+    };
+    let limits = Limits { field_count_max: 3, body_size_max: Some(64), ..Limits::default() };
+    for dialect in DIALECTS {
+        let whole = request(dialect, USUAL, b"ebb");
+        for _ in 0..20_000 {
+            let mut wire = whole.clone();
+            for _ in 0..=below(3) {
+                let at = below(wire.len());
+                match below(4) {
+                    0 => wire[at] = below(256) as u8,
+                    1 => wire[at] ^= 1 << below(8),
+                    2 => drop(wire.splice(at..at, [below(256) as u8])),
+                    _ => drop(wire.remove(at)),
+                }
+            }
+            let first = read(dialect, &limits, [&wire[..]].into_iter(), false);
+            let size = 1 + below(12);
+            assert_eq!(read(dialect, &limits, wire.chunks(size), false), first, "{dialect:?} {wire:?}");
+        }
     }
 }

@@ -368,6 +368,11 @@ pub(crate) fn bind(py: Python<'_>, settings: &Settings) -> Result<Vec<Listener>,
         // Sockets that systemd has bound (sd_listen_fds(3)) come before the default, and what an operator names before both.
         passed = sd_notify::listen_fds().map(|numbers| numbers.collect()).unwrap_or_default();
     }
+    for bind in settings.bind.iter().filter(|bind| bind.believes_all()) {
+        log::warn!(
+            "{bind} believes whoever connects in all that it says, the client's address too: let nobody but the front server reach it"
+        );
+    }
     bind_or_adopt(py, settings, ("bind", &settings.bind), passed)
 }
 

@@ -109,7 +109,8 @@ impl Core {
             let length = BodyLength::Known(EXPIRED.len() as u64);
             let written = self.http.send_head(&head, length, &context, out).and_then(|()| {
                 let framed = self.http.frame_data(EXPIRED.len(), out)?;
-                out.extend_from_slice(&EXPIRED[..framed.take]);
+                let size = self.http.begin_record(framed.take as u64, out);
+                out.extend_from_slice(&EXPIRED[..size]);
                 self.http.send_end(&ResponseTrailers::NONE, out)
             });
             if written.is_err() {

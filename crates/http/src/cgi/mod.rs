@@ -1,11 +1,13 @@
 //! Requests that a front server hands on as CGI variables (RFC 3875 section 4.1), and the protocols that carry them.
 //!
 //! - `uwsgi`, `scgi`: where a request's variables are in the input.
+//! - `fastcgi`: the records in which FastCGI has them, and all else.
 //! - `head`: the request's head, made of its variables.
 //!
 //! They are spoken by front servers that are trusted, but hand on much of what clients say: what an HTTP client could get wrong is judged
 //! as in HTTP.
 
+pub(crate) mod fastcgi;
 mod head;
 mod scgi;
 mod uwsgi;
@@ -31,6 +33,8 @@ pub enum Dialect {
     Uwsgi,
     /// SCGI: answered as by a CGI script (RFC 3875 section 6).
     Scgi,
+    /// FastCGI: the same in records, so that the connection can be kept.
+    FastCgi,
 }
 
 /// A request's variables at the beginning of the input.
@@ -70,10 +74,7 @@ impl Packet {
         bytes: Vec<u8>,
         limits: &Limits,
     ) -> Result<RequestHead, RequestFault> {
-        let mut pairs = Pairs {
-            spans: Vec::with_capacity(32),
-            count_max: limits.field_count_max.saturating_add(OWN_VARIABLES_MAX),
-        };
+        let mut pairs = Pairs::new(limits);
         if dialect == Dialect::Scgi {
             scgi::list(&bytes, self.variables, &mut pairs)?;
         } else {
@@ -83,6 +84,13 @@ impl Packet {
     }
 }
 
+/// Reads what FastCGI has in its records.
+pub(crate) fn read_params(bytes: Vec<u8>, limits: &Limits) -> Result<RequestHead, RequestFault> {
+    let mut pairs = Pairs::new(limits);
+    fastcgi::list(&bytes, &mut pairs)?;
+    head::read(FieldList { bytes, spans: pairs.spans }, false, limits)
+}
+
 /// Names and values, as they are found.
 struct Pairs {
     spans: Vec<FieldSpan>,
@@ -90,6 +98,11 @@ struct Pairs {
 }
 
 impl Pairs {
+    fn new(limits: &Limits) -> Self {
+        let count_max = limits.field_count_max.saturating_add(OWN_VARIABLES_MAX);
+        Self { spans: Vec::with_capacity(32), count_max }
+    }
+
     fn push(&mut self, name: Range<usize>, value: Range<usize>) -> Result<(), RequestFault> {
         if self.spans.len() == self.count_max {
             return Err(RequestFault::TooManyVariables);

@@ -235,7 +235,7 @@ impl ResponseHead {
         out.reserve(self.bytes.len() + server_size + ADDED_SIZE_MAX);
         match self.bytes.strip_prefix(b"HTTP/1.1") {
             // A space, the digits and the reason follow.
-            Some(rest) if plan.dialect == Dialect::Scgi => {
+            Some(rest) if matches!(plan.dialect, Dialect::Scgi | Dialect::FastCgi) => {
                 out.extend_from_slice(b"Status:");
                 out.extend_from_slice(rest);
             }
@@ -266,7 +266,7 @@ impl ResponseHead {
         out.extend_from_slice(match plan.persistence {
             Persistence::Close => b"Connection: close\r\n\r\n",
             Persistence::KeepAliveSaid => b"Connection: keep-alive\r\n\r\n",
-            Persistence::KeepAlive | Persistence::Unsaid => b"\r\n",
+            Persistence::KeepAlive | Persistence::Unsaid(_) => b"\r\n",
         });
     }
 }
@@ -344,8 +344,8 @@ enum Persistence {
     KeepAlive,
     /// It stays, which a 1.0 peer must be told.
     KeepAliveSaid,
-    /// It closes, as always in this dialect.
-    Unsaid,
+    /// It stays or not, as the dialect has it.
+    Unsaid(bool),
 }
 
 /// How the body goes out.
@@ -403,7 +403,7 @@ impl Plan {
         };
         let persistence = match version {
             // A front server would take it for one about its client's connection.
-            _ if dialect != Dialect::Http1 => Persistence::Unsaid,
+            _ if dialect != Dialect::Http1 => Persistence::Unsaid(keep_alive),
             _ if !keep_alive || outgoing == Outgoing::UntilClose => Persistence::Close,
             Version::Http11 | Version::Http2 => Persistence::KeepAlive,
             Version::Http10 => Persistence::KeepAliveSaid,
@@ -412,7 +412,11 @@ impl Plan {
     }
 
     pub(crate) fn keeps_alive(&self) -> bool {
-        matches!(self.persistence, Persistence::KeepAlive | Persistence::KeepAliveSaid)
+        match self.persistence {
+            Persistence::Close => false,
+            Persistence::KeepAlive | Persistence::KeepAliveSaid => true,
+            Persistence::Unsaid(keep_alive) => keep_alive,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod body;
 mod framing;
 mod gate;
 mod head;
+mod input;
 mod state;
 
 use std::mem;
@@ -22,7 +23,8 @@ pub(crate) use head::split_port;
 pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
 pub(crate) use head::{Facts, Parts, RequestLine};
 
-use crate::cgi::{Dialect, Packet};
+use crate::cgi::fastcgi::Records;
+use crate::cgi::{Dialect, Packet, read_params};
 use crate::error::{RequestFault, SendFault};
 use crate::event::{Event, Trailers};
 use crate::field::FieldList;
@@ -31,57 +33,8 @@ use body::{Decoded, Decoder};
 use framing::{Outgoing, Plan};
 use gate::{BlockLimits, LineGate};
 use head::{Line, may_be_trailer, may_begin_request, read_fields};
+use input::Input;
 use state::{Move, Receiving, Sending, State};
-
-/// Room for what [`RequestHead::replace_field`] adds in most cases.
-const ADDED_FIELD_SIZE: usize = 64;
-
-/// Received bytes that are not parsed yet.
-#[derive(Debug, Default)]
-struct Input {
-    bytes: Vec<u8>,
-    /// Where the unparsed ones begin.
-    begin: usize,
-    ended: bool,
-}
-
-impl Input {
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.begin..]
-    }
-
-    fn is_empty(&self) -> bool {
-        self.begin == self.bytes.len()
-    }
-
-    fn receive(&mut self, data: &[u8]) {
-        // What was parsed is dropped when it is at least half of the buffer, so that each byte is moved once on average.
-        if self.begin > 0 && self.begin >= self.bytes.len() - self.begin {
-            self.bytes.drain(..self.begin);
-            self.begin = 0;
-        }
-        if self.bytes.capacity() == 0 {
-            // What is usual: a whole head, which will take the buffer away with it, and may be given a field more.
-            self.bytes = Vec::with_capacity(data.len() + ADDED_FIELD_SIZE);
-        }
-        self.bytes.extend_from_slice(data);
-    }
-
-    /// Takes the next `size` bytes out, with the buffer around them if it holds nothing else.
-    fn take(&mut self, size: usize) -> Vec<u8> {
-        if self.begin == 0 && size == self.bytes.len() {
-            return mem::take(&mut self.bytes);
-        }
-        let taken = self.rest()[..size].to_vec();
-        self.begin += size;
-        taken
-    }
-
-    fn discard(&mut self) {
-        self.bytes = Vec::new();
-        self.begin = 0;
-    }
-}
 
 /// What must be known of a request until its response is complete.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +74,8 @@ pub struct Connection {
     line: Option<RequestLine>,
     empty_line_skipped: bool,
     decoder: Decoder,
+    /// What there is of FastCGI's, where it is spoken: `input` has the body alone then.
+    records: Option<Box<Records>>,
     exchange: Exchange,
 }
 
@@ -132,9 +87,11 @@ impl Connection {
 
     /// The same for peers that speak otherwise.
     pub fn of(dialect: Dialect, limits: Arc<Limits>) -> Self {
+        let records = (dialect == Dialect::FastCgi).then(|| Box::new(Records::new(limits.head_size_max)));
         Self {
             limits,
             dialect,
+            records,
             input: Input::default(),
             state: State::START,
             fault: None,
@@ -148,8 +105,12 @@ impl Connection {
 
     /// Takes in what the peer has sent.
     pub fn receive(&mut self, data: &[u8]) {
-        if !matches!(self.state.receiving, Receiving::Refused | Receiving::Closed) {
-            self.input.receive(data);
+        if matches!(self.state.receiving, Receiving::Refused | Receiving::Closed) {
+            return;
+        }
+        match &mut self.records {
+            None => self.input.receive(data),
+            Some(records) => records.receive(data, |body| self.input.receive(body)),
         }
     }
 
@@ -160,7 +121,7 @@ impl Connection {
 
     /// Received bytes that are not parsed yet.
     pub fn buffered(&self) -> usize {
-        self.input.rest().len()
+        self.input.rest().len() + self.records.as_ref().map_or(0, |records| records.held())
     }
 
     /// What the received bytes mean, piece by piece.
@@ -202,10 +163,13 @@ impl Connection {
                     version: match self.dialect {
                         Dialect::Http1 => head.version(),
                         // Neither chunks nor interim responses.
-                        Dialect::Uwsgi | Dialect::Scgi => Version::Http10,
+                        Dialect::Uwsgi | Dialect::Scgi | Dialect::FastCgi => Version::Http10,
                     },
                     to_head: self.exchange.to_head,
-                    keep_alive: head.keep_alive_wanted(),
+                    keep_alive: match &self.records {
+                        None => head.keep_alive_wanted(),
+                        Some(records) => records.keeps_connection,
+                    },
                     // Without a body there is nothing to wait for.
                     expect_pending: head.expects_continue()
                         && !matches!(head.body(), BodyKind::Empty | BodyKind::Length(0)),
@@ -218,7 +182,7 @@ impl Connection {
             Ok(None) if !self.input.ended => Ok(Event::NeedData),
             Ok(None) if self.head_started() => Err(self.refuse(match self.dialect {
                 Dialect::Http1 => RequestFault::HeadTruncated,
-                Dialect::Uwsgi | Dialect::Scgi => RequestFault::Variables,
+                Dialect::Uwsgi | Dialect::Scgi | Dialect::FastCgi => RequestFault::Variables,
             })),
             Ok(None) => {
                 self.input.discard();
@@ -258,6 +222,15 @@ impl Connection {
 
     /// Reads a head that comes as CGI variables, if it is complete.
     fn read_packet(&mut self) -> Result<Option<RequestHead>, RequestFault> {
+        if let Some(records) = &mut self.records {
+            let Some((bytes, has_body)) = records.variables()? else { return Ok(None) };
+            let head = read_params(bytes, &self.limits)?;
+            self.exchange.to_head = head.method() == "HEAD";
+            return match head.body() {
+                BodyKind::Empty if has_body => Err(RequestFault::LengthMissing),
+                _ => Ok(Some(head)),
+            };
+        }
         let Some(packet) = Packet::find(self.dialect, self.input.rest(), &self.limits)? else {
             return Ok(None);
         };
@@ -308,6 +281,15 @@ impl Connection {
         };
         let begin = self.input.begin;
         self.input.begin += spent;
+        let decoded = match (&self.records, decoded) {
+            (None, decoded) | (Some(_), decoded @ (Decoded::Data(_) | Decoded::Trailers)) => decoded,
+            (Some(records), decoded) => match records.body_is_whole() {
+                Ok(true) if decoded == Decoded::NeedData => return Err(self.refuse(RequestFault::Truncated)),
+                Ok(true) => Decoded::End,
+                Ok(false) => Decoded::NeedData,
+                Err(fault) => return Err(self.refuse(fault)),
+            },
+        };
         match decoded {
             Decoded::NeedData if self.input.ended => Err(self.refuse(RequestFault::Truncated)),
             Decoded::NeedData => Ok(Event::NeedData),
@@ -353,6 +335,9 @@ impl Connection {
         self.exchange.keep_alive = false;
         self.fault = Some(fault);
         self.input.discard();
+        if let Some(records) = &mut self.records {
+            records.discard();
+        }
         self.advance(Move::Refuse);
         fault
     }
@@ -373,7 +358,10 @@ impl Connection {
     pub fn direct_body(&self) -> u64 {
         match self.decoder {
             Decoder::Length(remaining)
-                if self.state.receiving == Receiving::Body && self.input.is_empty() && !self.input.ended =>
+                if self.state.receiving == Receiving::Body
+                    && self.input.is_empty()
+                    && !self.input.ended
+                    && self.records.is_none() =>
             {
                 remaining
             }
@@ -407,7 +395,9 @@ impl Connection {
 
     /// Whether a part of the next head is in.
     pub fn head_started(&self) -> bool {
-        self.state.receiving == Receiving::Head && (self.line.is_some() || !self.input.is_empty())
+        let has_begun = self.records.as_ref().is_some_and(|records| records.has_begun());
+        self.state.receiving == Receiving::Head
+            && (self.line.is_some() || !self.input.is_empty() || has_begun)
     }
 
     /// Whether the request is read to its end.
@@ -463,11 +453,17 @@ impl Connection {
         let plan = Plan::new(head, body, form, to_head, keep_alive);
         self.exchange.keep_alive = plan.keeps_alive();
         self.exchange.outgoing = plan.outgoing;
+        let start = out.len();
         head.write(&plan, context, out);
+        if let Some(records) = &self.records {
+            records.wrap(start, out);
+        }
         Ok(())
     }
 
     /// Frames `size` bytes of body: writes what comes before them and says what to send of them and after them.
+    ///
+    /// Where [`Connection::has_records`], what is to be sent goes into records yet, by [`Connection::begin_record`].
     ///
     /// # Errors
     /// [`SendFault::OutOfOrder`] unless the head was sent and the response not ended.
@@ -476,6 +472,21 @@ impl Connection {
             return Err(SendFault::OutOfOrder);
         }
         Ok(self.exchange.outgoing.frame(size, out))
+    }
+
+    /// Whether what is sent goes in FastCGI's records.
+    pub fn has_records(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// Writes what comes before the next bytes of a body of which so many are left to send, and says how many they are: all, where there
+    /// are no records.
+    pub fn begin_record(&self, left: u64, out: &mut Vec<u8>) -> usize {
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        match &self.records {
+            Some(records) if left > 0 => records.write_header(left, out),
+            _ => left,
+        }
     }
 
     /// Ends the response: writes what comes after the body. Trailers are left out where the body is not in chunks.
@@ -489,8 +500,10 @@ impl Connection {
     ) -> Result<ResponseEnd, SendFault> {
         self.state = self.state.after(Move::End).ok_or(SendFault::OutOfOrder)?;
         let end = self.exchange.outgoing.end(trailers, out);
-        if end != ResponseEnd::Complete {
-            self.exchange.keep_alive = false;
+        match &self.records {
+            _ if end != ResponseEnd::Complete => self.exchange.keep_alive = false,
+            Some(records) => records.write_end(out),
+            None => {}
         }
         Ok(end)
     }
@@ -509,9 +522,14 @@ impl Connection {
         let length = BodyLength::Known(text.len() as u64);
         let form = (self.dialect, self.exchange.version);
         let plan = Plan::new(&head, length, form, self.exchange.to_head, false);
+        let start = out.len();
         head.write(&plan, context, out);
         if !self.exchange.to_head {
             out.extend_from_slice(text.as_bytes());
+        }
+        if let Some(records) = &self.records {
+            records.wrap(start, out);
+            records.write_end(out);
         }
         true
     }
@@ -563,6 +581,12 @@ impl Connection {
             Some(state) if !self.must_close() => {
                 self.state = state;
                 self.exchange = Exchange::NONE;
+                if let Some(records) = &mut self.records {
+                    // More of a body than was announced is nobody's.
+                    self.input.discard();
+                    let next = records.start_next();
+                    self.receive(&next);
+                }
                 true
             }
             _ => false,

@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use foldhash::fast::RandomState;
-use memchr::memchr;
-use percent_encoding::percent_decode;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{IntoPyObjectExt, intern};
@@ -20,7 +18,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 use crate::ffi::latin1;
 use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
-use crate::gateway::place::Place;
+use crate::gateway::place::{Place, below, decoded, without_first};
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
 use crate::request_id;
@@ -219,7 +217,7 @@ impl Environs {
         } else if path == b"/" && self.script_name.is_empty() {
             environ.set_item(&names.path_info, &names.root)?;
         } else {
-            environ.set_item(&names.path_info, latin1(py, &self.path_info(path, head.target_form()))?)?;
+            environ.set_item(&names.path_info, latin1(py, &self.path_info(head))?)?;
         }
         if !query.is_empty() {
             environ.set_item(&names.query_string, latin1(py, query)?)?;
@@ -338,24 +336,12 @@ impl Environs {
         environ.set_item(&self.names.wsgi_input, input)
     }
 
-    /// PATH_INFO: what follows the mount point, percent-decoded once. `*` names no path, so it gives an empty one.
-    fn path_info<'a>(&self, path: &'a [u8], form: TargetForm) -> Cow<'a, [u8]> {
-        if form == TargetForm::Asterisk {
-            return Cow::Borrowed(b"");
-        }
-        let decoded: Cow<'a, [u8]> =
-            if memchr(b'%', path).is_some() { percent_decode(path).into() } else { Cow::Borrowed(path) };
-        let under_mount = decoded
-            .strip_prefix(self.script_name.as_bytes())
-            // "/apple" is not below "/app".
-            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-        if !under_mount || self.script_name.is_empty() {
-            return decoded;
-        }
-        let mount = self.script_name.len();
-        match decoded {
-            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[mount..]),
-            Cow::Owned(mut bytes) => Cow::Owned(bytes.split_off(mount)),
+    /// PATH_INFO: what follows the mount point.
+    fn path_info<'a>(&self, head: &'a RequestHead) -> Cow<'a, [u8]> {
+        let path = decoded(head);
+        match below(&path, self.script_name.as_bytes()) {
+            Some(_) => without_first(path, self.script_name.len()),
+            None => path,
         }
     }
 

@@ -70,9 +70,46 @@ impl<'a> Place<'a> {
     }
 }
 
-fn without_first(path: Cow<'_, [u8]>, size: usize) -> Cow<'_, [u8]> {
+/// The rest of a path.
+pub(super) fn without_first(path: Cow<'_, [u8]>, size: usize) -> Cow<'_, [u8]> {
     match path {
         Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[size..]),
         Cow::Owned(mut bytes) => Cow::Owned(bytes.split_off(size)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place<'a>(script_name: &'a str, path_info: &'a str) -> Place<'a> {
+        Place { script_name: script_name.as_bytes().into(), path_info: path_info.as_bytes().into() }
+    }
+
+    #[test]
+    fn an_application_with_a_name_of_its_own_has_that_or_a_longer_one() {
+        for (script_name, path_info, own, expected) in [
+            ("", "/a/b", "", place("", "/a/b")),
+            ("", "/a/b", "/a", place("/a", "/b")),
+            ("/a", "/b", "/a", place("/a", "/b")),
+            ("/a/b", "/c", "/a", place("/a/b", "/c")),
+            ("/a", "/b/c", "/a/b", place("/a/b", "/c")),
+            ("/a", "/bc", "/a/b", place("/a", "/bc")),
+            ("", "/a", "/a", place("/a", "")),
+        ] {
+            assert_eq!(
+                place(script_name, path_info).within(own.as_bytes()),
+                expected,
+                "{script_name} {path_info}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_where_a_segment_does() {
+        assert_eq!(below(b"/app/a", b"/app"), Some(&b"/a"[..]));
+        assert_eq!(below(b"/app", b"/app"), Some(&b""[..]));
+        assert_eq!(below(b"/apple", b"/app"), None);
+        assert_eq!(below(b"/a", b""), Some(&b"/a"[..]));
     }
 }

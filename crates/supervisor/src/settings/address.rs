@@ -63,6 +63,11 @@ pub struct Bind {
 }
 
 impl Bind {
+    /// Whether other machines can connect where peers are front servers by nature: what they say of their clients is not questioned.
+    pub fn believes_all(&self) -> bool {
+        matches!(self.scheme, Some(Scheme::Uwsgi | Scheme::Scgi | Scheme::FastCgi)) && self.address.is_open()
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let (word, rest) = match text.split_once("://") {
             // "fd://3" has none.
@@ -117,6 +122,16 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// Whether other machines can connect; unknown, and so not, for sockets of others.
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => {
+                host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+            Self::Unix(_) | Self::Fd(_) => false,
+        }
+    }
+
     /// Whether a socket that listens here leaves none of `other`, so that they cannot both be listened on.
     pub(super) fn takes(&self, other: &Self) -> bool {
         let (Self::Tcp { host, port }, Self::Tcp { host: other_host, port: other_port }) = (self, other)

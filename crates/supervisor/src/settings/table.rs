@@ -254,7 +254,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
         default: Some("127.0.0.1:8000"),
         help: "Address to listen on; can be given several times.",
-        doc: "HOST:PORT, [V6]:PORT, unix:PATH, or fd://N for a listening socket inherited as descriptor N, after http:// if need be. HOST alone means \
+        doc: "HOST:PORT, [V6]:PORT, unix:PATH, or fd://N for a listening socket inherited as descriptor N, after http:// if need be, or after uwsgi://, scgi:// or fastcgi://, for a front server alone (docs/uwsgi.md). HOST alone means \
               port 8000, :PORT every IPv4 address, and port 0 lets the system choose. In the variable, addresses are separated by \
               commas. What a higher source gives replaces the whole list of a lower one.",
         ..PLAIN
@@ -1639,7 +1639,7 @@ fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
     if addresses.is_empty() {
         return Err("at least one address is needed".into());
     }
-    let served = [None, Some(Scheme::Http), Some(Scheme::Uwsgi), Some(Scheme::Scgi)];
+    let served = [None, Some(Scheme::Http), Some(Scheme::Uwsgi), Some(Scheme::Scgi), Some(Scheme::FastCgi)];
     let unserved = |bind: &&Bind| !served.contains(&bind.scheme);
     if let Some(bind) = addresses.iter().find(unserved) {
         return Err(format!("{bind} is not served yet"));

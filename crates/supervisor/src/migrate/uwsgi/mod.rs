@@ -11,14 +11,6 @@ use super::plan::Plan;
 use crate::settings::{Value, shown_duration};
 use options::{OTHER_PROTOCOL, bytes_from_4096};
 
-/// What goes with proxy_pass; docs/deploy.md says why.
-const NGINX: &str = "
-    proxy_http_version 1.1;
-    proxy_set_header Connection \"\";
-    proxy_set_header Host $http_host;
-    proxy_set_header X-Forwarded-For $remote_addr;
-    proxy_set_header X-Forwarded-Proto $scheme;";
-
 pub(super) fn is_option(name: &str) -> bool {
     OPTIONS.iter().any(|entry| entry.is_named(name))
 }
@@ -108,22 +100,33 @@ fn application(plan: &mut Plan) {
 }
 
 fn listening(plan: &mut Plan) {
-    let speaks_http = match plan.last(&["protocol", "socket-protocol"]) {
-        Some((index, value)) if plain(&value) == "http" => {
-            plan.not_needed(index, "HTTP is what is spoken");
-            true
-        }
-        Some((index, _)) => {
-            plan.impossible(index, OTHER_PROTOCOL);
-            false
-        }
-        None => false,
+    let spoken = match plan.last(&["protocol", "socket-protocol"]) {
+        Some((index, value)) => match scheme_of(&plain(&value)) {
+            Some(scheme) => {
+                plan.is_part(index, "what is spoken stands before the address");
+                scheme
+            }
+            None => {
+                plan.impossible(index, OTHER_PROTOCOL);
+                "uwsgi://"
+            }
+        },
+        None => "uwsgi://",
     };
     let shared: Vec<_> = plan.all(&["shared-socket", "undeferred-shared-socket"]);
     for (index, _) in &shared {
         plan.not_needed(*index, "bind names the address where another option had the number");
     }
-    let names = ["socket", "uwsgi-socket", "http", "httprouter", "http-socket", "http11-socket"];
+    let names = [
+        "socket",
+        "uwsgi-socket",
+        "http",
+        "httprouter",
+        "http-socket",
+        "http11-socket",
+        "scgi-socket",
+        "fastcgi-socket",
+    ];
     for (index, value) in plan.all(&names) {
         for text in texts(&value) {
             let by_number = text.strip_prefix('=').and_then(|number| number.parse::<usize>().ok());
@@ -141,28 +144,29 @@ fn listening(plan: &mut Plan) {
                 }
                 path => format!("unix:{path}"),
             };
-            let spoke_uwsgi =
-                plan.name(index).ends_with("socket") && !plan.name(index).starts_with("http") && !speaks_http;
-            if spoke_uwsgi {
-                let to = match address.strip_prefix("unix:") {
-                    Some(path) => format!("http://unix:{path}"),
-                    None => format!("http://{address}"),
-                };
-                plan.remark(format!(
-                    "{address} spoke the uwsgi protocol and speaks HTTP now. In nginx, in place of uwsgi_pass and include uwsgi_params:\n    \
-                     proxy_pass {to};{NGINX}"
-                ));
-                plan.remark(
-                    "REMOTE_ADDR and wsgi.url_scheme, which uwsgi_params brought, are those of nginx's connection then. The client's are \
-                     taken from X-Forwarded-For and -Proto of trusted-proxies: docs/proxies.md.",
-                );
-            }
-            let note = if spoke_uwsgi { "HTTP is spoken there" } else { "" };
-            plan.joins(index, "bind", address, note);
+            let scheme = match plan.name(index) {
+                "socket" => spoken,
+                "uwsgi-socket" => "uwsgi://",
+                "scgi-socket" => "scgi://",
+                "fastcgi-socket" => "fastcgi://",
+                _ => "",
+            };
+            plan.joins(index, "bind", format!("{scheme}{address}"), "");
         }
     }
     if plan.start.chdir.is_some() {
         plan.remark("Relative paths, of sockets too, start at --chdir.");
+    }
+}
+
+/// What stands before an address where this protocol is spoken.
+fn scheme_of(protocol: &str) -> Option<&'static str> {
+    match protocol {
+        "http" => Some(""),
+        "uwsgi" => Some("uwsgi://"),
+        "scgi" => Some("scgi://"),
+        "fastcgi" => Some("fastcgi://"),
+        _ => None,
     }
 }
 

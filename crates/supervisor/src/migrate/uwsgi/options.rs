@@ -4,9 +4,7 @@ use super::super::option::*;
 use crate::settings::Value;
 
 const APPLICATION: &str = "`app`: MODULE:ATTR, a file as the module that it is";
-const SOCKET: &str = "`bind`, where HTTP is spoken then: change the proxy's `uwsgi_pass` to `proxy_pass`";
-pub(super) const OTHER_PROTOCOL: &str =
-    "only HTTP is spoken: have the proxy speak it (proxy_pass), and give the address as bind";
+pub(super) const OTHER_PROTOCOL: &str = "it is not spoken: have the front server speak uwsgi or HTTP";
 const TLS: &str = "TLS is not spoken: end it in the proxy in front";
 const PROXY: &str = "there is no proxy beside the server: nginx or HAProxy in front";
 const STATIC: &str =
@@ -135,9 +133,17 @@ pub(in crate::migrate) static OPTIONS: &[Entry] = &[
     instead(&["py-auto-reload-ignore"], "reload-exclude takes patterns of files"),
     instead(&["py-sharedarea", "sharedarea"], "multiprocessing.shared_memory"),
     // Listening.
-    together(&["socket", "uwsgi-socket"], SOCKET),
+    together(
+        &["socket", "uwsgi-socket"],
+        "`bind`, with `uwsgi://` before the address: the front server is left as it is",
+    ),
+    together(&["scgi-socket"], "`bind`, with `scgi://` before the address"),
+    together(&["fastcgi-socket"], "`bind`, with `fastcgi://` before the address"),
     together(&["http", "httprouter", "http-socket", "http11-socket"], "`bind`"),
-    together(&["protocol", "socket-protocol"], "with `http`, the sockets spoke HTTP before"),
+    together(
+        &["protocol", "socket-protocol"],
+        "what stands before the addresses of `socket` in `bind`: nothing, `uwsgi://`, `scgi://` or `fastcgi://`",
+    ),
     together(
         &["shared-socket", "undeferred-shared-socket"],
         "`bind`, where another option names the socket by its number",
@@ -157,18 +163,7 @@ pub(in crate::migrate) static OPTIONS: &[Entry] = &[
         ],
         TLS,
     ),
-    instead(
-        &[
-            "fastcgi-socket",
-            "fastcgi-nph-socket",
-            "scgi-socket",
-            "scgi-nph-socket",
-            "raw-socket",
-            "puwsgi-socket",
-            "udp",
-        ],
-        OTHER_PROTOCOL,
-    ),
+    instead(&["fastcgi-nph-socket", "scgi-nph-socket", "raw-socket", "puwsgi-socket", "udp"], OTHER_PROTOCOL),
     instead(
         &[
             "http-socket-modifier1",
