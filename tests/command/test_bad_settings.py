@@ -286,12 +286,18 @@ def fill(path: Path, content: str | bytes | None) -> None:
         path.mkdir()
 
 
+ADDRESSES = (
+    "HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or one of them after "
+    "http://, https://, redirect://, uwsgi://, scgi:// or fastcgi://"
+)
+
+
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
         ("fd://77", "no such descriptor is open"),
         ("fd://1", "the descriptor is not a socket"),
-        ("127.0.0.1:65536", "port must be 0 to 65535; accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N"),
+        ("127.0.0.1:65536", f"port must be 0 to 65535; accepted: {ADDRESSES}"),
         ("192.0.2.1:0", "this machine has no such address"),
         ("unix:nowhere/socket", 'there is no directory "nowhere"'),
     ],

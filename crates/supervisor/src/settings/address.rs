@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::value::{Fault, digits};
 
 /// What a bind address may look like, for help and error lines.
-pub(super) const ACCEPTED: &str = "HOST:PORT, [V6]:PORT, unix:PATH or fd://N, after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi:// if need be";
+pub(super) const ACCEPTED: &str = "HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or one of them after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi://";
 
 /// The port of an address that names none, as with gunicorn and uvicorn.
 const PORT_DEFAULT: u16 = 8000;
