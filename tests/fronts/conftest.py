@@ -1,0 +1,53 @@
+"""What the tests of fronts share: names that tell the traces of tests apart, and what is not a front's to pass on."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from support.proxies import Kind
+
+_numbers = itertools.count(1)
+
+# By the test's name and the front's program: why it cannot be so behind that one.
+CLOSES = "Apache closes the client's connection after a 400 or a 500"
+BEGUN = "nginx sends no more of a body once the response has begun"
+UNSEEN = "Apache does not look whether its client is still there until it has something to send"
+WHOLE = "the front keeps a short body until it has it whole"
+BEYOND = {
+    ("test_a_failure_is_answered_and_logged_and_the_connection_goes_on", "apache2"): CLOSES,
+    ("test_a_failing_view_is_answered_and_the_connection_goes_on", "apache2"): CLOSES,
+    ("test_a_host_that_is_not_allowed_is_refused", "apache2"): CLOSES,
+    ("test_a_body_that_is_cut_short_is_seen_as_a_departure", "nginx"): WHOLE,
+    ("test_a_body_that_is_cut_short_is_seen_as_a_departure", "apache2"): WHOLE,
+    ("test_a_stream_goes_through_while_it_comes", "nginx"): BEGUN,
+    ("test_a_departure_is_seen_by_who_asks_for_it", "apache2"): UNSEEN,
+}
+# Tests whose client is made for plain text; test_passing.py has the like of each over TLS.
+PLAIN = {
+    "test_a_chunked_body_from_httpx_is_seen_whole",
+    "test_a_websocket_speaks_json",
+    "test_a_websocket_with_an_invalid_query_is_refused",
+    "test_a_websocket_goes_both_ways_and_tells_how_it_ended",
+    "test_a_websocket_is_denied_with_a_response_or_closed_with_a_reason",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            continue
+        kind = item.callspec.params.get("server")
+        if not isinstance(kind, Kind):
+            continue
+        if reason := BEYOND.get((item.originalname, kind.programs[0])):
+            item.add_marker(pytest.mark.skip(reason=reason))
+        elif kind.tls and item.originalname in PLAIN:
+            item.add_marker(pytest.mark.skip(reason="its client is made for plain text"))
+
+
+@pytest.fixture
+def name() -> str:
+    """A name of this test's own, under which an application reports."""
+    return f"test-{next(_numbers)}"
