@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from support.fronts import disbelieves
 from support.proxies import Kind
 
 _numbers = itertools.count(1)
@@ -32,6 +33,13 @@ PLAIN = {
     "test_a_websocket_goes_both_ways_and_tells_how_it_ended",
     "test_a_websocket_is_denied_with_a_response_or_closed_with_a_reason",
 }
+# Tests of what the application is told of the client and the scheme.
+BELIEVING = {
+    "test_a_route_sees_its_request_and_the_state_of_the_lifespan",
+    "test_a_session_lasts_on_one_client_and_starts_anew_on_the_next",
+    "test_the_state_of_the_lifespan_and_the_description_are_there",
+    "test_the_application_is_told_who_the_client_is",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
         elif kind.tls and item.originalname in PLAIN:
             item.add_marker(pytest.mark.skip(reason="its client is made for plain text"))
+        elif item.originalname in BELIEVING and (reason := disbelieves()):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -84,10 +84,20 @@ def unserved(kind: Kind) -> str | None:
         return reason
     if not kind.scheme and not kind.options:
         return None
-    command = [sys.executable, "-m", "tidegate", "config", "check", "--bind", f"{kind.scheme}{HOST}:8000"]
-    command += [*kind.options, "apps.behind:application"]
+    return _refusal("--bind", f"{kind.scheme}{HOST}:8000", *kind.options)
+
+
+@functools.cache
+def disbelieves() -> str | None:
+    """Why no front is believed about the client and the scheme: the server has no such setting."""
+    return _refusal("--forwarded", "x-forwarded")
+
+
+def _refusal(*options: str) -> str | None:
+    command = [sys.executable, "-m", "tidegate", "config", "check", *options, "apps.behind:application"]
+    environment = clean_environment()
     checked = subprocess.run(
-        command, cwd=TESTS, env=clean_environment(), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command, cwd=TESTS, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     return checked.stderr.strip() if checked.returncode != 0 else None
 

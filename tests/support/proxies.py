@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -86,6 +86,9 @@ class Kind:
     options: tuple[str, ...] = ()
     # Whether its clients use TLS.
     tls: bool = False
+    websockets: bool = True
+    # Whether it keeps connections to the server.
+    keeps: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -171,6 +174,10 @@ class Proxy:
         made = socket.create_connection((HOST, self.port), timeout_s, (client, 0))
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Wire(made if self.tls is None else self.tls.wrap_socket(made, server_hostname=HOST))
+
+    def connect_plain(self) -> Wire:
+        """A connection to where a front that uses TLS redirects to it."""
+        return Wire(Address("", 0, f"{self._folder}/plain").connect(PATIENCE_S))
 
     def freeze(self) -> None:
         """Have it see nothing until it is thawed, as if it were very busy."""
@@ -322,7 +329,26 @@ def _haproxy(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
 NGINX = Kind("nginx", ("nginx",), "nginx.conf", _nginx)
 NGINX_UNIX = Kind("nginx-unix", ("nginx",), "nginx.conf", _nginx, over_unix=True)
 NGINX_TLS = Kind("nginx-tls", ("nginx",), "nginx-tls.conf", _nginx, tls=True)
+NGINX_UWSGI = Kind(
+    "nginx-uwsgi", ("nginx",), "nginx-uwsgi.conf", _nginx, scheme="uwsgi://", websockets=False, keeps=False
+)
+NGINX_UWSGI_UNIX = replace(NGINX_UWSGI, name="nginx-uwsgi-unix", over_unix=True)
 APACHE = Kind("apache", ("apache2", "httpd"), "apache.conf", _apache)
+APACHE_UWSGI = Kind(
+    "apache-uwsgi",
+    ("apache2", "httpd"),
+    "apache-uwsgi.conf",
+    _apache,
+    scheme="uwsgi://",
+    websockets=False,
+    keeps=False,
+)
 HAPROXY = Kind("haproxy", ("haproxy",), "haproxy.cfg", _haproxy)
+HAPROXY_PROXY = Kind("haproxy-proxy", ("haproxy",), "haproxy-proxy.cfg", _haproxy, scheme="proxy+http://")
+HAPROXY_H2 = Kind("haproxy-h2", ("haproxy",), "haproxy-h2.cfg", _haproxy, options=("--http", "h2c"))
 
-KINDS = [NGINX, NGINX_UNIX, NGINX_TLS, APACHE, HAPROXY]
+KINDS = [
+    *(NGINX, NGINX_UNIX, NGINX_TLS, NGINX_UWSGI, NGINX_UWSGI_UNIX),
+    *(APACHE, APACHE_UWSGI),
+    *(HAPROXY, HAPROXY_PROXY, HAPROXY_H2),
+]
