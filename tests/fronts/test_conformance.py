@@ -1,0 +1,57 @@
+"""The conformance suite through each front.
+
+Its points of PEP 3333 and what applications may answer (OUT) are asked. The rows about requests as bytes (RL, HD, CL, TE,
+CH, PL, EX) are not: the front reads those, and speaks for itself to the server.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.fronts import fronts
+from support.proxies import KINDS, Kind
+
+ROOT = Path(__file__).resolve().parents[2]
+BEHIND = Path(__file__).with_name("behind.py")
+
+# By the program, which checks ask for what it does its own way, and what that is.
+OWN_WAYS = {
+    "nginx": {
+        "it collects responses (proxy_buffering)": {"PEP-12a", "PEP-12b", "PEP-12c", "PEP-13a", "PEP-13b"},
+        "it says HTTP/1.1 for clients of HTTP/1.0 too": {"PEP-20b"},
+        "it drops fields with characters beside letters, digits and dashes (ignore_invalid_headers)": {"PEP-23d"},
+        "it answers 100 itself": {"PEP-25b", "PEP-25c"},
+        "its own port is the connection's": {"PEP-21d"},
+    },
+    "apache2": {
+        "it says HTTP/1.1 for clients of HTTP/1.0 too": {"PEP-20b"},
+        "it makes one slash of several at the beginning": {"PEP-22b"},
+        "it joins Cookie fields by commas as it does others": {"PEP-23b"},
+        "it answers 100 itself": {"PEP-25b", "PEP-25c"},
+        "its own port is the connection's": {"PEP-21d"},
+    },
+    "haproxy": {
+        "its checks are requests too, and taken for the one that is cut": {"PEP-16a", "PEP-16b"},
+        "it answers 100 itself": {"PEP-25b", "PEP-25c"},
+        "its own port is the connection's": {"PEP-21d"},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", fronts(*(kind for kind in KINDS if not kind.tls)))
+def test_what_the_front_does_not_do_its_own_way_passes(kind: Kind, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", "conformance", "--name", kind.name, "--only", "^(PEP|OUT)"]
+    command += ["--json", str(results), "--", sys.executable, str(BEHIND), kind.name, "{port}", "{app}"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    seen = run.stdout + run.stderr
+    assert run.returncode in (0, 1), seen
+    checks = json.loads(results.read_text())["results"]
+    assert sum(check["verdict"] == "pass" for check in checks) > 100, seen
+    failed = {check["id"] for check in checks if check["verdict"] == "fail"}
+    assert failed <= set().union(*OWN_WAYS[kind.programs[0]].values()), seen
