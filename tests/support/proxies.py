@@ -281,8 +281,9 @@ def _nginx(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
         changes["/etc/ssl/site/privkey.pem"] = f"{folder}/key"
     else:
         changes["listen 80;"] = f"listen {HOST}:{place.port};"
-    if "include uwsgi_params;" in (BEHIND / kind.example).read_text():
-        changes["include uwsgi_params;"] = "include /etc/nginx/uwsgi_params;"
+    if protocol := kind.scheme.removesuffix("://"):
+        # Beside the configuration of the distribution's.
+        changes[f"include {protocol}_params;"] = f"include /etc/nginx/{protocol}_params;"
     place.site(kind, changes)
     # As root it would change to a user who may not read what is here.
     user = "user root;\n" if os.geteuid() == 0 else ""
@@ -333,6 +334,7 @@ NGINX_UWSGI = Kind(
     "nginx-uwsgi", ("nginx",), "nginx-uwsgi.conf", _nginx, scheme="uwsgi://", websockets=False, keeps=False
 )
 NGINX_UWSGI_UNIX = replace(NGINX_UWSGI, name="nginx-uwsgi-unix", over_unix=True)
+NGINX_SCGI = replace(NGINX_UWSGI, name="nginx-scgi", example="nginx-scgi.conf", scheme="scgi://")
 APACHE = Kind("apache", ("apache2", "httpd"), "apache.conf", _apache)
 APACHE_UWSGI = Kind(
     "apache-uwsgi",
@@ -348,7 +350,7 @@ HAPROXY_PROXY = Kind("haproxy-proxy", ("haproxy",), "haproxy-proxy.cfg", _haprox
 HAPROXY_H2 = Kind("haproxy-h2", ("haproxy",), "haproxy-h2.cfg", _haproxy, options=("--http", "h2c"))
 
 KINDS = [
-    *(NGINX, NGINX_UNIX, NGINX_TLS, NGINX_UWSGI, NGINX_UWSGI_UNIX),
+    *(NGINX, NGINX_UNIX, NGINX_TLS, NGINX_UWSGI, NGINX_UWSGI_UNIX, NGINX_SCGI),
     *(APACHE, APACHE_UWSGI),
     *(HAPROXY, HAPROXY_PROXY, HAPROXY_H2),
 ]
