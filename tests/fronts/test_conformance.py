@@ -41,6 +41,7 @@ OWN_WAYS = {
     },
     "nginx-scgi": {
         "the end of the connection is the end of the response": {"PEP-05c", "PEP-12d", "PEP-27a"},
+        "PATH_INFO is the path as it understands it": {"PEP-22a", "PEP-22b", "PEP-22c"},
     },
     "apache-uwsgi": {
         "the end of the connection is the end of the response": {"PEP-05c", "PEP-27a", "OUT05"},

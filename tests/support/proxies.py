@@ -95,7 +95,7 @@ class Kind:
 
     def missing(self) -> str | None:
         """Why it cannot be run here; None when it can."""
-        if _found(*self.programs) is None:
+        if found(*self.programs) is None:
             return f"{self.programs[0]} is neither installed nor could tools/test-services install it"
         return None
 
@@ -241,7 +241,7 @@ class Proxy:
                 client.close()
 
 
-def _found(*programs: str) -> str | None:
+def found(*programs: str) -> str | None:
     """Where one of them is; distributions keep them where not every user looks."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     return next((found for program in programs if (found := shutil.which(program, path=path))), None)
@@ -288,7 +288,7 @@ def _nginx(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
     # As root it would change to a user who may not read what is here.
     user = "user root;\n" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(NGINX_CONF.format(user=user, folder=folder))
-    return [_found("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
+    return [found("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
 
 
 def _apache(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
@@ -308,7 +308,7 @@ def _apache(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
     user, group = (os.geteuid() or NOBODY, os.getegid() or NOBODY)
     text = APACHE_CONF.format(folder=folder, host=HOST, port=place.port, modules=loaded, user=user, group=group)
     (folder / "apache.conf").write_text(text)
-    return [_found(*kind.programs) or kind.programs[0], "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
+    return [found(*kind.programs) or kind.programs[0], "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
 
 
 def _haproxy(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
@@ -324,7 +324,7 @@ def _haproxy(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
     if len(servers) == 1:
         lines = site.read_text().splitlines(True)
         site.write_text("".join(line for line in lines if "server two" not in line))
-    return [_found("haproxy") or "haproxy", "-db", "-f", str(site)]
+    return [found("haproxy") or "haproxy", "-db", "-f", str(site)]
 
 
 NGINX = Kind("nginx", ("nginx",), "nginx.conf", _nginx)
