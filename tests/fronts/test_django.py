@@ -20,4 +20,6 @@ def server(request, site):
 def client(server):
     with Client() as client:
         client.verify = server.front.certificate or True
+        # A form that is sent over TLS has to come from the site.
+        client.headers["Referer"] = server.url("/")
         yield client
