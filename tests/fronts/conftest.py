@@ -33,6 +33,11 @@ WEBSOCKETS = {
     "test_a_websocket_goes_both_ways_and_tells_how_it_ended",
     "test_a_websocket_is_denied_with_a_response_or_closed_with_a_reason",
 }
+# Tests whose client, or whose expectation, is made for plain text.
+PLAIN_ONLY = {
+    "test_a_chunked_body_from_httpx_is_seen_whole",
+    "test_a_session_lasts_on_one_client_and_starts_anew_on_the_next",
+}
 # Tests that send chunked bodies.
 CHUNKED = {
     "test_a_body_arrives_whole_with_a_length_and_in_chunks",
@@ -46,7 +51,6 @@ CHUNKED = {
 # Tests of what the application is told of the client and the scheme.
 BELIEVING = {
     "test_a_route_sees_its_request_and_the_state_of_the_lifespan",
-    "test_a_session_lasts_on_one_client_and_starts_anew_on_the_next",
     "test_the_state_of_the_lifespan_and_the_description_are_there",
     "test_the_application_is_told_who_the_client_is",
 }
@@ -67,7 +71,7 @@ def beyond(test: str, kind: Kind) -> str | None:
     """Why this cannot be so behind that front; None where it must."""
     if test in WEBSOCKETS and (kind.tls or not kind.websockets):
         return "no WebSockets" if not kind.websockets else PLAIN
-    if test == "test_a_chunked_body_from_httpx_is_seen_whole" and kind.tls:
+    if test in PLAIN_ONLY and kind.tls:
         return PLAIN
     if test in CHUNKED and kind is APACHE_UWSGI:
         return "mod_proxy_uwsgi has to know how long a body is"

@@ -84,7 +84,7 @@ def unserved(kind: Kind) -> str | None:
         return reason
     if not kind.scheme and not kind.options:
         return None
-    return _refusal("--bind", f"{kind.scheme}{HOST}:8000", *kind.options)
+    return _refusal("--bind", f"{kind.scheme}{HOST}:8000", "--trusted-proxies", HOST, *kind.options)
 
 
 @functools.cache
