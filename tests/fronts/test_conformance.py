@@ -50,7 +50,6 @@ OWN_WAYS = {
         "it makes underscores of all characters beside letters and digits": {"PEP-23d"},
     },
     "haproxy": {
-        "its checks are requests too, and taken for the one that is cut": {"PEP-16a", "PEP-16b"},
         "it answers 100 itself": {"PEP-25b", "PEP-25c"},
         "its own port is the connection's": {"PEP-21d"},
     },

@@ -313,7 +313,9 @@ def _apache(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
 
 def _haproxy(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
     place.socket.listen(1024)
-    changes = {"bind :80\n": f"bind fd@{place.socket.fileno()}\n", "inter 1s": "inter 100ms"}
+    # Where there is nothing to choose, checks are but requests that nobody has sent.
+    often = "100ms" if len(servers) > 1 else "1h"
+    changes = {"bind :80\n": f"bind fd@{place.socket.fileno()}\n", "inter 1s": f"inter {often}"}
     # Not every application here has a page at /ready.
     changes["status 200-399"] = "status 200-499"
     for port, server in zip((8001, 8002), servers, strict=False):
