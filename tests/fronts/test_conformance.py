@@ -53,6 +53,11 @@ OWN_WAYS = {
         "it answers 100 itself": {"PEP-25b", "PEP-25c"},
         "its own port is the connection's": {"PEP-21d"},
     },
+    "haproxy-h2": {
+        "HTTP/2 has no reason phrases": {"PEP-05a", "PEP-19c"},
+        "it says HTTP/2": {"PEP-20b"},
+        "it sends chunks to clients of HTTP/1.0": {"PEP-14f"},
+    },
 }
 
 
