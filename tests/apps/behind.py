@@ -1,4 +1,4 @@
-"""What is asked for through a proxy: digests of uploads, streams, statuses, an echo, what it is told of its client."""
+"""What is asked for through a proxy: digests of uploads, streams, statuses, echoes, what it is told."""
 
 from __future__ import annotations
 

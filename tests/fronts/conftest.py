@@ -1,4 +1,4 @@
-"""What the tests of fronts share: names that tell the traces of tests apart, and what is not a front's to pass on."""
+"""What the tests of fronts share: names for traces, and what is not a front's to pass on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The conformance suite through each front.
 
-Its points of PEP 3333 and what applications may answer (OUT) are asked. The rows about requests as bytes (RL, HD, CL, TE,
-CH, PL, EX) are not: the front reads those, and speaks for itself to the server.
+Its points of PEP 3333 and what applications may answer (OUT) are asked. The rows about requests as bytes (RL,
+HD, CL, TE, CH, PL, EX) are not: the front reads those, and speaks for itself to the server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ OWN_WAYS = {
     "nginx": {
         "it collects responses (proxy_buffering)": {"PEP-12a", "PEP-12b", "PEP-12c", "PEP-13a", "PEP-13b"},
         "it says HTTP/1.1 for clients of HTTP/1.0 too": {"PEP-20b"},
-        "it drops fields with characters beside letters, digits and dashes (ignore_invalid_headers)": {"PEP-23d"},
+        "it drops fields with characters beside letters, digits and dashes (ignore_invalid_headers)": {
+            "PEP-23d"
+        },
         "it answers 100 itself": {"PEP-25b", "PEP-25c"},
         "its own port is the connection's": {"PEP-21d"},
     },
@@ -72,5 +74,7 @@ def test_what_the_front_does_not_do_its_own_way_passes(kind: Kind, tmp_path: Pat
     checks = json.loads(results.read_text())["results"]
     assert sum(check["verdict"] == "pass" for check in checks) > 100, seen
     failed = {check["id"] for check in checks if check["verdict"] == "fail"}
-    excused = [checks for front, ways in OWN_WAYS.items() if kind.name.startswith(front) for checks in ways.values()]
+    excused = [
+        checks for front, ways in OWN_WAYS.items() if kind.name.startswith(front) for checks in ways.values()
+    ]
     assert failed <= set().union(*excused), seen

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import httpx
 import pytest
-
 from asgi.test_fastapi import *  # noqa: F403
+
 from support.fronts import Fronted, fronts
 from support.server import PATIENCE_S
 

@@ -1,4 +1,4 @@
-"""What passes through each front: bodies, streams, events, WebSockets, statuses, departures, and who the client is."""
+"""What passes through each front: bodies, streams, events, WebSockets, statuses, departures, addresses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -204,3 +205,13 @@ def test_http2_at_the_edge_is_http1_behind_it(kind):
         with server.front.connect_plain() as wire:
             redirect = wire.ask("GET", "/a?b", host="site.example")
         assert (redirect.status, redirect.headers["Location"]) == (301, "https://site.example/a?b")
+
+
+@pytest.mark.parametrize("kind", fronts(replace(APACHE, name="apache-unix", over_unix=True)))
+def test_apache_reaches_a_unix_socket(kind):
+    # Its processes are another user's.
+    with Fronted(kind, BEHIND, options=["--unix-socket-mode", "666"]) as server:
+        assert told(server, client=CLIENT)["fields"]["x-forwarded-for"] == CLIENT
+        with open_websocket(server, "/live") as peer:
+            peer.send("tide")
+            assert peer.message() == "tide"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from support.load import Load
 from support.fronts import fronts, unserved
+from support.load import Load
 from support.proxies import APACHE, HAPROXY, HAPROXY_H2, HAPROXY_PROXY, NGINX, NGINX_UWSGI, Kind
 from support.server import Address, Server
 from support.websocket import open_websocket
@@ -73,7 +73,10 @@ def children(pid: int) -> set[str]:
 @pytest.mark.parametrize(
     ("kind", "app"),
     [
-        *(pytest.param(*front.values, GENERATIONS[0], marks=front.marks, id=f"{front.id}-wsgi") for front in fronts()),
+        *(
+            pytest.param(*front.values, GENERATIONS[0], marks=front.marks, id=f"{front.id}-wsgi")
+            for front in fronts()
+        ),
         *(
             pytest.param(*front.values, GENERATIONS[1], marks=front.marks, id=f"{front.id}-asgi")
             for front in fronts(*ONE_OF_EACH)

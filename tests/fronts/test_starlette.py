@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-
 from asgi.test_starlette import *  # noqa: F403
 from asgi.test_starlette import BODY
+
 from support.fronts import Fronted, fronts
 from support.server import PATIENCE_S
 

@@ -10,16 +10,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from support.proxies import HOST, KINDS, Kind, Proxy
 from support.server import PATIENCE_S, TESTS, Address, Server, clean_environment
 from support.wire import Wire
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class Fronted(Server):
@@ -37,6 +34,7 @@ class Fronted(Server):
     ) -> None:
         # A short path: a unix socket's name has room for a hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="tides-"))
+        self._folder.chmod(0o755)
         self._front_port = port
         self.kind = kind
         self.proxy: Proxy | None = None
@@ -79,7 +77,7 @@ class Fronted(Server):
 
 @functools.cache
 def unserved(kind: Kind) -> str | None:
-    """Why a front of this kind cannot be tested: it is not installed, or the server does not speak with it."""
+    """Why such a front cannot be tested: it is not installed, or the server does not speak with it."""
     if reason := kind.missing():
         return reason
     if not kind.scheme and not kind.options:
@@ -102,7 +100,7 @@ def _refusal(*options: str) -> str | None:
     return checked.stderr.strip() if checked.returncode != 0 else None
 
 
-def fronts(*kinds: Kind) -> list[pytest.ParameterSet]:
+def fronts(*kinds: Kind) -> list[Any]:
     """These kinds, or all, as parameters of tests; those that cannot be tested are skipped."""
     parameters = []
     for kind in kinds or KINDS:

@@ -1,6 +1,7 @@
-"""nginx, Apache and HAProxy in front of servers, as the examples have them: `with NGINX.before([address]) as proxy`.
+"""nginx, Apache and HAProxy as the examples have them: `with NGINX.before([address]) as proxy`.
 
-What an example names that a test must choose itself, addresses, certificates and how often to check, is put in its place.
+What an example names that a test must choose itself, addresses, certificates and how often to check, is put
+in its place.
 """
 
 from __future__ import annotations
@@ -61,7 +62,16 @@ StartServers 1
 Listen {host}:{port}
 Include {folder}/site
 """
-APACHE_MODULES = ("mpm_event", "authz_core", "proxy", "proxy_http", "proxy_uwsgi", "headers", "unixd", "unique_id")
+APACHE_MODULES = (
+    "mpm_event",
+    "authz_core",
+    "proxy",
+    "proxy_http",
+    "proxy_uwsgi",
+    "headers",
+    "unixd",
+    "unique_id",
+)
 NOBODY = 65534
 APACHE_FOLDERS = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/lib/httpd/modules")
 
@@ -206,7 +216,7 @@ class Proxy:
             _certify(self._folder)
             self.tls = ssl.create_default_context(cafile=self.certificate)
         with socket.socket() as listener, (self._folder / "log").open("ab") as log:
-            # Nobody is given a port that is bound, and who asks for this one by its number, as Apache does, gets it.
+            # Nobody is given a port that is bound; who asks for it by its number, as Apache does, gets it.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((HOST, self.port))
             place = Place(self._folder, listener)
@@ -255,7 +265,16 @@ def _replaced(text: str, changes: Mapping[str, str]) -> str:
 
 
 def _certify(folder: Path) -> None:
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
     command += ["-keyout", str(folder / "key"), "-out", str(folder / "certificate"), "-days", "2"]
     command += ["-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:{HOST}"]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
@@ -296,17 +315,23 @@ def _apache(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
     folder = place.folder
     protocol = "uwsgi" if kind.scheme == "uwsgi://" else "http"
     address = (
-        f"unix:{server.path}|{protocol}://localhost" if server.path else f"{protocol}://{server.host}:{server.port}"
+        f"unix:{server.path}|{protocol}://localhost"
+        if server.path
+        else f"{protocol}://{server.host}:{server.port}"
     )
     changes = {f"{protocol}://127.0.0.1:8000": address, "*:80": f"{HOST}:{place.port}"}
     place.site(kind, changes)
     modules = next(Path(folder) for folder in APACHE_FOLDERS if Path(folder).is_dir())
     loaded = "\n".join(
-        f"LoadModule {name}_module {path}" for name in APACHE_MODULES if (path := modules / f"mod_{name}.so").exists()
+        f"LoadModule {name}_module {path}"
+        for name in APACHE_MODULES
+        if (path := modules / f"mod_{name}.so").exists()
     )
     # It refuses to serve as root.
     user, group = (os.geteuid() or NOBODY, os.getegid() or NOBODY)
-    text = APACHE_CONF.format(folder=folder, host=HOST, port=place.port, modules=loaded, user=user, group=group)
+    text = APACHE_CONF.format(
+        folder=folder, host=HOST, port=place.port, modules=loaded, user=user, group=group
+    )
     (folder / "apache.conf").write_text(text)
     return [found(*kind.programs) or kind.programs[0], "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
 
