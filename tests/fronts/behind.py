@@ -1,4 +1,4 @@
-"""A command line for a front and its server, as the conformance suite needs it: `KIND PORT APP [OPTION]...`"""
+"""A command line for a front and its server, as the conformance suite needs it: `KIND PORT APP OPTION...`"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from support.fronts import Fronted, fronts
-from support.proxies import APACHE, APACHE_UWSGI, HAPROXY, HAPROXY_H2, NGINX, NGINX_TLS
+from support.proxies import APACHE, APACHE_UWSGI, HAPROXY, HAPROXY_H2, KINDS, NGINX, NGINX_TLS
 from support.server import PATIENCE_S, Server
 from support.websocket import Refused, open_websocket
 
@@ -175,7 +175,7 @@ def test_connections_to_the_server_are_used_again(kind):
         assert len(seen) < 10
 
 
-@pytest.mark.parametrize("kind", fronts())
+@pytest.mark.parametrize("kind", fronts(*(kind for kind in KINDS if kind.keeps)))
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_connections_that_the_server_closes_first_cost_no_request(kind, method):
     """Whoever sets the timeouts the wrong way round: the server's is the shorter one."""
