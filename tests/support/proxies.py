@@ -1,19 +1,23 @@
-"""nginx and HAProxy in front of servers, as the examples have them: `with NGINX.before([address]) as proxy`.
+"""nginx, Apache and HAProxy as the examples have them: `with NGINX.before([address]) as proxy`.
 
-What an example names that a test must choose itself, addresses and how often to check, is put in its place.
+What an example names that a test must choose itself, addresses, certificates and how often to check, is put
+in its place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -23,6 +27,9 @@ from support.wire import Wire
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+BEHIND = EXAMPLES / "behind"
+HOST = "127.0.0.1"
 
 # What Debian's nginx.conf has around a site, without its folders.
 NGINX_CONF = """\
@@ -42,6 +49,32 @@ http {{
 }}
 """
 
+# What Debian's apache2.conf has around a site, with the modules that the examples name.
+APACHE_CONF = """\
+ServerName localhost
+DefaultRuntimeDir {folder}
+PidFile {folder}/pid
+ErrorLog {folder}/log
+User #{user}
+Group #{group}
+StartServers 1
+{modules}
+Listen {host}:{port}
+Include {folder}/site
+"""
+APACHE_MODULES = (
+    "mpm_event",
+    "authz_core",
+    "proxy",
+    "proxy_http",
+    "proxy_uwsgi",
+    "headers",
+    "unixd",
+    "unique_id",
+)
+NOBODY = 65534
+APACHE_FOLDERS = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/lib/httpd/modules")
+
 
 class ProxyFailed(Exception):
     """The proxy did not start; the message holds its log."""
@@ -49,30 +82,69 @@ class ProxyFailed(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """A program, and how to run it."""
+    """A front server with one of the examples, and what that expects of the server behind it."""
 
-    program: str
-    # Writes what it reads into a folder, and returns the command. It takes over the socket, before servers.
-    configure: Callable[[Path, socket.socket, Sequence[Address]], list[str]]
+    name: str
+    # One of these is to be found.
+    programs: tuple[str, ...]
+    example: str
+    # Writes what the program reads into a folder, and returns the command.
+    configure: Callable[[Kind, Place, Sequence[Address]], list[str]] = field(repr=False)
+    # Before the address that the server binds.
+    scheme: str = ""
+    over_unix: bool = False
+    options: tuple[str, ...] = ()
+    # Whether its clients use TLS.
+    tls: bool = False
+    websockets: bool = True
+    # Whether it keeps connections to the server.
+    keeps: bool = True
+
+    def __str__(self) -> str:
+        return self.name
 
     def missing(self) -> str | None:
         """Why it cannot be run here; None when it can."""
-        if found(self.program) is None:
-            return f"{self.program} is neither installed nor could tools/test-services install it"
+        if found(*self.programs) is None:
+            return f"{self.programs[0]} is neither installed nor could tools/test-services install it"
         return None
 
-    def before(self, servers: Sequence[Address]) -> Proxy:
-        """It, in front of these servers."""
-        return Proxy(self, servers)
+    def bind(self, folder: Path) -> str:
+        """Where a server listens that is to be behind it."""
+        return self.scheme + (f"unix:{folder}/tidegate" if self.over_unix else f"{HOST}:0")
+
+    def before(self, servers: Sequence[Address], *, port: int = 0) -> Proxy:
+        """It, in front of these servers, on a port of the system's choice or this one."""
+        return Proxy(self, servers, port)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a proxy has to itself: a folder, and a socket that is bound to its address."""
+
+    folder: Path
+    socket: socket.socket
+
+    @property
+    def port(self) -> int:
+        port: int = self.socket.getsockname()[1]
+        return port
+
+    def site(self, kind: Kind, changes: Mapping[str, str]) -> Path:
+        """Write the example with what a test must choose itself; return its path."""
+        path = self.folder / "site"
+        path.write_text(_replaced((BEHIND / kind.example).read_text(), changes))
+        return path
 
 
 class Proxy:
     """A running proxy. Has answered a request for `/` once entered."""
 
-    def __init__(self, kind: Kind, servers: Sequence[Address]) -> None:
+    def __init__(self, kind: Kind, servers: Sequence[Address], port: int = 0) -> None:
         self.kind = kind
         self.servers = servers
-        self.port = 0
+        self.port = port
+        self.tls: ssl.SSLContext | None = None
         self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,14 +153,14 @@ class Proxy:
         try:
             self._start()
         except BaseException:
-            self._stop()
+            self.stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self.stop()
 
     @property
     def log(self) -> str:
@@ -96,13 +168,26 @@ class Proxy:
         path = self._folder / "log"
         return path.read_text() if path.exists() else ""
 
+    @property
+    def certificate(self) -> Path | None:
+        """What a client must trust who uses TLS."""
+        return self._folder / "certificate" if self.kind.tls else None
+
     def http(self) -> http.client.HTTPConnection:
         """A standard client's connection."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        if self.tls is not None:
+            return http.client.HTTPSConnection(HOST, self.port, timeout=PATIENCE_S, context=self.tls)
+        return http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE_S)
 
-    def connect(self, *, timeout_s: float = PATIENCE_S) -> Wire:
-        """A connection of the client's own making."""
-        return Wire(Address("127.0.0.1", self.port).connect(timeout_s))
+    def connect(self, *, timeout_s: float = PATIENCE_S, client: str = "") -> Wire:
+        """A connection of the client's own making, from an address of its own if it is to have one."""
+        made = socket.create_connection((HOST, self.port), timeout_s, (client, 0))
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Wire(made if self.tls is None else self.tls.wrap_socket(made, server_hostname=HOST))
+
+    def connect_plain(self) -> Wire:
+        """A connection to where a front that uses TLS redirects to it."""
+        return Wire(Address("", 0, f"{self._folder}/plain").connect(PATIENCE_S))
 
     def freeze(self) -> None:
         """Have it see nothing until it is thawed, as if it were very busy."""
@@ -112,19 +197,31 @@ class Proxy:
         """Let it go on."""
         self._tell(signal.SIGCONT)
 
+    def stop(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            # It may have failed to start.
+            with contextlib.suppress(ProcessLookupError):
+                self._tell(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def _tell(self, number: signal.Signals) -> None:
         assert self._process is not None
         os.killpg(self._process.pid, number)
 
     def _start(self) -> None:
-        # It takes over a socket that listens already: nobody else can have the port, and clients may connect.
+        if self.kind.tls:
+            _certify(self._folder)
+            self.tls = ssl.create_default_context(cafile=self.certificate)
         with socket.socket() as listener, (self._folder / "log").open("ab") as log:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(1024)
-            # nginx takes it for one of its own, and would wait in accept().
-            listener.setblocking(False)
-            self.port = listener.getsockname()[1]
-            command = self.kind.configure(self._folder, listener, self.servers)
+            # Nobody is given a port that is bound; who asks for it by its number, as Apache does, gets it.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((HOST, self.port))
+            place = Place(self._folder, listener)
+            self.port = place.port
+            command = self.kind.configure(self.kind, place, self.servers)
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, "NGINX": f"{listener.fileno()};"},
@@ -134,25 +231,30 @@ class Proxy:
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
-        client = self.http()
-        try:
-            client.request("GET", "/")
-            client.getresponse().read()
-        except (OSError, http.client.HTTPException) as error:
-            raise ProxyFailed(f"{self.kind.program}: {error!r}\n{self.log}") from error
-        finally:
-            client.close()
+            self._wait_until_it_answers()
 
-    def _stop(self) -> None:
-        if self._process is not None:
-            self._tell(signal.SIGKILL)
-            self._process.wait()
-        shutil.rmtree(self._folder)
+    def _wait_until_it_answers(self) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            client = self.http()
+            try:
+                client.request("GET", "/")
+                client.getresponse().read()
+                return
+            except (OSError, http.client.HTTPException) as error:
+                assert self._process is not None
+                refused = isinstance(error, ConnectionRefusedError)
+                if not refused or self._process.poll() is not None or time.monotonic() > end:
+                    raise ProxyFailed(f"{self.kind}: {error!r}\n{self.log}") from error
+                time.sleep(0.02)
+            finally:
+                client.close()
 
 
-def found(program: str) -> str | None:
-    """Where it is; distributions keep it where not every user looks."""
-    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+def found(*programs: str) -> str | None:
+    """Where one of them is; distributions keep them where not every user looks."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return next((found for program in programs if (found := shutil.which(program, path=path))), None)
 
 
 def _replaced(text: str, changes: Mapping[str, str]) -> str:
@@ -162,36 +264,120 @@ def _replaced(text: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-def _nginx(folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
+def _certify(folder: Path) -> None:
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    command += ["-keyout", str(folder / "key"), "-out", str(folder / "certificate"), "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:{HOST}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
+
+
+def _nginx(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
+    folder = place.folder
+    # It takes over a socket that listens already, and takes it for one of its own: it would wait in accept().
+    place.socket.listen(1024)
+    place.socket.setblocking(False)
     addresses = [
         f"unix:{server.path}" if server.path else f"{server.host}:{server.port}" for server in servers
     ]
-    host, port = listener.getsockname()
     changes = {
         "server 127.0.0.1:8000 max_fails=0;": " ".join(
             f"server {address} max_fails=0;" for address in addresses
-        ),
-        "listen 80;": f"listen {host}:{port};",
+        )
     }
-    (folder / "site").write_text(_replaced((EXAMPLES / "nginx" / "tidegate.conf").read_text(), changes))
+    if kind.tls:
+        changes["listen 80;"] = f"listen unix:{folder}/plain;"
+        changes["listen 443 ssl http2;"] = f"listen {HOST}:{place.port} ssl http2;"
+        changes["/etc/ssl/site/fullchain.pem"] = f"{folder}/certificate"
+        changes["/etc/ssl/site/privkey.pem"] = f"{folder}/key"
+    else:
+        changes["listen 80;"] = f"listen {HOST}:{place.port};"
+    if protocol := kind.scheme.removesuffix("://"):
+        # Beside the configuration of the distribution's.
+        changes[f"include {protocol}_params;"] = f"include /etc/nginx/{protocol}_params;"
+    place.site(kind, changes)
     # As root it would change to a user who may not read what is here.
     user = "user root;\n" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(NGINX_CONF.format(user=user, folder=folder))
     return [found("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
 
 
-def _haproxy(folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
-    text = (EXAMPLES / "haproxy" / "haproxy.cfg").read_text()
-    if len(servers) == 1:
-        text = "".join(line for line in text.splitlines(True) if "server two" not in line)
-    changes = {"bind :80\n": f"bind fd@{listener.fileno()}\n", "inter 1s": "inter 100ms"}
+def _apache(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
+    (server,) = servers
+    folder = place.folder
+    protocol = "uwsgi" if kind.scheme == "uwsgi://" else "http"
+    address = (
+        f"unix:{server.path}|{protocol}://localhost"
+        if server.path
+        else f"{protocol}://{server.host}:{server.port}"
+    )
+    changes = {f"{protocol}://127.0.0.1:8000": address, "*:80": f"{HOST}:{place.port}"}
+    place.site(kind, changes)
+    modules = next(Path(folder) for folder in APACHE_FOLDERS if Path(folder).is_dir())
+    loaded = "\n".join(
+        f"LoadModule {name}_module {path}"
+        for name in APACHE_MODULES
+        if (path := modules / f"mod_{name}.so").exists()
+    )
+    # It refuses to serve as root.
+    user, group = (os.geteuid() or NOBODY, os.getegid() or NOBODY)
+    text = APACHE_CONF.format(
+        folder=folder, host=HOST, port=place.port, modules=loaded, user=user, group=group
+    )
+    (folder / "apache.conf").write_text(text)
+    return [found(*kind.programs) or kind.programs[0], "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
+
+
+def _haproxy(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
+    place.socket.listen(1024)
+    # Where there is nothing to choose, checks are but requests that nobody has sent.
+    often = "100ms" if len(servers) > 1 else "1h"
+    changes = {"bind :80\n": f"bind fd@{place.socket.fileno()}\n", "inter 1s": f"inter {often}"}
+    # Not every application here has a page at /ready.
+    changes["status 200-399"] = "status 200-499"
     for port, server in zip((8001, 8002), servers, strict=False):
         changes[f"127.0.0.1:{port}"] = (
             f"unix@{server.path}" if server.path else f"{server.host}:{server.port}"
         )
-    (folder / "haproxy.cfg").write_text(_replaced(text, changes))
-    return [found("haproxy") or "haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
+    site = place.site(kind, changes)
+    if len(servers) == 1:
+        lines = site.read_text().splitlines(True)
+        site.write_text("".join(line for line in lines if "server two" not in line))
+    return [found("haproxy") or "haproxy", "-db", "-f", str(site)]
 
 
-NGINX = Kind("nginx", _nginx)
-HAPROXY = Kind("haproxy", _haproxy)
+NGINX = Kind("nginx", ("nginx",), "nginx.conf", _nginx)
+NGINX_UNIX = Kind("nginx-unix", ("nginx",), "nginx.conf", _nginx, over_unix=True)
+NGINX_TLS = Kind("nginx-tls", ("nginx",), "nginx-tls.conf", _nginx, tls=True)
+NGINX_UWSGI = Kind(
+    "nginx-uwsgi", ("nginx",), "nginx-uwsgi.conf", _nginx, scheme="uwsgi://", websockets=False, keeps=False
+)
+NGINX_UWSGI_UNIX = replace(NGINX_UWSGI, name="nginx-uwsgi-unix", over_unix=True)
+NGINX_SCGI = replace(NGINX_UWSGI, name="nginx-scgi", example="nginx-scgi.conf", scheme="scgi://")
+APACHE = Kind("apache", ("apache2", "httpd"), "apache.conf", _apache)
+APACHE_UWSGI = Kind(
+    "apache-uwsgi",
+    ("apache2", "httpd"),
+    "apache-uwsgi.conf",
+    _apache,
+    scheme="uwsgi://",
+    websockets=False,
+    keeps=False,
+)
+HAPROXY = Kind("haproxy", ("haproxy",), "haproxy.cfg", _haproxy)
+HAPROXY_PROXY = Kind("haproxy-proxy", ("haproxy",), "haproxy-proxy.cfg", _haproxy, scheme="proxy+http://")
+HAPROXY_H2 = Kind("haproxy-h2", ("haproxy",), "haproxy-h2.cfg", _haproxy, options=("--http", "h2c"))
+
+KINDS = [
+    *(NGINX, NGINX_UNIX, NGINX_TLS, NGINX_UWSGI, NGINX_UWSGI_UNIX, NGINX_SCGI),
+    *(APACHE, APACHE_UWSGI),
+    *(HAPROXY, HAPROXY_PROXY, HAPROXY_H2),
+]

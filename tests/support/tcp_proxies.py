@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from support.proxies import Kind, found
+from support.proxies import Kind, Place, found
 from support.server import Address
 
 STREAM_MODULES = [
@@ -41,8 +40,12 @@ listen site
 """
 
 
-def _nginx(folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
-    host, port = listener.getsockname()
+def _nginx(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
+    folder = place.folder
+    # It takes over a socket that listens already, and takes it for one of its own: it would wait in accept().
+    place.socket.listen(1024)
+    place.socket.setblocking(False)
+    host, port = place.socket.getsockname()
     text = NGINX_CONF.format(
         modules="".join(f"load_module {module};\n" for module in STREAM_MODULES if module.exists()),
         # As root it would change to a user who may not read what is here.
@@ -55,9 +58,11 @@ def _nginx(folder: Path, listener: socket.socket, servers: Sequence[Address]) ->
     return [found("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
 
 
-def _haproxy(send: str, folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
+def _haproxy(send: str, place: Place, servers: Sequence[Address]) -> list[str]:
+    folder = place.folder
+    place.socket.listen(1024)
     server = f"{servers[0].host}:{servers[0].port}"
-    text = HAPROXY_CFG.format(listener=listener.fileno(), server=server, send=send)
+    text = HAPROXY_CFG.format(listener=place.socket.fileno(), server=server, send=send)
     (folder / "haproxy.cfg").write_text(text)
     return [found("haproxy") or "haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
 
@@ -67,7 +72,7 @@ def has_nginx_stream() -> bool:
     return any(module.exists() for module in STREAM_MODULES)
 
 
-NGINX_STREAM = Kind("nginx", _nginx)
+NGINX_STREAM = Kind("nginx-stream", ("nginx",), "", _nginx)
 # What a server's line has decides the version, and what is told.
-HAPROXY_V1 = Kind("haproxy", lambda *of: _haproxy("send-proxy", *of))
-HAPROXY_V2 = Kind("haproxy", lambda *of: _haproxy("send-proxy-v2", *of))
+HAPROXY_V1 = Kind("haproxy-v1", ("haproxy",), "", lambda kind, *of: _haproxy("send-proxy", *of))
+HAPROXY_V2 = Kind("haproxy-v2", ("haproxy",), "", lambda kind, *of: _haproxy("send-proxy-v2", *of))

@@ -4,52 +4,55 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from support.proxies import HAPROXY, NGINX, Kind
+from support.fronts import fronts
+from support.proxies import APACHE, HAPROXY, NGINX, Kind, Place
 from support.server import TESTS, Address, Server
 
 PAGE = (TESTS.parent / "docs" / "request-ids.md").read_text()
 
 
-def documented(kind: Kind, name: str, behind: str) -> Kind:
-    """The proxy as the example has it, and behind the line that sets X-Forwarded-For those of the page."""
-    match = re.search(rf"```{kind.program}\n(.*?)```", PAGE, re.DOTALL)
-    assert match
+# The lines of the examples that those of the page come behind.
+BEHIND = {
+    "nginx": "proxy_set_header X-Forwarded-For $remote_addr;",
+    "apache": "RequestHeader unset X-Forwarded-For",
+    "haproxy": "http-request set-header X-Forwarded-For %[src]",
+}
 
-    def configure(folder: Path, listener: socket.socket, servers: Sequence[Address]) -> list[str]:
-        command = kind.configure(folder, listener, servers)
-        path = folder / name
+
+def documented(kind: Kind) -> Kind:
+    """The front as the example has it, with the lines of the page."""
+    match = re.search(rf"```{kind.name}\n(.*?)```", PAGE, re.DOTALL)
+    assert match
+    lines, behind = match[1], BEHIND[kind.name]
+
+    def configure(kind: Kind, place: Place, servers: Sequence[Address]) -> list[str]:
+        command = plain(kind, place, servers)
+        path = place.folder / "site"
         text = path.read_text()
         assert behind in text
-        path.write_text(text.replace(behind, f"{behind}\n{match[1]}"))
+        path.write_text(text.replace(behind, f"{behind}\n{lines}"))
         return command
 
-    return Kind(kind.program, configure)
+    plain = kind.configure
+    return replace(kind, configure=configure)
 
 
-KINDS = [
-    documented(NGINX, "site", "proxy_set_header X-Forwarded-For $remote_addr;"),
-    documented(HAPROXY, "haproxy.cfg", "http-request set-header X-Forwarded-For %[src]"),
-]
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=["nginx", "haproxy"])
+@pytest.mark.parametrize("kind", fronts(NGINX, APACHE, HAPROXY))
 def test_a_proxys_id_and_time_are_taken_and_a_clients_are_not(kind: Kind, tmp_path: Path) -> None:
-    if reason := kind.missing():
-        pytest.skip(reason)
     log = tmp_path / "log"
     options = ["--request-id", "--trusted-proxies", "127.0.0.1", "--access-log", str(log)]
     options += ["--access-log-format", "%(request_id)s %(front_queue_us)s"]
     with (
         Server("apps.identified:application", options=options) as server,
-        kind.before(server.addresses) as proxy,
+        documented(kind).before(server.addresses) as proxy,
         proxy.connect() as wire,
     ):
         began = time.monotonic()
@@ -57,7 +60,9 @@ def test_a_proxys_id_and_time_are_taken_and_a_clients_are_not(kind: Kind, tmp_pa
         took_us = (time.monotonic() - began) * 1e6
         said = json.loads(answer.text)
         assert server.stop() == 0
-    assert uuid.UUID(said["id"])
+    # mod_unique_id makes 27 characters, the others a UUID.
+    assert said["id"] != "mine"
+    assert len(said["id"]) == 27 if kind is APACHE else uuid.UUID(said["id"])
     assert answer.headers.get_all("X-Request-ID") == [said["id"]]
     # The proxy's clock is this one, and counts in milliseconds.
     assert 0 <= said["waited_us"] <= took_us + 2_000

@@ -1,9 +1,7 @@
-"""Behind nginx and HAProxy, as the examples have them: what passes, and restarts that nobody notices."""
+"""Restarts behind each front that nobody notices."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -16,21 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from support.fronts import fronts, unserved
 from support.load import Load
-from support.proxies import HAPROXY, NGINX, Kind, Proxy
+from support.proxies import APACHE, HAPROXY, HAPROXY_H2, HAPROXY_PROXY, NGINX, NGINX_UWSGI, Kind
 from support.server import Address, Server
 from support.websocket import open_websocket
 
 BEHIND = "apps.behind:application"
 GENERATIONS = ["apps.generations:application", "apps.generations:asynchronous"]
 SAFE_AND_UNSAFE = ("GET", "POST")
+TRUST = ("--trusted-proxies", "127.0.0.1", "--trusted-proxies", "unix")
+
+ONE_OF_EACH = (NGINX, APACHE, HAPROXY)
+# Those whose example is for several servers.
+SEVERAL = fronts(NGINX, NGINX_UWSGI, HAPROXY, HAPROXY_PROXY, HAPROXY_H2)
 
 
-@pytest.fixture(params=[NGINX, HAPROXY], ids=["nginx", "haproxy"])
+@pytest.fixture(params=fronts())
 def kind(request: pytest.FixtureRequest) -> Kind:
     kind: Kind = request.param
-    if missing := kind.missing():
-        pytest.skip(missing)
     return kind
 
 
@@ -43,21 +45,18 @@ def tides() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def proxy(kind: Kind) -> Iterator[Proxy]:
-    with Server(BEHIND, supervised=True) as server, kind.before(server.addresses) as proxy:
-        yield proxy
-
-
 def served(
     tides: Path,
     app: str,
-    bind: str = "127.0.0.1:0",
+    kind: Kind,
+    bind: str = "",
     options: Sequence[str] = ("--workers", "2"),
     pass_fds: Sequence[int] = (),
 ) -> Server:
     env = {"TIDES": str(tides)}
-    return Server(app, options=options, binds=(bind,), env=env, pass_fds=pass_fds, supervised=True)
+    options = [*TRUST, *kind.options, *options]
+    binds = [kind.scheme + bind if bind else kind.bind(tides)]
+    return Server(app, options=options, binds=binds, env=env, pass_fds=pass_fds, supervised=True)
 
 
 def has_ended(pid: int) -> bool:
@@ -71,72 +70,22 @@ def children(pid: int) -> set[str]:
     return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
-@pytest.mark.parametrize("size", [0, 1, 100_000, 5_000_000])
-def test_an_upload_arrives_whole(proxy, size):
-    body = os.urandom(size)
-    with proxy.connect() as wire:
-        answer = wire.ask("POST", "/digest", body=body)
-    assert (answer.status, answer.text) == (200, hashlib.sha256(body).hexdigest())
-
-
-def test_an_upload_in_chunks_arrives_whole(proxy):
-    client = proxy.http()
-    blocks = [os.urandom(30_000) for _ in range(20)]
-    client.request("POST", "/digest", body=iter(blocks), encode_chunked=True)
-    response = client.getresponse()
-    assert (response.status, response.read().decode()) == (200, hashlib.sha256(b"".join(blocks)).hexdigest())
-    client.close()
-
-
-def test_a_stream_is_passed_on_as_it_comes(proxy):
-    client, other = proxy.http(), proxy.http()
-    client.request("GET", "/stream")
-    response = client.getresponse()
-    assert response.read(6) == b"flood "
-    other.request("GET", "/ebb")
-    assert other.getresponse().read() == b""
-    assert response.read() == b"ebb"
-    client.close()
-    other.close()
-
-
-def test_a_websocket_is_passed_on(proxy):
-    with open_websocket(proxy, "/live") as peer:
-        for message in ("tide", b"\x00\x01", "x" * 100_000):
-            peer.send(message)
-            assert peer.message() == message
-        peer.close()
-        assert peer.closing().code == 1000
-
-
-def test_connections_to_the_server_are_used_again(kind):
-    with Server(BEHIND, supervised=True) as server, kind.before(server.addresses) as proxy:
-        client = proxy.http()
-        seen = set()
-        for _ in range(20):
-            client.request("GET", "/")
-            told = json.loads(client.getresponse().read())
-            assert told["version"] == "1.1"
-            seen.add(told["client"][1])
-        client.close()
-        # Each of the proxy's processes or threads has its own.
-        assert len(seen) < 10
-
-
-def test_the_application_is_told_of_the_client_by_fields_alone(proxy):
-    with proxy.connect() as wire:
-        told = json.loads(wire.ask("GET", "/", "X-Forwarded-For: 192.0.2.1", host="site.example").text)
-    assert told["fields"]["host"] == "site.example"
-    # What the client claims is not passed on.
-    assert told["fields"]["x-forwarded-for"] == "127.0.0.1"
-    assert told["fields"]["x-forwarded-proto"] == "http"
-    assert told["scheme"] == "http"
-
-
-@pytest.mark.parametrize("app", GENERATIONS, ids=["wsgi", "asgi"])
+@pytest.mark.parametrize(
+    ("kind", "app"),
+    [
+        *(
+            pytest.param(*front.values, GENERATIONS[0], marks=front.marks, id=f"{front.id}-wsgi")
+            for front in fronts()
+        ),
+        *(
+            pytest.param(*front.values, GENERATIONS[1], marks=front.marks, id=f"{front.id}-asgi")
+            for front in fronts(*ONE_OF_EACH)
+        ),
+    ],
+)
 def test_a_reload_loses_no_request(tides, kind, app):
     with (
-        served(tides, app) as server,
+        served(tides, app, kind) as server,
         kind.before(server.addresses) as proxy,
         Load(proxy, 8, methods=SAFE_AND_UNSAFE) as load,
     ):
@@ -151,10 +100,11 @@ def test_a_reload_loses_no_request(tides, kind, app):
         assert not load.failures
 
 
+@pytest.mark.parametrize("kind", fronts(*ONE_OF_EACH))
 @pytest.mark.parametrize("app", GENERATIONS, ids=["wsgi", "asgi"])
 def test_an_upgrade_loses_no_request(tides, kind, app):
     with (
-        served(tides, app) as server,
+        served(tides, app, kind) as server,
         kind.before(server.addresses) as proxy,
         Load(proxy, 8, methods=SAFE_AND_UNSAFE) as load,
     ):
@@ -174,24 +124,25 @@ def test_an_upgrade_loses_no_request(tides, kind, app):
                 time.sleep(0.01)
 
 
+@pytest.mark.parametrize("kind", SEVERAL)
 def test_a_server_that_is_stopped_and_replaced_loses_no_request(tides, kind):
     binds = [f"unix:{tides}/{name}" for name in ("a", "b")]
     options = ["--workers", "2", "--ready-path", "/ready", "--drain-delay", "500ms"]
     with ExitStack() as stack:
-        servers = [stack.enter_context(served(tides, GENERATIONS[0], bind, options)) for bind in binds]
+        servers = [stack.enter_context(served(tides, GENERATIONS[0], kind, bind, options)) for bind in binds]
         proxy = stack.enter_context(kind.before([server.addresses[0] for server in servers]))
         load = stack.enter_context(Load(proxy, 8, methods=SAFE_AND_UNSAFE))
         load.wait_for("one")
         (tides / "version").write_text("two")
         for server, bind in zip(servers, binds, strict=True):
             assert server.stop() == 0
-            stack.enter_context(served(tides, GENERATIONS[0], bind, options))
+            stack.enter_context(served(tides, GENERATIONS[0], kind, bind, options))
             load.wait_for("two")
         load.stop()
         assert not load.failures
 
 
-@pytest.mark.skipif(NGINX.missing() is not None, reason="nginx is not there")
+@pytest.mark.skipif(unserved(NGINX) is not None, reason="nginx is not there")
 def test_a_restart_on_a_socket_of_systemds_loses_no_request(tides):
     """HAProxy's checks would take it for gone."""
     with socket.socket() as listener, ExitStack() as stack:
@@ -200,7 +151,7 @@ def test_a_restart_on_a_socket_of_systemds_loses_no_request(tides):
         number = listener.fileno()
 
         def start() -> Server:
-            server = served(tides, GENERATIONS[0], f"fd://{number}", pass_fds=[number])
+            server = served(tides, GENERATIONS[0], NGINX, f"fd://{number}", pass_fds=[number])
             return stack.enter_context(server)
 
         first = start()
@@ -215,8 +166,10 @@ def test_a_restart_on_a_socket_of_systemds_loses_no_request(tides):
         assert not load.failures
 
 
-def test_a_websocket_is_told_of_a_reload(kind):
-    with Server(BEHIND, supervised=True) as server, kind.before(server.addresses) as proxy:
+def test_a_websocket_is_told_of_a_reload(tides, kind):
+    if not kind.websockets:
+        pytest.skip("passes on no WebSockets")
+    with served(tides, BEHIND, kind, options=()) as server, kind.before(server.addresses) as proxy:
         with open_websocket(proxy) as peer:
             server.signal(signal.SIGHUP)
             assert peer.closing().code == 1012
@@ -229,7 +182,7 @@ def test_a_websocket_is_told_of_a_reload(kind):
 def test_a_request_that_meets_a_connection_just_closed_is_not_lost(tides, kind, method):
     """The worst between a proxy and a server: a request comes before the news that the connection is gone."""
     with (
-        served(tides, GENERATIONS[0]) as server,
+        served(tides, GENERATIONS[0], kind) as server,
         kind.before(server.addresses) as proxy,
         ExitStack() as stack,
     ):
@@ -248,9 +201,10 @@ def test_a_request_that_meets_a_connection_just_closed_is_not_lost(tides, kind, 
         assert [wire.answer().status for wire in wires] == [200] * 4
 
 
+@pytest.mark.parametrize("kind", SEVERAL)
 @pytest.mark.parametrize("method", SAFE_AND_UNSAFE)
 def test_a_server_that_is_not_there_is_passed_over(tides, kind, method):
-    with served(tides, GENERATIONS[0], f"unix:{tides}/a") as server:
+    with served(tides, GENERATIONS[0], kind, f"unix:{tides}/a") as server:
         nobody = Address("", 0, f"{tides}/b")
         with kind.before([server.addresses[0], nobody]) as proxy, proxy.connect() as wire:
             for _ in range(6):
