@@ -25,6 +25,7 @@ use crate::output::{Flushed, with_scratch};
 use crate::record::{Counter, Flight, Observer};
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
+use crate::tls::TlsSession;
 use crate::websocket::{AcceptError, WebSocket};
 
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
@@ -187,6 +188,11 @@ impl Exchange {
     /// Whether the application is told that the request came by https.
     pub fn is_secure(&self) -> bool {
         self.connection.carrier.is_encrypted()
+    }
+
+    /// What was agreed on with the client, where TLS is spoken.
+    pub fn tls(&self) -> Option<&TlsSession> {
+        self.connection.carrier.session()
     }
 
     /// Tells whether the client has left, for as long as anybody asks.

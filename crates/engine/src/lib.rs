@@ -36,6 +36,7 @@ mod sleep;
 mod socket;
 mod sys;
 mod timer;
+mod tls;
 mod tracing;
 mod trust;
 mod turnstile;
@@ -73,6 +74,10 @@ pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use sys::{SignalHandlers, peer_user};
+pub use tls::{
+    CertificatePlan, ClientAuth, DevelopmentCertificate, Identity, TLS_SUITES, Tls, TlsFault, TlsPlan, TlsSession,
+    development_certificate,
+};
 pub use tracing::{Tracer, TracingPlan};
 pub use trust::TrustedProxies;
 pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

@@ -31,11 +31,18 @@ pub(crate) struct Turn<'a> {
     /// Questions that the server answers by itself, whether it is well; likewise.
     pub(crate) health: Option<(Exchange, bool)>,
     pub(crate) budget: usize,
+    /// What is left of the time that a round has for handshakes.
+    pub(crate) handshake_us: &'a mut u64,
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Admitted>) -> Self {
-        Self { now_ms, scratch, ready, turned_away: None, health: None, budget: TURN_BUDGET }
+    pub(crate) fn new(
+        now_ms: Millis,
+        scratch: &'a mut [u8],
+        ready: &'a mut VecDeque<Admitted>,
+        handshake_us: &'a mut u64,
+    ) -> Self {
+        Self { now_ms, scratch, ready, turned_away: None, health: None, budget: TURN_BUDGET, handshake_us }
     }
 
     /// Bytes that the connection has brought in.

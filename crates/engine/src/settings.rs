@@ -9,6 +9,7 @@ use crate::lane::Codel;
 use crate::limit::Limit;
 use crate::record::Record;
 use crate::scoreboard::Seat;
+use crate::tls::Tls;
 use crate::tracing::Tracer;
 use crate::trust::TrustedProxies;
 
@@ -107,6 +108,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Value of the `Server` field, when one is sent.
     pub server: Option<Vec<u8>>,
+    /// What is shown and asked for where TLS is spoken.
+    pub tls: Option<Arc<Tls>>,
     /// What concerns WebSockets alone.
     pub websocket: WebSocketSettings,
 }
@@ -174,6 +177,7 @@ impl Default for Settings {
             aside: None,
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
+            tls: None,
             websocket: WebSocketSettings::default(),
         }
     }

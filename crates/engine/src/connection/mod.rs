@@ -48,7 +48,7 @@ use crate::output::{Flushed, Output, with_scratch};
 use crate::record::{Flight, Observer, Outlived};
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::socket::Peer;
+use crate::socket::{Moved, Peer};
 use crate::timer::Timers;
 use crate::tracing::TraceContext;
 use crate::websocket::Session;
@@ -321,6 +321,12 @@ impl Connection {
             core.lose(self, io::ErrorKind::ConnectionReset);
         }
         let more = wake.writable && core.flush_while_serving(self, turn.now_ms);
+        if wake.writable && core.output.is_empty() && self.carrier.is_pending() {
+            // Its part of a handshake.
+            if let Moved::Lost(kind) = self.carrier.flush() {
+                core.lose(self, kind);
+            }
+        }
         let more = core.advance(self, turn) || more;
         core.looked(self.settings(), more)
     }
