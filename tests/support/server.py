@@ -32,7 +32,7 @@ EXAMPLES = TESTS.parent / "examples"
 PATIENCE_S = 30.0
 
 _BANNER = re.compile(
-    r"listening on (?:https?://(?P<host>\[[^\]]+\]|[^\s:/]+):(?P<port>\d+)|unix:(?P<path>.+?)(?=\s+\(|\s*$))"
+    r"listening on (?:https?://(?P<host>\[[^\]]+\]|[^\s:/]+):(?P<port>\d+)|(?:\w+://)?unix:(?P<path>.+?)(?=\s+\(|\s*$))"
 )
 
 # What `wsgiref.validate`, werkzeug's LintMiddleware and Python's own warnings leave in a log when a rule of

@@ -28,6 +28,7 @@ mod output;
 mod random;
 mod reactor;
 mod record;
+mod redirect;
 mod request_id;
 mod scoreboard;
 mod settings;
@@ -75,8 +76,8 @@ pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use sys::{SignalHandlers, peer_user};
 pub use tls::{
-    CertificatePlan, ClientAuth, DevelopmentCertificate, Identity, TLS_SUITES, Tls, TlsFault, TlsPlan, TlsSession,
-    development_certificate,
+    CertificatePlan, ClientAuth, DevelopmentCertificate, Identity, TLS_SUITES, Tls, TlsFault, TlsPlan,
+    TlsSession, development_certificate,
 };
 pub use tracing::{Tracer, TracingPlan};
 pub use trust::TrustedProxies;

@@ -21,6 +21,17 @@ pub(crate) struct Wake {
     pub(crate) broken: bool,
 }
 
+/// What the server answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnAnswer {
+    /// That it is well.
+    Well,
+    /// That it is not.
+    Unwell,
+    /// That https is to be used.
+    Redirect,
+}
+
 /// What a connection may use of the reactor while it is being looked at.
 pub(crate) struct Turn<'a> {
     pub(crate) now_ms: Millis,
@@ -28,8 +39,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) ready: &'a mut VecDeque<Admitted>,
     /// Requests to be turned away, once the connection's lock is open.
     pub(crate) turned_away: Option<(Exchange, TurnedAway)>,
-    /// Questions that the server answers by itself, whether it is well; likewise.
-    pub(crate) health: Option<(Exchange, bool)>,
+    /// Requests that the server answers by itself; likewise.
+    pub(crate) own: Option<(Exchange, OwnAnswer)>,
     pub(crate) budget: usize,
     /// What is left of the time that a round has for handshakes.
     pub(crate) handshake_us: &'a mut u64,
@@ -42,7 +53,7 @@ impl<'a> Turn<'a> {
         ready: &'a mut VecDeque<Admitted>,
         handshake_us: &'a mut u64,
     ) -> Self {
-        Self { now_ms, scratch, ready, turned_away: None, health: None, budget: TURN_BUDGET, handshake_us }
+        Self { now_ms, scratch, ready, turned_away: None, own: None, budget: TURN_BUDGET, handshake_us }
     }
 
     /// Bytes that the connection has brought in.

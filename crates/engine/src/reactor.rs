@@ -26,14 +26,14 @@ use crate::exchange::RETRY_AFTER_MIN_S;
 use crate::keeper::Overdue;
 use crate::lane::TurnedAway;
 use crate::listener::{Accepted, Caller, Entrance, Listener, LocalAddress, Scheme, Speaks};
-use crate::look::{Looked, Next, Turn, Wake};
+use crate::look::{Looked, Next, OwnAnswer, Turn, Wake};
 use crate::record::Gauge;
 use crate::settings::Settings;
 use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
 use crate::sys;
-use crate::tls::TlsStream;
 use crate::timer::{Target, Timers};
+use crate::tls::TlsStream;
 use crate::websocket::FRAME_HEAD_MAX;
 
 const WAKER: Token = Token(usize::MAX);
@@ -360,16 +360,17 @@ impl Reactor {
         let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready, &mut self.handshake_us);
         let Looked { more, next } = steps(connection, &mut turn);
         let turned_away = turn.turned_away.take();
-        let health = turn.health.take();
+        let own = turn.own.take();
         self.read += turn.spent();
         connection.changes.announce();
         if let Some((exchange, TurnedAway { shed, delay_ms })) = turned_away {
             exchange.turn_away(shed, Duration::from_millis(delay_ms));
             self.note_turned_away(shed, now_ms);
         }
-        match health {
-            Some((exchange, true)) => exchange.affirm(),
-            Some((exchange, false)) => exchange.decline(RETRY_AFTER_MIN_S),
+        match own {
+            Some((exchange, OwnAnswer::Well)) => exchange.affirm(),
+            Some((exchange, OwnAnswer::Unwell)) => exchange.decline(RETRY_AFTER_MIN_S),
+            Some((exchange, OwnAnswer::Redirect)) => exchange.redirect(),
             None => {}
         }
         if more {

@@ -110,6 +110,10 @@ pub struct Settings {
     pub server: Option<Vec<u8>>,
     /// What is shown and asked for where TLS is spoken.
     pub tls: Option<Arc<Tls>>,
+    /// The value of `Strict-Transport-Security`, which responses by https have, if it is sent.
+    pub hsts: Option<Vec<u8>>,
+    /// The port that listeners of redirects send to.
+    pub https_port: u16,
     /// What concerns WebSockets alone.
     pub websocket: WebSocketSettings,
 }
@@ -178,6 +182,8 @@ impl Default for Settings {
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
             tls: None,
+            hsts: None,
+            https_port: 443,
             websocket: WebSocketSettings::default(),
         }
     }

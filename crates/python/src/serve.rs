@@ -20,6 +20,7 @@ use crate::loader::{self, Kind};
 use crate::log_to_stderr;
 use crate::refusal::{Culprit, Refusal};
 use crate::run::{Post, host_name, run};
+use crate::tls;
 use crate::translate;
 use crate::workers::supervise;
 
@@ -40,6 +41,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
         Ok(Outcome::Check(settings, report)) => {
             let checked = enter(&settings)
                 .and_then(|()| check(py, &settings))
+                .and_then(|()| tls::check(&settings))
                 .and_then(|()| check_packages(py, &settings));
             return end(py, checked.map(|()| print(&report)));
         }

@@ -9,6 +9,7 @@ use crate::body::BodyFault;
 use crate::body_clock::BodyClock;
 use crate::clock::{self, Millis, NEVER};
 use crate::keeper::RequestKey;
+use crate::listener::Scheme;
 use crate::look::Turn;
 use crate::record::{Beginning, Counter, Flight};
 use crate::settings::{Gathering, Settings};
@@ -110,6 +111,10 @@ impl Core {
                     {
                         self.refuse(connection, &fault);
                         return Step::Again;
+                    }
+                    if connection.speaks.scheme == Scheme::Redirect {
+                        // Whatever its body is, it goes elsewhere.
+                        return self.dispatch(connection, turn);
                     }
                 }
                 Ok(Event::Data(data)) => {

@@ -42,8 +42,8 @@ use crate::exchange::Exchange;
 use crate::front_queue;
 use crate::keeper::Alarm;
 use crate::lane::TurnedAway;
-use crate::listener::{Caller, LocalAddress, Speaks};
-use crate::look::{Looked, Next, Turn, Wake};
+use crate::listener::{Caller, LocalAddress, Scheme, Speaks};
+use crate::look::{Looked, Next, OwnAnswer, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
 use crate::record::{Flight, Observer, Outlived};
 use crate::settings::Settings;
@@ -548,11 +548,13 @@ impl Core {
             seat.count_request();
         }
         self.observe(&connection.shared, Flight::queue);
-        if let Some(is_well) = connection.shared.health_for(&head) {
+        let redirects = connection.speaks.scheme == Scheme::Redirect;
+        let own = connection.shared.health_for(&head).or(redirects.then_some(OwnAnswer::Redirect));
+        if let Some(own) = own {
             self.observe(&connection.shared, |flight, _| flight.leave_trace());
             self.phase = Phase::Serving;
             let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
-            turn.health = Some((exchange, is_well));
+            turn.own = Some((exchange, own));
             return Step::Rest;
         }
         match connection.shared.gates.enter(connection, self.way(), turn.now_ms) {

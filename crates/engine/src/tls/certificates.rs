@@ -70,10 +70,7 @@ impl ResolvesServerCert for Certificates {
 }
 
 /// Reads one, and gives it with the names that it is shown for.
-fn load(
-    plan: &CertificatePlan,
-    provider: &CryptoProvider,
-) -> Result<(Certificate, Vec<String>), TlsFault> {
+fn load(plan: &CertificatePlan, provider: &CryptoProvider) -> Result<(Certificate, Vec<String>), TlsFault> {
     let fault = |setting: &'static str| {
         move |reason: String| TlsFault::new(if plan.in_table { "certificates" } else { setting }, reason)
     };

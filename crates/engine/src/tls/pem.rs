@@ -53,9 +53,10 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let bytes = read(path, FILE_SIZE_MAX)?;
     match PrivateKeyDer::from_pem_slice(&bytes) {
         Ok(key) => Ok(key),
-        Err(_) if is_encrypted(&bytes) => {
-            Err(of_file(path, "the key is encrypted: \"openssl pkey -in KEY -out NEW\" makes one that is not"))
-        }
+        Err(_) if is_encrypted(&bytes) => Err(of_file(
+            path,
+            "the key is encrypted: \"openssl pkey -in KEY -out NEW\" makes one that is not",
+        )),
         Err(pem::Error::NoItemsFound) => Err(of_file(path, "there is no private key in PEM in it")),
         Err(error) => Err(of_file(path, &in_words(&error))),
     }

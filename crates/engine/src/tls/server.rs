@@ -210,7 +210,8 @@ fn provider(plan: &TlsPlan) -> Result<CryptoProvider, TlsFault> {
             all.iter().find(|suite| u16::from(suite.suite()) == number).copied()
         };
         let found: Option<_> = plan.suites.iter().map(wanted).collect();
-        provider.cipher_suites = found.ok_or_else(|| TlsFault::new("tls-ciphers", "there is no such suite"))?;
+        provider.cipher_suites =
+            found.ok_or_else(|| TlsFault::new("tls-ciphers", "there is no such suite"))?;
     }
     Ok(provider)
 }

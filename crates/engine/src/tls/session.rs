@@ -22,7 +22,7 @@ pub struct TlsSession {
     /// The host that the client has asked for, in lower case.
     pub server_name: Option<String>,
     /// What was chosen by ALPN.
-    pub(crate) protocol: Option<Vec<u8>>,
+    pub protocol: Option<Vec<u8>>,
     chain: Vec<CertificateDer<'static>>,
     identity: OnceLock<Option<Identity>>,
     certificates: Arc<Certificates>,

@@ -61,9 +61,13 @@ pub(crate) enum Handshake {
 /// What has become of ciphertext that waited.
 enum Flushed {
     /// The kernel has all of it; whether there was any.
-    All { progress: bool },
+    All {
+        progress: bool,
+    },
     /// The socket is full.
-    Blocked { progress: bool },
+    Blocked {
+        progress: bool,
+    },
     Lost(io::ErrorKind),
 }
 

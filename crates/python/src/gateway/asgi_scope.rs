@@ -18,6 +18,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::reference_count;
 use crate::gateway::kept::Kept;
+use crate::gateway::tls;
 use crate::host::lock;
 
 /// The version of the HTTP specification that is spoken.
@@ -44,6 +45,7 @@ pub(crate) struct Scopes {
 pub(super) struct Ends {
     client: Py<PyAny>,
     server: Py<PyAny>,
+    tls: Option<Py<PyDict>>,
 }
 
 struct Keys {
@@ -63,6 +65,7 @@ struct Keys {
     server: Py<PyString>,
     state: Py<PyString>,
     extensions: Py<PyString>,
+    tls: Py<PyString>,
     trailers: Py<PyString>,
     subprotocols: Py<PyString>,
     asgi: Py<PyString>,
@@ -91,6 +94,7 @@ impl Keys {
             server: key("server"),
             state: key("state"),
             extensions: key("extensions"),
+            tls: key("tls"),
             trailers: key("http.response.trailers"),
             subprotocols: key("subprotocols"),
             asgi: key("asgi"),
@@ -237,6 +241,9 @@ impl Scopes {
         let ends = ends(py, exchange)?;
         scope.set_item(&keys.client, &ends.client)?;
         scope.set_item(&keys.server, &ends.server)?;
+        if let Some(tls) = &ends.tls {
+            extensions.set_item(&keys.tls, tls.bind(py).copy()?)?;
+        }
         if let Some(state) = &self.state {
             scope.set_item(&keys.state, state.bind(py).copy()?)?;
         }
@@ -384,6 +391,7 @@ fn ends<'a>(py: Python<'_>, exchange: &'a Exchange) -> PyResult<&'a Ends> {
         }
         LocalAddress::Unix(path) => (path.as_os_str(), py.None()).into_pyobject(py)?.into_any(),
     };
-    let new = Ends { client: client.unbind(), server: server.unbind() };
+    let tls = exchange.tls().map(|session| tls::extension(py, session)).transpose()?;
+    let new = Ends { client: client.unbind(), server: server.unbind(), tls };
     Ok(kept.for_scopes.get_or_init(|| new))
 }

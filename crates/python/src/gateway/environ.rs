@@ -19,6 +19,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 
 use crate::ffi::latin1;
 use crate::gateway::kept::Kept;
+use crate::gateway::tls;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
 use crate::request_id;
@@ -248,6 +249,9 @@ impl Environs {
         if exchange.is_secure() {
             environ.set_item(&names.url_scheme, &names.secure)?;
             environ.set_item(&names.https, &names.on)?;
+        }
+        if let Some(session) = exchange.tls() {
+            tls::set_variables(py, &environ, session)?;
         }
         let reused = recurring.reused.swap(true, Ordering::Relaxed);
         if reused

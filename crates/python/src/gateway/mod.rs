@@ -13,6 +13,7 @@ mod error_response;
 mod file_wrapper;
 mod kept;
 mod mounts;
+mod tls;
 mod wsgi;
 mod wsgi_input;
 
