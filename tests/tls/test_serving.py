@@ -138,7 +138,8 @@ def test_an_application_is_told_by_the_extension_of_asgi(authority: Authority) -
 def test_plain_text_has_nothing_of_tls(authority: Authority) -> None:
     binds = ["https://127.0.0.1:0", "http://127.0.0.1:0"]
     with Server("apps.secure:application", options=authority.options(), binds=binds) as server:
-        environ = json.loads(server.connect(1).ask("GET", "/").body)
+        with server.connect(1) as wire:
+            environ = json.loads(wire.ask("GET", "/").body)
         assert environ["wsgi.url_scheme"] == "http"
         assert not any(name.startswith("SSL_") or name == "HTTPS" for name in environ)
         with secure_wire(server, authority.context()) as wire:
@@ -147,7 +148,8 @@ def test_plain_text_has_nothing_of_tls(authority: Authority) -> None:
 
 def test_a_request_in_plain_text_is_told_to_use_https(authority: Authority) -> None:
     with Server("apps.secure:application", options=authority.options()) as server:
-        answer = server.connect().ask("GET", "/")
+        with server.connect() as wire:
+            answer = wire.ask("GET", "/")
         assert answer.status == 400
         assert "https://" in answer.text
 
@@ -177,13 +179,13 @@ def test_a_response_that_is_cut_does_not_look_whole(authority: Authority) -> Non
         with secure_wire(server, context) as wire:
             wire.send(b"GET /pieces?3 HTTP/1.0\r\n\r\n")
             assert wire.rest().endswith(block(1000) * 3)
-        address = server.addresses[0]
-        with address.connect(10) as sock:
-            # Without suppress_ragged_eofs, an end without close_notify is an error.
-            secured = context.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
-            secured.sendall(b"GET /cut HTTP/1.0\r\n\r\n")
+        with secure_wire(server, context) as wire:
+            assert isinstance(wire.sock, ssl.SSLSocket)
+            # An end without close_notify is an error then.
+            wire.sock.suppress_ragged_eofs = False
+            wire.send(b"GET /cut HTTP/1.0\r\n\r\n")
             with pytest.raises((ssl.SSLError, ConnectionError)):
-                while secured.recv(65536):
+                while wire.sock.recv(65536):
                     pass
 
 

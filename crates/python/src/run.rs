@@ -33,14 +33,13 @@ use crate::readiness;
 use crate::refusal::{Culprit, Refusal};
 use crate::serve::{say, what_runs};
 use crate::stacks::{self, Stacks, is_in_time};
-use crate::tls;
 use crate::translate;
 use crate::upgrade;
 
 /// Whom this process serves for.
 pub(crate) enum Post {
     /// Itself.
-    Alone,
+    Alone { tls: Option<Arc<Tls>> },
     /// A supervisor, that has bound these.
     Worker {
         tether: Tether,
@@ -104,8 +103,7 @@ fn run_on<'py>(
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
     let mut admin = None;
     let (listeners, tether, seat, record, tls) = match post {
-        Post::Alone => {
-            let tls = tls::load(settings)?;
+        Post::Alone { tls } => {
             let listeners = bind(py, settings)?;
             let counted = Counted::loaded(applications, settings);
             let records = settings.observes().then(|| Records::new(1, counted.len()));
