@@ -22,7 +22,7 @@ def block(size: int) -> bytes:
 def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     path, size = environ["PATH_INFO"], int(environ["QUERY_STRING"] or 0)
     if path == "/file":
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # The server closes it.
         file.write(block(size))
         file.seek(0)
         start_response("200 OK", [("Content-Length", str(size))])
@@ -66,7 +66,9 @@ async def asgi(
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "text": json.dumps([scope["scheme"], scope["extensions"]["tls"]])})
+        await send(
+            {"type": "websocket.send", "text": json.dumps([scope["scheme"], scope["extensions"]["tls"]])}
+        )
         while (message := await receive())["type"] == "websocket.receive":
             await send({**message, "type": "websocket.send"})
         return

@@ -42,7 +42,9 @@ class Authority:
         certfile, keyfile = self.issue(*names, **options)
         return ["--certfile", str(certfile), "--keyfile", str(keyfile)]
 
-    def context(self, *, protocols: Sequence[str] = (), certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    def context(
+        self, *, protocols: Sequence[str] = (), certificate: tuple[Path, Path] | None = None
+    ) -> ssl.SSLContext:
         """What a client takes that knows this authority alone."""
         context = ssl.create_default_context(cafile=str(self.file))
         if protocols:

@@ -1,7 +1,8 @@
-"""Certificates: in which files they may be, to whom each is shown, and how they are replaced while the server serves."""
+"""Certificates: in which files they may be, whom each is shown to, and how they are replaced."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -95,12 +96,13 @@ def test_each_name_is_shown_its_own_certificate_and_others_the_first(authority: 
     wild = authority.issue("*.wild.example", file="wild")
     named = authority.issue("whatever.example", file="named")
     config = authority.directory / "tidegate.toml"
+    table = '[[certificates]]\ncertfile = "{}"\nkeyfile = "{}"\n'
     config.write_text(
         f'certfile = "{first[0]}"\nkeyfile = "{first[1]}"\n'
-        + "".join(
-            f'[[certificates]]\ncertfile = "{certfile}"\nkeyfile = "{keyfile}"\n' for certfile, keyfile in (second, wild)
-        )
-        + f'[[certificates]]\ncertfile = "{named[0]}"\nkeyfile = "{named[1]}"\nnames = ["Own.example", "*.own.example"]\n'
+        + table.format(*second)
+        + table.format(*wild)
+        + table.format(*named)
+        + 'names = ["Own.example", "*.own.example"]\n'
     )
     with Server(APP, options=["--config", str(config)]) as server:
         for name, (certfile, _) in {
@@ -121,7 +123,7 @@ def test_each_name_is_shown_its_own_certificate_and_others_the_first(authority: 
 
 def test_an_answer_of_ocsp_is_stapled(authority: Authority) -> None:
     certfile, keyfile = authority.issue()
-    now = __import__("datetime").datetime.now(__import__("datetime").timezone.utc)
+    now = datetime.datetime.now(datetime.timezone.utc)
     own = x509.load_pem_x509_certificate(certfile.read_bytes())
     issuer = x509.load_pem_x509_certificate(authority.file.read_bytes())
     key = load_pem_private_key(authority.ca.private_key_pem.bytes(), None)
@@ -242,7 +244,9 @@ def test_files_may_be_links_that_are_set_anew(authority: Authority) -> None:
         keyfile.rename(directory / "tls.key")
         versions.append(directory)
     live.symlink_to(versions[0])
-    with Server(APP, options=["--certfile", str(live / "tls.crt"), "--keyfile", str(live / "tls.key")]) as server:
+    with Server(
+        APP, options=["--certfile", str(live / "tls.crt"), "--keyfile", str(live / "tls.key")]
+    ) as server:
         assert number_shown(server, authority) == number_of(versions[0] / "tls.crt")
         new = authority.directory / "new"
         new.symlink_to(versions[1])
@@ -268,15 +272,14 @@ def test_one_flag_makes_a_certificate_for_development_and_keeps_it(authority: Au
     assert len(numbers) == 1
 
 
-def _expired(authority: Authority) -> list[str]:
-    return ["--client-ca", "missing.pem"]
-
-
 BAD = {
     "no certificate": lambda a: (["--bind", "https://:0"], "https needs a certificate"),
     "nobody shows it": lambda a: ([*a.options(), "--bind", "http://:0"], "no address of bind speaks https"),
     "no file": lambda a: (["--certfile", "missing.pem"], "missing.pem: No such file"),
-    "no certificate in it": lambda a: (["--certfile", str(a.issue()[1])], "there is no certificate in PEM in it"),
+    "no certificate in it": lambda a: (
+        ["--certfile", str(a.issue()[1])],
+        "there is no certificate in PEM in it",
+    ),
     "no key in it": lambda a: (["--certfile", str(a.issue()[0])], "there is no private key in PEM in it"),
     "another's key": lambda a: (
         ["--certfile", str(a.issue()[0]), "--keyfile", str(a.issue(file="other")[1])],
@@ -294,9 +297,15 @@ BAD = {
         [*a.options(), "--client-ca", str(a.file), "--client-crl", str(a.file)],
         "there is no list of revoked certificates",
     ),
-    "an answer that is none": lambda a: ([*a.options(), "--ocsp-file", str(a.file)], "not the answer of an OCSP"),
+    "an answer that is none": lambda a: (
+        [*a.options(), "--ocsp-file", str(a.file)],
+        "not the answer of an OCSP",
+    ),
     "a version too old": lambda a: ([*a.options(), "--tls-min-version", "1.1"], "accepted: 1.2, 1.3"),
-    "an unsafe suite": lambda a: ([*a.options(), "--tls-ciphers", "TLS_RSA_WITH_RC4_128_MD5"], "no such suite"),
+    "an unsafe suite": lambda a: (
+        [*a.options(), "--tls-ciphers", "TLS_RSA_WITH_RC4_128_MD5"],
+        "no such suite",
+    ),
     "no suite of the version": lambda a: (
         [*a.options(), "--tls-min-version", "1.3", "--tls-ciphers", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
         "--tls-ciphers",
@@ -323,3 +332,19 @@ def test_a_key_that_is_encrypted_is_said_to_be(authority: Authority) -> None:
         encrypted.write_bytes(text)
         arguments = ["--certfile", str(certfile), "--keyfile", str(encrypted)]
         assert "the key is encrypted" in one_line(run(*arguments, APP, cwd=authority.directory))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_key_that_only_root_may_read_is_read_before_privileges_are_given_up(authority: Authority) -> None:
+    for directory in (authority.directory, *authority.directory.parents[:2]):
+        directory.chmod(0o755)
+    options = [*authority.options(), "--user", "nobody", "--workers", "1"]
+    with Server(APP, options=options, supervised=True) as server:
+        number = number_shown(server, authority)
+        swap(server, authority)
+        server.wait_until(
+            lambda: number_shown(server, authority) == number and "ermission denied" in server.log or None
+        )
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("reload")
+        assert number_shown(server, authority) == number

@@ -28,7 +28,9 @@ def ask(server: Server, context: ssl.SSLContext, session: ssl.SSLSession | None 
 
 @pytest.fixture
 def client(authority: Authority) -> tuple[Path, Path]:
-    return authority.issue("client@example.com", file="client", organization_name="Söme, Org", common_name="Ann")
+    return authority.issue(
+        "client@example.com", file="client", organization_name="Söme, Org", common_name="Ann"
+    )
 
 
 def options(authority: Authority, *more: str) -> list[str]:
@@ -55,7 +57,9 @@ def test_a_client_must_have_a_certificate_where_one_is_required(
         assert ask(server, context)["SSL_CLIENT_VERIFY"] == "SUCCESS"
 
 
-def test_a_client_may_do_without_where_one_is_optional(authority: Authority, client: tuple[Path, Path]) -> None:
+def test_a_client_may_do_without_where_one_is_optional(
+    authority: Authority, client: tuple[Path, Path]
+) -> None:
     with Server("apps.secure:application", options=options(authority, "--client-auth", "optional")) as server:
         assert ask(server, authority.context())["SSL_CLIENT_VERIFY"] == "NONE"
         told = ask(server, authority.context(certificate=client))
@@ -75,9 +79,11 @@ def test_clients_are_not_asked_where_that_is_said(authority: Authority) -> None:
 
 
 def test_the_extension_of_asgi_has_the_client(authority: Authority, client: tuple[Path, Path]) -> None:
-    with Server("apps.secure:asgi", options=options(authority)) as server:
-        with secure_wire(server, authority.context(certificate=client)) as wire:
-            tls = json.loads(wire.ask("GET", "/").body)["tls"]
+    with (
+        Server("apps.secure:asgi", options=options(authority)) as server,
+        secure_wire(server, authority.context(certificate=client)) as wire,
+    ):
+        tls = json.loads(wire.ask("GET", "/").body)["tls"]
     certificate = x509.load_pem_x509_certificate(client[0].read_bytes())
     # OpenSSL sends what it has of those that have signed it, too.
     assert x509.load_pem_x509_certificate(tls["client_cert_chain"][0].encode()) == certificate
@@ -89,7 +95,9 @@ def revoke(authority: Authority, *certificates: Path, ends: datetime.datetime | 
     """A list of revoked certificates, in the place of the former one."""
     issuer = x509.load_pem_x509_certificate(authority.file.read_bytes())
     builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
-    builder = builder.last_update(NOW - datetime.timedelta(days=2)).next_update(ends or NOW + datetime.timedelta(days=1))
+    builder = builder.last_update(NOW - datetime.timedelta(days=2)).next_update(
+        ends or NOW + datetime.timedelta(days=1)
+    )
     for certfile in certificates:
         number = x509.load_pem_x509_certificate(certfile.read_bytes()).serial_number
         revoked = x509.RevokedCertificateBuilder(number, NOW - datetime.timedelta(days=1)).build()
@@ -108,7 +116,9 @@ def revoke(authority: Authority, *certificates: Path, ends: datetime.datetime | 
     return file
 
 
-def test_a_client_whose_certificate_was_revoked_is_refused(authority: Authority, client: tuple[Path, Path]) -> None:
+def test_a_client_whose_certificate_was_revoked_is_refused(
+    authority: Authority, client: tuple[Path, Path]
+) -> None:
     other = authority.issue("other@example.com", file="other")
     crl = revoke(authority, other[0])
     with Server("apps.secure:application", options=options(authority, "--client-crl", str(crl))) as server:
@@ -117,11 +127,15 @@ def test_a_client_whose_certificate_was_revoked_is_refused(authority: Authority,
             ask(server, authority.context(certificate=other))
 
 
-def test_a_list_that_is_out_of_date_refuses_everybody(authority: Authority, client: tuple[Path, Path]) -> None:
+def test_a_list_that_is_out_of_date_refuses_everybody(
+    authority: Authority, client: tuple[Path, Path]
+) -> None:
     crl = revoke(authority, ends=NOW - datetime.timedelta(hours=1))
-    with Server("apps.secure:application", options=options(authority, "--client-crl", str(crl))) as server:
-        with pytest.raises(REFUSED):
-            ask(server, authority.context(certificate=client))
+    with (
+        Server("apps.secure:application", options=options(authority, "--client-crl", str(crl))) as server,
+        pytest.raises(REFUSED),
+    ):
+        ask(server, authority.context(certificate=client))
 
 
 def test_a_session_from_before_a_revocation_is_not_resumed(

@@ -1,4 +1,4 @@
-"""Handshakes that fail, that take their time, that come in crowds, and that are spared to whom comes again."""
+"""Handshakes that fail, that take their time, that come in crowds, and that are spared."""
 
 from __future__ import annotations
 
@@ -155,10 +155,19 @@ def test_early_data_is_not_taken(authority: Authority) -> None:
     assert openssl is not None
     session = authority.directory / "session.pem"
     with Server(APP, options=authority.options()) as server:
-        command = [openssl, "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", str(authority.file)]
+        command = [
+            openssl,
+            "s_client",
+            "-connect",
+            f"127.0.0.1:{server.port}",
+            "-CAfile",
+            str(authority.file),
+        ]
         request = b"GET / HTTP/1.0\r\n\r\n"
         subprocess.run([*command, "-sess_out", str(session), "-ign_eof"], input=request, capture_output=True)
-        text = subprocess.run([openssl, "sess_id", "-in", str(session), "-text", "-noout"], capture_output=True)
+        text = subprocess.run(
+            [openssl, "sess_id", "-in", str(session), "-text", "-noout"], capture_output=True
+        )
         assert b"Max Early Data: 0" in text.stdout
 
 

@@ -41,7 +41,9 @@ def test_a_body_goes_elsewhere_with_its_request(authority: Authority) -> None:
             assert wire.ask("POST", "/", host="example.com", body=b"x" * 1000).status == 308
             assert wire.ask("GET", "/", host="example.com").status == 301
         with server.connect() as wire:
-            wire.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\nExpect: 100-continue\r\n\r\n")
+            wire.send(
+                b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\nExpect: 100-continue\r\n\r\n"
+            )
             assert wire.line().startswith(b"HTTP/1.1 308")
 
 

@@ -52,7 +52,9 @@ def test_requests_of_a_connection_are_answered_one_after_the_other(
             assert told.get("wsgi.url_scheme", told.get("scheme")) == "https"
 
 
-def test_large_bodies_pass_in_both_directions_at_once(serve: Callable[..., Server], authority: Authority) -> None:
+def test_large_bodies_pass_in_both_directions_at_once(
+    serve: Callable[..., Server], authority: Authority
+) -> None:
     body = block(LARGE)
     digest = hashlib.sha256(body).hexdigest()
 
@@ -60,9 +62,12 @@ def test_large_bodies_pass_in_both_directions_at_once(serve: Callable[..., Serve
         assert client.post(url(server, "/digest"), content=body).text == digest
         assert client.get(url(server, f"/large?{LARGE}")).content == body
 
-    with serve() as server, httpx.Client(verify=authority.context(), timeout=60) as client:
-        with ThreadPoolExecutor(3) as pool:
-            list(pool.map(lambda _: exchange(client, server), range(3)))
+    with (
+        serve() as server,
+        httpx.Client(verify=authority.context(), timeout=60) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        list(pool.map(lambda _: exchange(client, server), range(3)))
 
 
 @pytest.mark.parametrize("path", ["large", "file", "pieces"])
@@ -120,19 +125,21 @@ def test_an_application_is_told_by_the_variables_of_mod_ssl(authority: Authority
 
 
 def test_an_application_is_told_by_the_extension_of_asgi(authority: Authority) -> None:
-    with Server("apps.secure:asgi", options=authority.options()) as server:
-        with secure_wire(server, authority.context()) as wire:
-            assert isinstance(wire.sock, ssl.SSLSocket)
-            shown = wire.sock.getpeercert(binary_form=True)
-            assert shown is not None
-            for _ in range(3):
-                told = json.loads(wire.ask("GET", "/").body)
-                assert told["scheme"] == "https"
-                tls = told["tls"]
-                assert ssl.PEM_cert_to_DER_cert(tls["server_cert"]) == shown
-                assert (tls["tls_version"], tls["client_cert_name"]) == (0x0304, None)
-                assert tls["client_cert_chain"] == []
-                assert tls["cipher_suite"] in (0x1301, 0x1302, 0x1303)
+    with (
+        Server("apps.secure:asgi", options=authority.options()) as server,
+        secure_wire(server, authority.context()) as wire,
+    ):
+        assert isinstance(wire.sock, ssl.SSLSocket)
+        shown = wire.sock.getpeercert(binary_form=True)
+        assert shown is not None
+        for _ in range(3):
+            told = json.loads(wire.ask("GET", "/").body)
+            assert told["scheme"] == "https"
+            tls = told["tls"]
+            assert ssl.PEM_cert_to_DER_cert(tls["server_cert"]) == shown
+            assert (tls["tls_version"], tls["client_cert_name"]) == (0x0304, None)
+            assert tls["client_cert_chain"] == []
+            assert tls["cipher_suite"] in (0x1301, 0x1302, 0x1303)
 
 
 def test_plain_text_has_nothing_of_tls(authority: Authority) -> None:
@@ -162,14 +169,16 @@ def test_a_client_that_speaks_tls_to_plain_text_is_refused() -> None:
 def test_messages_of_websockets_pass(authority: Authority) -> None:
     from websockets.sync.client import connect
 
-    with Server("apps.secure:asgi", options=authority.options()) as server:
-        with connect(f"wss://localhost:{server.port}/", ssl=authority.context()) as peer:
-            scheme, tls = json.loads(peer.recv())
-            assert (scheme, tls["tls_version"]) == ("wss", 0x0304)
-            for size in (1, 1000, 70_000, 900_000):
-                message = block(size)
-                peer.send(message)
-                assert peer.recv() == message
+    with (
+        Server("apps.secure:asgi", options=authority.options()) as server,
+        connect(f"wss://localhost:{server.port}/", ssl=authority.context()) as peer,
+    ):
+        scheme, tls = json.loads(peer.recv())
+        assert (scheme, tls["tls_version"]) == ("wss", 0x0304)
+        for size in (1, 1000, 70_000, 900_000):
+            message = block(size)
+            peer.send(message)
+            assert peer.recv() == message
 
 
 def test_a_response_that_is_cut_does_not_look_whole(authority: Authority) -> None:
@@ -191,12 +200,14 @@ def test_a_response_that_is_cut_does_not_look_whole(authority: Authority) -> Non
 
 def test_an_idle_connection_is_closed_with_close_notify(authority: Authority) -> None:
     options = [*authority.options(), "--keep-alive-timeout", "200ms"]
-    with Server("apps.secure:application", options=options) as server:
-        with secure_wire(server, authority.context()) as wire:
-            assert wire.ask("GET", "/").status == 200
-            assert isinstance(wire.sock, ssl.SSLSocket)
-            wire.sock.suppress_ragged_eofs = False
-            assert wire.sock.recv(1) == b""
+    with (
+        Server("apps.secure:application", options=options) as server,
+        secure_wire(server, authority.context()) as wire,
+    ):
+        assert wire.ask("GET", "/").status == 200
+        assert isinstance(wire.sock, ssl.SSLSocket)
+        wire.sock.suppress_ragged_eofs = False
+        assert wire.sock.recv(1) == b""
 
 
 def test_a_client_that_says_goodbye_and_waits_is_answered(authority: Authority) -> None:
@@ -214,17 +225,19 @@ def test_a_client_that_says_goodbye_and_waits_is_answered(authority: Authority) 
                 if outgoing.pending:
                     sock.sendall(outgoing.read())
 
-    with Server("apps.secure:application", options=authority.options()) as server:
-        with server.addresses[0].connect(10) as sock:
-            pump(sock, tls.do_handshake)  # type: ignore[func-returns-value, arg-type]
-            tls.write(b"GET /large?5 HTTP/1.1\r\nHost: a\r\n\r\n")
-            with pytest.raises(ssl.SSLWantReadError):
-                tls.unwrap()
-            sock.sendall(outgoing.read())
-            answer = b""
-            while b"\r\n\r\n" not in answer:
-                answer += pump(sock, lambda: tls.read(65536)) or b""
-            assert answer.startswith(b"HTTP/1.1 200")
+    with (
+        Server("apps.secure:application", options=authority.options()) as server,
+        server.addresses[0].connect(10) as sock,
+    ):
+        pump(sock, tls.do_handshake)  # type: ignore[func-returns-value, arg-type]
+        tls.write(b"GET /large?5 HTTP/1.1\r\nHost: a\r\n\r\n")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.unwrap()
+        sock.sendall(outgoing.read())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += pump(sock, lambda: tls.read(65536)) or b""
+        assert answer.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("client", ["curl", "urllib"])
@@ -242,7 +255,9 @@ def test_other_clients_are_served(authority: Authority, client: str) -> None:
 
 def test_a_unix_socket_can_speak_tls(authority: Authority) -> None:
     path = authority.directory / "s.sock"
-    with Server("apps.secure:application", options=authority.options(), binds=[f"https://unix:{path}"]) as server:
+    with Server(
+        "apps.secure:application", options=authority.options(), binds=[f"https://unix:{path}"]
+    ) as server:
         transport = httpx.HTTPTransport(uds=str(path), verify=authority.context())
         with httpx.Client(transport=transport) as client:
             assert client.get("https://localhost/").json()["HTTPS"] == "on"

@@ -21,6 +21,9 @@ use super::session::TlsSession;
 /// Bytes that are read from a socket at once: those of two full records.
 const READ_SIZE: usize = 33 * 1024;
 
+/// Most reads at once: a peer can fill them with records that have nothing in them.
+const READS_MAX: usize = 16;
+
 /// Most bytes that are encrypted before the socket is asked to take them.
 const PIECE_MAX: usize = 64 * 1024;
 
@@ -169,7 +172,7 @@ impl TlsStream {
     /// the way then; that holds where nothing was taken.
     fn take_in(&self, mut take: impl FnMut(&mut State) -> bool) -> Option<Moved> {
         let mut state = self.lock();
-        loop {
+        for _ in 0..READS_MAX {
             if take(&mut state) {
                 return None;
             }
@@ -216,6 +219,8 @@ impl TlsStream {
                 Err(moved) => return Some(moved),
             }
         }
+        // Should nothing have come of all that, nothing will.
+        Some(Moved::Lost(io::ErrorKind::InvalidData))
     }
 
     /// Decrypts what was received, as far as there is room for it; the rest is kept. Says if the connection is lost by that.
