@@ -335,16 +335,16 @@ def test_a_key_that_is_encrypted_is_said_to_be(authority: Authority) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.skipif(
+    not all(part.stat().st_mode & 0o001 for part in (Path(os.__file__), *Path(os.__file__).parents)),
+    reason="other users cannot read this interpreter",
+)
 def test_a_key_that_only_root_may_read_is_read_before_privileges_are_given_up(authority: Authority) -> None:
-    for directory in (authority.directory, *authority.directory.parents[:2]):
-        directory.chmod(0o755)
+    authority.directory.chmod(0o700)
     options = [*authority.options(), "--user", "nobody", "--workers", "1"]
     with Server(APP, options=options, supervised=True) as server:
         number = number_shown(server, authority)
         swap(server, authority)
-        server.wait_until(
-            lambda: number_shown(server, authority) == number and "ermission denied" in server.log or None
-        )
         server.signal(signal.SIGHUP)
-        server.wait_for_log("reload")
+        server.wait_for_log(r"Permission denied.*; what was read before stays in force")
         assert number_shown(server, authority) == number

@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from apps.secure import block
-from support.server import Server
+from support.server import TESTS, Server
 from support.tls import Authority, secure_wire
 
 HOSTS = {
@@ -262,3 +263,25 @@ def test_a_unix_socket_can_speak_tls(authority: Authority) -> None:
         with httpx.Client(transport=transport) as client:
             assert client.get("https://localhost/").json()["HTTPS"] == "on"
         server.stop()
+
+
+SCRIPT = """
+import sys, tidegate
+from apps.secure import application
+tidegate.serve(application, bind="127.0.0.1:0", certfile=sys.argv[1], keyfile=sys.argv[2],
+               on_ready=lambda addresses: print(addresses[0][1], flush=True))
+"""
+
+
+def test_a_server_that_python_starts_speaks_tls_too(authority: Authority) -> None:
+    files = [str(file) for file in authority.issue()]
+    command = [sys.executable, "-c", SCRIPT, *files]
+    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            with httpx.Client(verify=authority.context()) as client:
+                assert client.get(f"https://localhost:{port}/").json()["HTTPS"] == "on"
+        finally:
+            process.terminate()
+    assert process.returncode == 0

@@ -255,8 +255,7 @@ impl Host for Forks {
             for stream in ["stdout", "stderr"] {
                 let _ = py.import("sys")?.getattr(stream)?.call_method0("flush");
             }
-            // A worker may come into being because the operator says that something has changed.
-            self.tls.iter().for_each(|tls| tls.renew());
+            self.tls.iter().for_each(|tls| tls.follow());
             let index = self.seated.iter().position(Option::is_none);
             self.seat = index.and_then(|index| self.board.seat(index));
             self.record = index.and_then(|index| self.scope.as_ref()?.records.record(index));
@@ -389,10 +388,13 @@ impl Host for Forks {
                 notify(&[NotifyState::Ready]);
                 upgrade::take_over();
             }
-            Change::Reloading => match NotifyState::monotonic_usec_now() {
-                Ok(now) => notify(&[NotifyState::Reloading, now]),
-                Err(error) => log::debug!("systemd is not told of a reload: {error}"),
-            },
+            Change::Reloading => {
+                self.tls.iter().for_each(|tls| tls.renew());
+                match NotifyState::monotonic_usec_now() {
+                    Ok(now) => notify(&[NotifyState::Reloading, now]),
+                    Err(error) => log::debug!("systemd is not told of a reload: {error}"),
+                }
+            }
             Change::Reloaded | Change::ReloadFailed(_) => notify(&[NotifyState::Ready]),
             Change::Retiring => notify(&[NotifyState::Stopping]),
             Change::Stopping => {

@@ -51,14 +51,18 @@ struct Stamp {
     number: u64,
     /// When the last of them was changed, in seconds since 1970.
     changed_s: i64,
+    /// One of them is where this user may not look.
+    is_hidden: bool,
 }
 
 impl Stamp {
     fn of<'a>(files: impl Iterator<Item = &'a Path>) -> Self {
         let mut hasher = DefaultHasher::new();
-        let mut changed_s = 0;
+        let (mut changed_s, mut is_hidden) = (0, false);
         for file in files {
-            let found = file.metadata().ok();
+            let found = file.metadata();
+            is_hidden |= found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+            let found = found.ok();
             if let Some(found) = &found {
                 changed_s = changed_s.max(found.ctime());
             }
@@ -68,7 +72,7 @@ impl Stamp {
             };
             found.map(looks).hash(&mut hasher);
         }
-        Self { number: hasher.finish(), changed_s }
+        Self { number: hasher.finish(), changed_s, is_hidden }
     }
 
     fn is_settled(&self) -> bool {
@@ -127,13 +131,18 @@ impl Tls {
     /// Reads the files anew if they have changed, because the operator says that they have. Where something is wrong with them, all stays as it
     /// is, and the log is told.
     pub fn renew(&self) {
-        self.secrets.move_on(clock::now_ms());
         self.look(true);
+    }
+
+    /// Comes up to date, as the process is about to be forked.
+    pub fn follow(&self) {
+        self.secrets.move_on(clock::now_ms());
+        self.look(false);
     }
 
     fn look(&self, by_order: bool) {
         let seen = Stamp::of(self.plan.files());
-        if seen == self.current().seen || !by_order && !seen.is_settled() {
+        if seen == self.current().seen || !by_order && (seen.is_hidden || !seen.is_settled()) {
             return;
         }
         let is_first = self.told.as_slice().first().is_none_or(|told| {

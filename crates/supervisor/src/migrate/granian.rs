@@ -76,7 +76,10 @@ pub(super) static OPTIONS: &[Entry] = &[
     not_needed(&["http2-*"], OF_HTTP2),
     becomes(&["ssl-certificate"], "certfile", text, ""),
     becomes(&["ssl-keyfile"], "keyfile", text, ""),
-    instead(&["ssl-keyfile-password"], "keys are not encrypted: \"openssl pkey -in KEY -out NEW\" makes one that is not"),
+    instead(
+        &["ssl-keyfile-password"],
+        "keys are not encrypted: \"openssl pkey -in KEY -out NEW\" makes one that is not",
+    ),
     becomes(&["ssl-protocol-min"], "tls-min-version", tls_version, ""),
     becomes(&["ssl-ca"], "client-ca", text, ""),
     becomes(&["ssl-crl"], "client-crl", text, ""),

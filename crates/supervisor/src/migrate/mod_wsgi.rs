@@ -6,7 +6,8 @@ use super::option::*;
 use super::plan::Plan;
 use crate::settings::Value;
 
-const TLS: &str = "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
+const TLS: &str =
+    "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
 const OF_TLS: &str = "it is said of TLS: keyfile, client-ca, client-auth and hsts are its settings here";
 const APACHE: &str = "there is no Apache: nginx, HAProxy or Apache's mod_proxy_http in front has what it did";
 const FILES: &str =

@@ -7,7 +7,8 @@ const APPLICATION: &str = "`app`: MODULE:ATTR, a file as the module that it is";
 const SOCKET: &str = "`bind`, where HTTP is spoken then: change the proxy's `uwsgi_pass` to `proxy_pass`";
 pub(super) const OTHER_PROTOCOL: &str =
     "only HTTP is spoken: have the proxy speak it (proxy_pass), and give the address as bind";
-const TLS: &str = "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
+const TLS: &str =
+    "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
 const PROXY: &str = "there is no proxy beside the server: nginx or HAProxy in front";
 const STATIC: &str =
     "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";
