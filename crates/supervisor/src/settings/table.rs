@@ -1135,7 +1135,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             put: |s, value| put(&mut s.ocsp_file, texts::path(text(value)?).map(Some)),
             get: |s| s.ocsp_file.as_deref().map(|path| shown(&path.display())),
         },
-        help: "File with what an OCSP responder has said of --certfile, in DER, to be stapled.",
+        help: "File with an OCSP answer about --certfile, in DER, to be stapled.",
         doc: "Whoever fetches it (a timer that calls openssl ocsp, say) puts it there anew; it is read when it changes.",
         ..PLAIN
     },
@@ -1153,7 +1153,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                 (!s.certificates.is_empty()).then(shown)
             },
         },
-        help: "Certificates for clients that ask for other names (SNI); can be given several times.",
+        help: "Certificate for other names (SNI); can be given several times.",
         doc: "Each is shown for its names, which are those in the certificate itself unless they are given; *.example.com stands for one label. \
               Clients that ask for a name that none has, or for none, are shown --certfile, or the first of these.",
         ..PLAIN
@@ -1228,7 +1228,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             put: |s, value| put(&mut s.client_crl, texts::path(text(value)?).map(Some)),
             get: |s| s.client_crl.as_deref().map(|path| shown(&path.display())),
         },
-        help: "File with lists of clients' certificates that have been revoked, in PEM.",
+        help: "File with lists of revoked clients' certificates, in PEM.",
         doc: "As with nginx, each authority of a chain must have its list in it, and a list that is out of date refuses everybody. It is read when it changes, and \
               sessions from before are not resumed then.",
         ..PLAIN
@@ -1242,8 +1242,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
             put: |s, value| put(&mut s.hsts, tls::hsts(value).map(Some)),
             get: |s| s.hsts.as_ref().map(tls::Hsts::shown),
         },
-        help: "Have browsers come by https alone for so long (Strict-Transport-Security).",
-        doc: "Sent with responses to requests by https, unless the application sends the field itself (RFC 6797). Begin with minutes: it \
+        help: "How long browsers are to come by https alone (HSTS).",
+        doc: "Strict-Transport-Security is sent with responses to requests by https, unless the application sends the field itself (RFC 6797). Begin with minutes: it \
               cannot be taken back from a browser that has seen it.",
         ..PLAIN
     },
