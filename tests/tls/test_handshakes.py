@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -204,6 +205,32 @@ def test_a_crowd_of_new_connections_does_not_hold_up_an_old_one(authority: Autho
         finally:
             for sock in crowd:
                 sock.close()
+
+
+def test_a_handshake_that_has_begun_when_the_server_drains_is_finished_and_its_request_answered(
+    authority: Authority,
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = authority.context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with Server(APP, options=authority.options()) as server, server.connect() as wire:
+        wire.send(outgoing.read())
+        incoming.write(wire.receive_some())
+        server.signal(signal.SIGTERM)
+        # Longer than an idle connection has then.
+        time.sleep(0.6)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                incoming.write(wire.receive_some())
+        tls.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.send(outgoing.read())
+        incoming.write(wire.rest())
+        assert tls.read().startswith(b"HTTP/1.1 200")
+        assert server.wait() == 0
 
 
 def test_handshakes_are_counted_by_what_becomes_of_them(authority: Authority) -> None:

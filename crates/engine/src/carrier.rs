@@ -56,6 +56,14 @@ impl Carrier {
         }
     }
 
+    /// Whether the peer has begun with what comes before, and is not done with it.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.is_shaking_hands(),
+        }
+    }
+
     /// Receives as many bytes as there are and fit: fewer only when there were no more, or when it holds more.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Moved {
         match self {

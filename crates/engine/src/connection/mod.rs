@@ -387,6 +387,8 @@ impl Connection {
     pub(crate) fn on_drain(&self, now_ms: Millis) -> Looked {
         let mut core = self.lock();
         match core.phase {
+            // Its first request is about to come.
+            Phase::Waiting if self.carrier.is_shaking_hands() => {}
             Phase::Waiting => core.idle_until_ms = core.idle_until_ms.min(now_ms + self.settings().linger_ms),
             Phase::Open => core.close_for_drain(self, now_ms),
             _ => {}

@@ -134,6 +134,11 @@ impl TlsStream {
         }
     }
 
+    /// Whether the peer is in the middle of its handshake.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        self.session.get().is_none() && self.lock().began
+    }
+
     /// Whether there may be something to receive though the socket is not said to have anything.
     pub(crate) fn holds_more(&self) -> bool {
         let state = self.lock();
