@@ -27,10 +27,12 @@ use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
 use crate::record::{Counter, Flight, Observer};
 use crate::records;
+use crate::redirect;
 use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::static_files::{FileAnswer, Replaced};
+use crate::tls::TlsSession;
 use crate::websocket::{AcceptError, WebSocket};
 use compressed::CompressedBody;
 
@@ -43,8 +45,14 @@ const TURNED_AWAY: &[u8] = b"The server is busy: too many requests wait for thei
 pub(crate) const RETRY_AFTER_MIN_S: u64 = 1;
 const RETRY_AFTER_MAX_S: u64 = 60;
 
+const HSTS: &[u8] = b"Strict-Transport-Security";
+
 /// What is told who asks whether the server is well.
 const WELL: &[u8] = b"ok\n";
+
+/// What is told who comes to a listener that sends everybody to https.
+const USE_HTTPS: &[u8] = b"This is served by https.\n";
+const NO_HOST: &[u8] = b"This is served by https, and the request names no host.\n";
 
 /// Bytes of a response.
 #[derive(Debug)]
@@ -215,6 +223,11 @@ impl Exchange {
     /// Whether that is so for all requests of the connection of which nothing else is said.
     pub fn is_encrypted(&self) -> bool {
         self.connection.is_encrypted()
+    }
+
+    /// What was agreed on with the client, where TLS is spoken.
+    pub fn tls(&self) -> Option<&TlsSession> {
+        self.connection.carrier.session()
     }
 
     /// Tells whether the client has left, for as long as anybody asks.
@@ -433,6 +446,8 @@ impl Exchange {
         }
         let now_ms = clock::now_ms();
         core.begin_output(now_ms);
+        let secured = head.and_then(|(head, _)| self.with_hsts(head));
+        let head = head.map(|(head, length)| (secured.as_ref().unwrap_or(head), length));
         let mut sent = Sent::default();
         let flushed = with_scratch(|out| {
             if let Some((head, length)) = head {
@@ -526,6 +541,17 @@ impl Exchange {
         Ok(sent)
     }
 
+    /// The head with Strict-Transport-Security, where that is to be said and is not.
+    fn with_hsts(&self, head: &ResponseHead) -> Option<ResponseHead> {
+        let value = self.connection.settings().hsts.as_ref()?;
+        // By plain text browsers take no notice of it, and it is not to be sent (RFC 6797 section 7.2).
+        if !self.is_secure() || head.has(HSTS) {
+            return None;
+        }
+        let mut secured = head.clone();
+        secured.field(HSTS, value).is_ok().then_some(secured)
+    }
+
     /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4). `delay` is
     /// how long the first of the queue has waited.
     pub fn turn_away(mut self, shed: Shed, delay: Duration) {
@@ -557,6 +583,17 @@ impl Exchange {
     pub(crate) fn answer_with(mut self, answer: FileAnswer) {
         // A client that has left is what the connection knows already.
         let _ = answer.send(&mut self);
+    }
+
+    /// Sends the client to https, for good.
+    pub(crate) fn redirect(self) {
+        match redirect::location(&self.head, self.connection.settings().https_port) {
+            Some(location) => {
+                let status = redirect::status(self.head.method());
+                self.answer_plainly(status, (b"Location", &location), USE_HTTPS);
+            }
+            None => self.answer_plainly((400, b"Bad Request"), (b"Cache-Control", b"no-store"), NO_HOST),
+        }
     }
 
     fn answer_plainly(mut self, status: (u16, &[u8]), field: (&[u8], &[u8]), body: &[u8]) {

@@ -31,6 +31,7 @@ mod random;
 mod reactor;
 mod record;
 mod records;
+mod redirect;
 mod request_id;
 mod scoreboard;
 mod settings;
@@ -40,6 +41,7 @@ mod socket;
 mod static_files;
 mod sys;
 mod timer;
+mod tls;
 mod tracing;
 mod trust;
 mod turnstile;
@@ -79,6 +81,10 @@ pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use static_files::{Directory, Immutable, SendfileHeader, StaticFiles, StaticMount};
 pub use sys::{SignalHandlers, peer_user};
+pub use tls::{
+    CertificatePlan, ClientAuth, DevelopmentCertificate, Identity, TLS_SUITES, Tls, TlsFault, TlsPlan,
+    TlsSession, development_certificate,
+};
 pub use tracing::{Tracer, TracingPlan};
 pub use trust::TrustedProxies;
 pub use websocket::{AcceptError, Closed, WebSocket, WebSocketRead};

@@ -22,6 +22,18 @@ pub(crate) struct Wake {
     pub(crate) broken: bool,
 }
 
+/// What the server answers by itself.
+pub(crate) enum OwnAnswer {
+    /// That it is well.
+    Well,
+    /// That it is not.
+    Unwell,
+    /// That https is to be used.
+    Redirect,
+    /// A file, or why there is none.
+    File(FileAnswer),
+}
+
 /// What a connection may use of the reactor while it is being looked at.
 pub(crate) struct Turn<'a> {
     pub(crate) now_ms: Millis,
@@ -32,24 +44,24 @@ pub(crate) struct Turn<'a> {
     /// Requests that the server answers by itself; likewise.
     pub(crate) own: Option<(Exchange, OwnAnswer)>,
     pub(crate) budget: usize,
+    /// What is left of the time that a round has for handshakes.
+    pub(crate) handshake_us: &'a mut u64,
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Admitted>) -> Self {
-        Self { now_ms, scratch, ready, turned_away: None, own: None, budget: TURN_BUDGET }
+    pub(crate) fn new(
+        now_ms: Millis,
+        scratch: &'a mut [u8],
+        ready: &'a mut VecDeque<Admitted>,
+        handshake_us: &'a mut u64,
+    ) -> Self {
+        Self { now_ms, scratch, ready, turned_away: None, own: None, budget: TURN_BUDGET, handshake_us }
     }
 
     /// Bytes that the connection has brought in.
     pub(crate) fn spent(&self) -> usize {
         TURN_BUDGET - self.budget
     }
-}
-
-/// What the server answers without an application.
-pub(crate) enum OwnAnswer {
-    /// Whether it is well.
-    Health(bool),
-    File(FileAnswer),
 }
 
 /// What a look at a connection leaves to the reactor.

@@ -63,11 +63,13 @@ pub(crate) struct Output {
     unsent: u64,
     /// Bytes that it has taken since that was asked.
     sent: u64,
+    /// The carrier has something that the kernel has not taken.
+    withheld: bool,
 }
 
 impl Output {
     pub(crate) fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        self.segments.is_empty() && !self.withheld
     }
 
     /// Bytes that the kernel has not taken yet.
@@ -129,12 +131,19 @@ impl Output {
                 }
                 Moved::Blocked | Moved::End => {
                     self.push_copy(rest);
+                    self.withheld = carrier.is_pending();
                     return Flushed::Blocked { progress: rest.len() < bytes.len() };
                 }
                 Moved::Lost(kind) => return Flushed::Lost(kind),
             }
         }
-        Flushed::All
+        self.all_is_taken(carrier)
+    }
+
+    /// Everything is in the carrier's hands, if not in the kernel's.
+    fn all_is_taken(&mut self, carrier: &Carrier) -> Flushed {
+        self.withheld = carrier.is_pending();
+        if self.withheld { Flushed::Blocked { progress: true } } else { Flushed::All }
     }
 
     /// Sends `before`, `data` and `after` in one call without copying `data`; what is left of `data` is kept by reference.
@@ -170,11 +179,22 @@ impl Output {
     /// Sends what waits, up to a bound of work.
     pub(crate) fn flush(&mut self, carrier: &Carrier) -> Flushed {
         let mut progress = false;
+        if self.withheld {
+            match carrier.flush() {
+                Moved::Lost(kind) => return Flushed::Lost(kind),
+                moved => progress = matches!(moved, Moved::Bytes(_)),
+            }
+            self.withheld = carrier.is_pending();
+            if self.withheld {
+                return Flushed::Blocked { progress };
+            }
+        }
         let mut pieces = 0;
         loop {
             let more = self.segments.len() > 1;
-            let Some(segment) = self.segments.front_mut() else { return Flushed::All };
+            let Some(segment) = self.segments.front_mut() else { return self.all_is_taken(carrier) };
             if pieces == 8 {
+                self.withheld = carrier.is_pending();
                 return Flushed::Enough;
             }
             pieces += 1;
@@ -199,7 +219,10 @@ impl Output {
                         self.segments.pop_front();
                     }
                 }
-                Moved::Blocked => return Flushed::Blocked { progress },
+                Moved::Blocked => {
+                    self.withheld = carrier.is_pending();
+                    return Flushed::Blocked { progress };
+                }
                 Moved::End => return Flushed::FileShort,
                 Moved::Lost(kind) => return Flushed::Lost(kind),
             }

@@ -25,7 +25,7 @@ use crate::counted::counted;
 use crate::exchange::RETRY_AFTER_MIN_S;
 use crate::keeper::Overdue;
 use crate::lane::TurnedAway;
-use crate::listener::{Accepted, Caller, Entrance, Listener, LocalAddress, Speaks};
+use crate::listener::{Accepted, Caller, Entrance, Listener, LocalAddress, Scheme, Speaks};
 use crate::look::{Looked, Next, OwnAnswer, Turn, Wake};
 use crate::record::Gauge;
 use crate::settings::Settings;
@@ -33,6 +33,7 @@ use crate::shared::{Handle, Lifecycle, Shared};
 use crate::socket::Socket;
 use crate::sys;
 use crate::timer::{Target, Timers};
+use crate::tls::TlsStream;
 use crate::websocket::FRAME_HEAD_MAX;
 
 const WAKER: Token = Token(usize::MAX);
@@ -48,6 +49,9 @@ const EVENTS_MAX: usize = 256;
 /// Bytes that are read before those who wait for them go on: what they are to receive is then still in the processor's caches. Small
 /// messages are read for all first, because each answer may have a client waked on another core.
 const READ_ON_MAX: usize = 64 * 1024;
+
+/// How long handshakes may take in one round, but for the last of them: each is a good deal of arithmetic, and they come in bursts.
+const HANDSHAKES_US: u64 = 1_000;
 
 /// A look that is for no connection.
 const NOBODY: Target = (usize::MAX, 0);
@@ -83,6 +87,8 @@ pub struct Reactor {
     scratch: Vec<u8>,
     /// Bytes that were read since an exchange was asked for.
     read: usize,
+    /// What is left of the time that this round has for handshakes.
+    handshake_us: u64,
     ready: VecDeque<Admitted>,
     /// When the timer will go off for those that wait their turn.
     queue_look_ms: Millis,
@@ -126,6 +132,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_MAX),
             scratch: vec![0; settings.read_ahead_max.max(1) + FRAME_HEAD_MAX],
             read: 0,
+            handshake_us: 0,
             shared: Arc::new(Shared::new(settings, access_log, waker)),
             listeners,
             connections: Slab::new(),
@@ -234,6 +241,7 @@ impl Reactor {
         self.work.push_back(Work::EndRound);
         self.polled_ms = clock::now_ms();
         self.now_ms = self.polled_ms;
+        self.handshake_us = HANDSHAKES_US;
         if let Some(seat) = &self.shared.settings.seat {
             let accepts = matches!(self.seen, Lifecycle::Serving | Lifecycle::Retiring);
             seat.note_look(if accepts { self.polled_ms } else { 0 });
@@ -349,7 +357,7 @@ impl Reactor {
         now_ms: Millis,
         steps: impl FnOnce(&Arc<Connection>, &mut Turn<'_>) -> Looked,
     ) {
-        let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready);
+        let mut turn = Turn::new(now_ms, &mut self.scratch, &mut self.ready, &mut self.handshake_us);
         let Looked { more, next } = steps(connection, &mut turn);
         let turned_away = turn.turned_away.take();
         let own = turn.own.take();
@@ -360,8 +368,9 @@ impl Reactor {
             self.note_turned_away(shed, now_ms);
         }
         match own {
-            Some((exchange, OwnAnswer::Health(true))) => exchange.affirm(),
-            Some((exchange, OwnAnswer::Health(false))) => exchange.decline(RETRY_AFTER_MIN_S),
+            Some((exchange, OwnAnswer::Well)) => exchange.affirm(),
+            Some((exchange, OwnAnswer::Unwell)) => exchange.decline(RETRY_AFTER_MIN_S),
+            Some((exchange, OwnAnswer::Redirect)) => exchange.redirect(),
             Some((exchange, OwnAnswer::File(answer))) => exchange.answer_with(answer),
             None => {}
         }
@@ -591,8 +600,20 @@ impl Reactor {
         }
     }
 
+    fn carrier(&self, socket: Socket, scheme: Scheme) -> io::Result<Carrier> {
+        match (scheme, &self.shared.settings.tls) {
+            (Scheme::Https, Some(tls)) => Ok(Carrier::Tls(Box::new(TlsStream::new(socket, tls)?))),
+            (Scheme::Https, None) => Err(io::Error::other("there is no certificate")),
+            _ => Ok(Carrier::Plain(socket)),
+        }
+    }
+
     fn welcome(&mut self, socket: Socket, caller: Caller, now_ms: Millis) {
         let raw = socket.raw();
+        let carrier = match self.carrier(socket, caller.speaks.scheme) {
+            Ok(carrier) => carrier,
+            Err(error) => return log::error!("a connection could not be served: {error}"),
+        };
         let entry = self.connections.vacant_entry();
         let slot = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -602,7 +623,6 @@ impl Reactor {
         }
         self.next_id += 1;
         let name = (slot, self.next_id);
-        let carrier = Carrier::Plain(socket);
         let connection = Arc::new(Connection::new(name, carrier, caller, self.shared.clone(), now_ms));
         entry.insert(connection.clone());
         self.show_connections();

@@ -11,6 +11,7 @@ use crate::limit::Limit;
 use crate::record::Record;
 use crate::scoreboard::Seat;
 use crate::static_files::{SendfileHeader, StaticFiles};
+use crate::tls::Tls;
 use crate::tracing::Tracer;
 use crate::trust::TrustedProxies;
 
@@ -119,6 +120,12 @@ pub struct Settings {
     pub server: Option<Vec<u8>>,
     /// Which responses are compressed; `None`: none.
     pub compression: Option<Arc<Compression>>,
+    /// What is shown and asked for where TLS is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// The value of `Strict-Transport-Security`, which responses by https have, if it is sent.
+    pub hsts: Option<Vec<u8>>,
+    /// The port that listeners of redirects send to.
+    pub https_port: u16,
     /// What concerns WebSockets alone.
     pub websocket: WebSocketSettings,
 }
@@ -191,6 +198,9 @@ impl Default for Settings {
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
             compression: None,
+            tls: None,
+            hsts: None,
+            https_port: 443,
             websocket: WebSocketSettings::default(),
         }
     }

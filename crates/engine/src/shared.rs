@@ -10,6 +10,7 @@ use crate::access_log::AccessLog;
 use crate::admission::{Admitted, Gates};
 use crate::connection::Connection;
 use crate::keeper::{Keeper, RequestKey};
+use crate::look::OwnAnswer;
 use crate::reactor::Work;
 use crate::record::{Counter, Gauge, Observer, Record};
 use crate::request_id::RequestIds;
@@ -96,15 +97,16 @@ impl Shared {
         }
     }
 
-    /// What the server answers by itself to a request that asks how it is: whether it is well.
-    pub(crate) fn health_for(&self, head: &RequestHead) -> Option<bool> {
+    /// What the server answers by itself to a request that asks how it is.
+    pub(crate) fn health_for(&self, head: &RequestHead) -> Option<OwnAnswer> {
         let asks = |path: &Option<String>| path.as_ref().is_some_and(|path| path.as_bytes() == head.path());
         if asks(&self.settings.ready_path) {
             let lifecycle = self.lifecycle();
             let by_server = self.settings.ready_by_server || lifecycle == Lifecycle::Retiring;
-            return by_server.then_some(lifecycle == Lifecycle::Serving);
+            let is_well = lifecycle == Lifecycle::Serving;
+            return by_server.then_some(if is_well { OwnAnswer::Well } else { OwnAnswer::Unwell });
         }
-        asks(&self.settings.live_path).then_some(true)
+        asks(&self.settings.live_path).then_some(OwnAnswer::Well)
     }
 
     /// What this worker counts, if it does.

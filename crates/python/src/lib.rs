@@ -23,6 +23,7 @@ mod request_id;
 mod run;
 mod serve;
 mod stacks;
+mod tls;
 mod translate;
 mod upgrade;
 mod workers;

@@ -10,8 +10,9 @@ use pyo3::prelude::*;
 use rustix::io::Errno;
 use tidegate_engine::http::RequestHead;
 use tidegate_engine::{
-    AccessLog, BindAddress, BindOptions, Entrance, Gauge, Graces, Handle, Listener, Orders, Reactor, Record,
-    Records, Runs, Scoreboard, Seat, SignalWatch, Tracer, bind_all, close_inherited,
+    AccessLog, BindAddress, BindOptions, Entrance, Gauge, Graces, Handle, Listener, LocalAddress, Orders,
+    Reactor, Record, Records, Runs, Scheme, Scoreboard, Seat, SignalWatch, Tls, Tracer, bind_all,
+    close_inherited,
 };
 use tidegate_supervisor::tether::{Tether, order};
 use tidegate_supervisor::{Bind, Origin, ReadyBy, RunsOn, Settings, Value};
@@ -38,9 +39,15 @@ use crate::upgrade;
 /// Whom this process serves for.
 pub(crate) enum Post {
     /// Itself.
-    Alone,
+    Alone { tls: Option<Arc<Tls>> },
     /// A supervisor, that has bound these.
-    Worker { tether: Tether, listeners: Vec<Listener>, seat: Option<Seat>, record: Option<Record> },
+    Worker {
+        tether: Tether,
+        listeners: Vec<Listener>,
+        seat: Option<Seat>,
+        record: Option<Record>,
+        tls: Option<Arc<Tls>>,
+    },
 }
 
 /// Serves the applications in this process until it is stopped.
@@ -95,8 +102,8 @@ fn run_on<'py>(
 ) -> Result<(), Refusal> {
     // Bound before the log is opened: what is wrong with an address leaves no file behind.
     let mut admin = None;
-    let (listeners, tether, seat, record) = match post {
-        Post::Alone => {
+    let (listeners, tether, seat, record, tls) = match post {
+        Post::Alone { tls } => {
             let listeners = bind(py, settings)?;
             let counted = Counted::loaded(applications, settings);
             let records = settings.observes().then(|| Records::new(1, counted.len()));
@@ -113,9 +120,9 @@ fn run_on<'py>(
             if let Some(gauge) = translate::workers_gauge(settings) {
                 gauge.tell(1);
             }
-            (listeners, None, admin.as_ref().map(|(_, pulse)| pulse.seat()), record)
+            (listeners, None, admin.as_ref().map(|(_, pulse)| pulse.seat()), record, tls)
         }
-        Post::Worker { tether, listeners, seat, record } => (listeners, Some(tether), seat, record),
+        Post::Worker { tether, listeners, seat, record, tls } => (listeners, Some(tether), seat, record, tls),
     };
     let access_log = match (translate::access_log(settings), translate::statsd(settings)) {
         (None, None) => None,
@@ -131,6 +138,8 @@ fn run_on<'py>(
     };
     let mut engine = translate::engine(settings, runs_on);
     engine.seat = seat;
+    engine.tls = tls;
+    engine.https_port = https_port(&listeners).unwrap_or(engine.https_port);
     if let Some(record) = &record {
         let runs = match runs_on {
             RunsOn::MainThread | RunsOn::Threads => Runs::Threads,
@@ -293,6 +302,16 @@ fn run_on<'py>(
     }
 }
 
+/// Where clients are sent that have come by plain text.
+fn https_port(listeners: &[Listener]) -> Option<u16> {
+    let entrances = listeners.iter().map(Listener::entrance);
+    let mut https = entrances.filter(|entrance| entrance.speaks.scheme == Scheme::Https);
+    https.find_map(|entrance| match entrance.address {
+        LocalAddress::Inet(address) => Some(address.port()),
+        LocalAddress::Unix(_) => None,
+    })
+}
+
 /// What a worker does that its supervisor says.
 fn orders(
     py: Python<'_>,
@@ -412,9 +431,13 @@ fn bind_or_adopt(
         let address = Value::Text(address.to_string());
         Refusal::of_system(settings.refusal_of(setting, Some(address), &reason))
     })?;
-    // Sockets that were passed on are in the order of the setting.
-    for (listener, bind) in bound.iter_mut().zip(binds) {
-        listener.speak(translate::speaks(bind));
+    if setting == "bind" {
+        // Sockets that were passed on are in the order of the setting. Where it is the default, which is one, there may be more of them.
+        for (index, listener) in bound.iter_mut().enumerate() {
+            if let Some(bind) = binds.get(index).or(binds.last()) {
+                listener.speak(translate::speaks(settings, bind));
+            }
+        }
     }
     if passed.is_empty() {
         privileges::give_sockets_away(py, settings, binds)?;

@@ -20,6 +20,7 @@ use crate::loader::{self, Kind};
 use crate::log_to_stderr;
 use crate::refusal::{Culprit, Refusal};
 use crate::run::{Post, host_name, run};
+use crate::tls;
 use crate::translate;
 use crate::workers::supervise;
 
@@ -40,6 +41,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<i32> {
         Ok(Outcome::Check(settings, report)) => {
             let checked = enter(&settings)
                 .and_then(|()| check(py, &settings))
+                .and_then(|()| tls::check(&settings))
                 .and_then(|()| check_packages(py, &settings));
             return end(py, checked.map(|()| print(&report)));
         }
@@ -178,10 +180,11 @@ fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Resu
     if !settings.no_supervisor {
         return supervise(py, settings, started_in);
     }
+    let tls = tls::load(settings)?;
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let applications = load(py, settings)?;
     let what = what_runs(&applications, settings);
-    run(py, &applications, settings, Post::Alone, |_, entrances| {
+    run(py, &applications, settings, Post::Alone { tls }, |_, entrances| {
         for entrance in entrances {
             let pid = std::process::id();
             say(&format!(
@@ -274,7 +277,8 @@ pub(crate) fn serve(
         .map_err(|error| error.cause.unwrap_or_else(|| PyTypeError::new_err(error.line)))?;
     let outcome =
         Applications::new(py, Some(main), &settings).map_err(Refusal::from).and_then(|applications| {
-            run(py, &applications, &settings, Post::Alone, |py, entrances| match &on_ready {
+            let post = Post::Alone { tls: tls::load(&settings)? };
+            run(py, &applications, &settings, post, |py, entrances| match &on_ready {
                 None => Ok(()),
                 Some(on_ready) => {
                     let list = PyList::empty(py);

@@ -30,6 +30,9 @@ const CODEL_INTERVAL: u64 = 10;
 /// How long idle connections stay when a drain begins.
 const LINGER_MS: u64 = 250;
 
+/// Where https is where no address of this server says otherwise: something in front of it speaks it.
+const HTTPS_PORT: u16 = 443;
+
 pub(crate) fn log_level(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::Error,
@@ -215,6 +218,9 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
             compression: settings.websocket_compression,
         },
         compression: compression(settings).map(Arc::new),
+        tls: None,
+        hsts: settings.hsts.as_ref().map(|hsts| hsts.to_string().into_bytes()),
+        https_port: HTTPS_PORT,
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
     }
 }
@@ -317,14 +323,14 @@ pub(crate) fn hop_by_hop(choice: supervisor::HopByHop) -> HopByHop {
     }
 }
 
-pub(crate) fn speaks(bind: &Bind) -> Speaks {
-    let scheme = match bind.scheme {
-        None | Some(supervisor::Scheme::Http) => Scheme::Http,
-        Some(supervisor::Scheme::Https) => Scheme::Https,
-        Some(supervisor::Scheme::Redirect) => Scheme::Redirect,
-        Some(supervisor::Scheme::Uwsgi) => Scheme::Uwsgi,
-        Some(supervisor::Scheme::Scgi) => Scheme::Scgi,
-        Some(supervisor::Scheme::FastCgi) => Scheme::FastCgi,
+pub(crate) fn speaks(settings: &Settings, bind: &Bind) -> Speaks {
+    let scheme = match settings.scheme(bind) {
+        supervisor::Scheme::Http => Scheme::Http,
+        supervisor::Scheme::Https => Scheme::Https,
+        supervisor::Scheme::Redirect => Scheme::Redirect,
+        supervisor::Scheme::Uwsgi => Scheme::Uwsgi,
+        supervisor::Scheme::Scgi => Scheme::Scgi,
+        supervisor::Scheme::FastCgi => Scheme::FastCgi,
     };
     Speaks { scheme, proxied: bind.proxied }
 }

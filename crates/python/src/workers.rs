@@ -11,7 +11,7 @@ use rustix::process::{Pid, geteuid};
 use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use tidegate_engine::{
-    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, WorkersGauge,
+    BindAddress, BindOptions, Listener, Record, Records, Scoreboard, Seat, SignalHandlers, Tls, WorkersGauge,
     counted, peer_user,
 };
 use tidegate_supervisor::Settings;
@@ -25,6 +25,7 @@ use crate::refusal::Refusal;
 use crate::run::{Post, bind, bind_admin, run};
 use crate::serve::{load, say};
 use crate::stacks::show_unless_in_time;
+use crate::tls;
 use crate::translate;
 use crate::upgrade;
 
@@ -51,6 +52,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         },
     };
     let watcher = settings.reload.then(|| Watcher::start(settings)).transpose()?;
+    let tls = tls::load(settings)?;
     let listeners = bind(py, settings)?;
     let admin_listeners = bind_admin(py, settings)?;
     let control = bind_control(settings)?;
@@ -101,6 +103,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
         gauge: translate::workers_gauge(settings),
         seat: None,
         record: None,
+        tls,
     };
     let role = py.detach(|| supervisor::supervise(plan, senses, &mut forks)).map_err(PyErr::from)?;
     // In a worker, signals mean what they meant before, until it serves.
@@ -108,7 +111,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
     match role {
         Role::Supervisor(status) => Ok(status),
         Role::Worker(tether) => {
-            let Forks { listeners, seat, record, control, admin, .. } = forks;
+            let Forks { listeners, seat, record, tls, control, admin, .. } = forks;
             drop((control, admin));
             mask_the_supervisors_signals(py, "SIG_UNBLOCK")?;
             show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
@@ -121,9 +124,8 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
                     Some(applications) => applications,
                     None => load(py, settings)?,
                 };
-                run(py, &applications, settings, Post::Worker { tether, listeners, seat, record }, |_, _| {
-                    Ok(())
-                })
+                let post = Post::Worker { tether, listeners, seat, record, tls };
+                run(py, &applications, settings, post, |_, _| Ok(()))
             };
             work().inspect_err(|refusal| {
                 // The supervisor may be gone; it is on standard error in any case.
@@ -214,6 +216,7 @@ struct Forks {
     /// The seat of the process that was forked last: in a worker, its own.
     seat: Option<Seat>,
     record: Option<Record>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Tells systemd, if it started this and wants to know (sd_notify(3)).
@@ -252,6 +255,7 @@ impl Host for Forks {
             for stream in ["stdout", "stderr"] {
                 let _ = py.import("sys")?.getattr(stream)?.call_method0("flush");
             }
+            self.tls.iter().for_each(|tls| tls.follow());
             let index = self.seated.iter().position(Option::is_none);
             self.seat = index.and_then(|index| self.board.seat(index));
             self.record = index.and_then(|index| self.scope.as_ref()?.records.record(index));
@@ -384,10 +388,13 @@ impl Host for Forks {
                 notify(&[NotifyState::Ready]);
                 upgrade::take_over();
             }
-            Change::Reloading => match NotifyState::monotonic_usec_now() {
-                Ok(now) => notify(&[NotifyState::Reloading, now]),
-                Err(error) => log::debug!("systemd is not told of a reload: {error}"),
-            },
+            Change::Reloading => {
+                self.tls.iter().for_each(|tls| tls.renew());
+                match NotifyState::monotonic_usec_now() {
+                    Ok(now) => notify(&[NotifyState::Reloading, now]),
+                    Err(error) => log::debug!("systemd is not told of a reload: {error}"),
+                }
+            }
             Change::Reloaded | Change::ReloadFailed(_) => notify(&[NotifyState::Ready]),
             Change::Retiring => notify(&[NotifyState::Stopping]),
             Change::Stopping => {

@@ -95,6 +95,7 @@ impl Core {
         if self.ended && !self.readable || !peer_may_send {
             self.close(connection);
         } else {
+            self.say_goodbye(connection);
             connection.carrier.shut_output();
             self.phase = Phase::Lingering;
             self.since_ms = turn.now_ms;
@@ -191,12 +192,20 @@ impl Core {
             record.shift(Gauge::WebSockets, false);
         }
         connection.mark_left();
+        self.say_goodbye(connection);
         connection.carrier.shut();
         self.output.clear();
         self.lose_websocket();
         self.forget_time();
         self.head = None;
         self.phase = Phase::Closed;
+    }
+
+    /// Lets a peer know that all is said, if it is: a response that is not whole must not look as if it were.
+    fn say_goodbye(&self, connection: &Connection) {
+        if !self.lost && self.cut.is_none() && self.output.is_empty() {
+            connection.carrier.say_goodbye();
+        }
     }
 
     /// The time by which something must have happened.

@@ -9,10 +9,12 @@ use crate::body::BodyFault;
 use crate::body_clock::BodyClock;
 use crate::clock::{self, Millis, NEVER};
 use crate::keeper::RequestKey;
+use crate::listener::Scheme;
 use crate::look::Turn;
 use crate::record::{Beginning, Counter, Flight};
 use crate::settings::{Gathering, Settings};
 use crate::socket::Moved;
+use crate::tls::Handshake;
 use crate::tracing::OpenSpan;
 
 impl Core {
@@ -116,6 +118,10 @@ impl Core {
                         self.refuse(connection, &fault);
                         return Step::Again;
                     }
+                    if connection.speaks.scheme == Scheme::Redirect {
+                        // Whatever its body is, it goes elsewhere.
+                        return self.dispatch(connection, turn);
+                    }
                 }
                 Ok(Event::Data(data)) => {
                     self.body.push(data);
@@ -162,7 +168,11 @@ impl Core {
             return unread;
         }
         let size = connection.settings().read_ahead_max.clamp(1, turn.scratch.len());
-        let moved = connection.carrier.receive(&mut turn.scratch[..size]);
+        let moved = match connection.carrier.is_ready() {
+            true => connection.carrier.receive(&mut turn.scratch[..size]),
+            false if *turn.handshake_us == 0 => return Filled::Enough,
+            false => shake_hands(connection, turn, size),
+        };
         if let Moved::Bytes(count) = moved {
             self.http.receive(&turn.scratch[..count]);
         }
@@ -206,7 +216,7 @@ impl Core {
                     record.add(Counter::BytesIn, count as u64);
                 }
                 // A short read has emptied the socket: what comes later makes a wake of its own (epoll(7), question 9).
-                self.readable = count == size || self.ended;
+                self.readable = count == size || self.ended || connection.carrier.holds_more();
                 Filled::Some
             }
             Moved::Blocked => {
@@ -226,4 +236,19 @@ impl Core {
             }
         }
     }
+}
+
+/// Receives what there is where a handshake comes first, which takes its share of the time that a round has for them.
+#[inline(never)]
+fn shake_hands(connection: &Connection, turn: &mut Turn<'_>, size: usize) -> Moved {
+    let began_us = clock::now_us();
+    let moved = connection.carrier.receive(&mut turn.scratch[..size]);
+    *turn.handshake_us = turn.handshake_us.saturating_sub(clock::now_us().saturating_sub(began_us));
+    match connection.carrier.handshake() {
+        Some(Handshake::Full) => connection.shared.count(Counter::HandshakesFull),
+        Some(Handshake::Resumed) => connection.shared.count(Counter::HandshakesResumed),
+        Some(Handshake::Failed) => connection.shared.count(Counter::HandshakesFailed),
+        Some(Handshake::Unfinished) | None => {}
+    }
+    moved
 }

@@ -44,13 +44,13 @@ use crate::exchange::Exchange;
 use crate::front_queue;
 use crate::keeper::Alarm;
 use crate::lane::TurnedAway;
-use crate::listener::{Caller, LocalAddress, Speaks};
+use crate::listener::{Caller, LocalAddress, Scheme, Speaks};
 use crate::look::{Looked, Next, OwnAnswer, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
 use crate::record::{Flight, Observer, Outlived};
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::socket::Peer;
+use crate::socket::{Moved, Peer};
 use crate::timer::Timers;
 use crate::tracing::TraceContext;
 use crate::websocket::Session;
@@ -372,6 +372,12 @@ impl Connection {
             core.lose(self, io::ErrorKind::ConnectionReset);
         }
         let more = wake.writable && core.flush_while_serving(self, turn.now_ms);
+        if wake.writable && core.output.is_empty() && self.carrier.is_pending() {
+            // Its part of a handshake.
+            if let Moved::Lost(kind) = self.carrier.flush() {
+                core.lose(self, kind);
+            }
+        }
         let more = core.advance(self, turn) || more;
         core.looked(self.settings(), more)
     }
@@ -432,6 +438,8 @@ impl Connection {
     pub(crate) fn on_drain(&self, now_ms: Millis) -> Looked {
         let mut core = self.lock();
         match core.phase {
+            // Its first request is about to come.
+            Phase::Waiting if self.carrier.is_shaking_hands() => {}
             Phase::Waiting => core.idle_until_ms = core.idle_until_ms.min(now_ms + self.settings().linger_ms),
             Phase::Open => core.close_for_drain(self, now_ms),
             _ => {}
@@ -594,11 +602,13 @@ impl Core {
             seat.count_request();
         }
         self.observe(&connection.shared, Flight::queue);
-        if let Some(is_well) = connection.shared.health_for(&head) {
+        let redirects = connection.speaks.scheme == Scheme::Redirect;
+        let own = connection.shared.health_for(&head).or(redirects.then_some(OwnAnswer::Redirect));
+        if let Some(own) = own {
             self.observe(&connection.shared, |flight, _| flight.leave_trace());
             self.phase = Phase::Serving;
             let exchange = Exchange::new(connection.clone(), head, self.served, arrival);
-            turn.own = Some((exchange, OwnAnswer::Health(is_well)));
+            turn.own = Some((exchange, own));
             return Step::Rest;
         }
         if let Some(answer) = connection.settings().static_files.answer(&head) {

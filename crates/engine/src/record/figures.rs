@@ -52,6 +52,12 @@ pub enum Counter {
     SpansSent,
     /// See `SpansSent`.
     SpansDropped,
+    /// Handshakes of TLS that were whole ones, that went on from an earlier session, and that have failed.
+    HandshakesFull,
+    /// See `HandshakesFull`.
+    HandshakesResumed,
+    /// See `HandshakesFull`.
+    HandshakesFailed,
 }
 
 impl Counter {
@@ -77,7 +83,7 @@ impl Counter {
     }
 }
 
-const COUNTERS: usize = Counter::SpansDropped as usize + 1;
+const COUNTERS: usize = Counter::HandshakesFailed as usize + 1;
 
 /// What goes up and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -208,7 +208,7 @@ impl ResponseHead {
     }
 
     /// Whether there is a field of this name, which is not Content-Length.
-    fn has(&self, name: &[u8]) -> bool {
+    pub fn has(&self, name: &[u8]) -> bool {
         if self.names & name_bit(name) == 0 {
             return false;
         }

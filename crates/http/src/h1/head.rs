@@ -140,6 +140,11 @@ impl RequestHead {
         self.0.facts.authority.map(|span| span.in_bytes(&self.0.list.bytes))
     }
 
+    /// The host of the authority, without its port.
+    pub fn host(&self) -> Option<&[u8]> {
+        split_port(self.authority()?).map(|(host, _)| host)
+    }
+
     /// The scheme of an absolute target, as sent.
     pub fn scheme(&self) -> Option<&[u8]> {
         match self.0.line.form {

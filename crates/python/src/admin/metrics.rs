@@ -116,6 +116,7 @@ impl Collector for Seen {
         self.connections(families)?;
         self.running(families)?;
         self.spans(families)?;
+        self.handshakes(families)?;
         self.workers(families)
     }
 }
@@ -319,6 +320,20 @@ impl Seen {
             "tidegate_spans_dropped",
             "Spans that it has not taken, or that too many waited for it to be told of.",
             totals.counter(Counter::SpansDropped),
+        )
+    }
+
+    fn handshakes(&self, families: &mut Families<'_>) -> fmt::Result {
+        let of = |counter| self.sight.totals.counter(counter);
+        families.counters(
+            "tidegate_tls_handshakes",
+            "Handshakes of TLS: whole ones, ones that went on from an earlier session, and ones that failed.",
+            "result",
+            [
+                ("full", of(Counter::HandshakesFull)),
+                ("resumed", of(Counter::HandshakesResumed)),
+                ("failed", of(Counter::HandshakesFailed)),
+            ],
         )
     }
 

@@ -21,6 +21,7 @@ use crate::ffi::reference_count;
 use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
 use crate::gateway::place::Place;
+use crate::gateway::tls;
 use crate::host::lock;
 
 /// The version of the HTTP specification that is spoken.
@@ -48,6 +49,7 @@ pub(crate) struct Scopes {
 pub(super) struct Ends {
     client: Py<PyAny>,
     server: Py<PyAny>,
+    tls: Option<Py<PyDict>>,
 }
 
 impl Ends {
@@ -62,7 +64,8 @@ impl Ends {
             }
             LocalAddress::Unix(path) => (path.as_os_str(), py.None()).into_pyobject(py)?.into_any(),
         };
-        Ok(Self { client: client.unbind(), server: server.unbind() })
+        let tls = exchange.tls().map(|session| tls::extension(py, session)).transpose()?;
+        Ok(Self { client: client.unbind(), server: server.unbind(), tls })
     }
 }
 
@@ -84,6 +87,7 @@ struct Keys {
     server: Py<PyString>,
     state: Py<PyString>,
     extensions: Py<PyString>,
+    tls: Py<PyString>,
     trailers: Py<PyString>,
     subprotocols: Py<PyString>,
     asgi: Py<PyString>,
@@ -113,6 +117,7 @@ impl Keys {
             server: key("server"),
             state: key("state"),
             extensions: key("extensions"),
+            tls: key("tls"),
             trailers: key("http.response.trailers"),
             subprotocols: key("subprotocols"),
             asgi: key("asgi"),
@@ -266,6 +271,9 @@ impl Scopes {
             let ends = ends(py, exchange)?;
             scope.set_item(&keys.client, &ends.client)?;
             scope.set_item(&keys.server, &ends.server)?;
+            if let Some(tls) = &ends.tls {
+                extensions.set_item(&keys.tls, tls.bind(py).copy()?)?;
+            }
             if let Some(forwarded) = head.forwarded() {
                 fronted::set_in_scope(scope, exchange, forwarded, &self.root_path)?;
             }

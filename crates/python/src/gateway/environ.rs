@@ -19,6 +19,7 @@ use crate::ffi::latin1;
 use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
 use crate::gateway::place::{Place, below, decoded, without_first};
+use crate::gateway::tls;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
 use crate::request_id;
@@ -300,6 +301,9 @@ impl Environs {
         if exchange.is_encrypted() {
             environ.set_item(&names.url_scheme, &names.secure)?;
             environ.set_item(&names.https, &names.on)?;
+        }
+        if let Some(session) = exchange.tls() {
+            tls::set_variables(py, &environ, session)?;
         }
         let reused = recurring.reused.swap(true, Ordering::Relaxed);
         if reused

@@ -15,6 +15,7 @@ mod fronted;
 mod kept;
 mod mounts;
 mod place;
+mod tls;
 mod wsgi;
 mod wsgi_input;
 

@@ -6,8 +6,6 @@ use super::option::*;
 use super::plan::Plan;
 use crate::settings::Value;
 
-const TLS: &str = "TLS is not spoken: end it in the proxy in front";
-const OF_TLS: &str = "it is said of TLS, which the proxy in front ends";
 const OF_HTTP2: &str = "HTTP/2 is not spoken";
 const RUNTIME: &str = "there is no runtime beside Python's threads: the thread that reads a request runs it";
 const STATIC: &str =
@@ -76,9 +74,16 @@ pub(super) static OPTIONS: &[Entry] = &[
     not_needed(&["http1-pipeline-flush"], "answers to pipelined requests go out as they come").switch(),
     not_needed(&["http2-adaptive-window"], OF_HTTP2).switch(),
     not_needed(&["http2-*"], OF_HTTP2),
-    instead(&["ssl-certificate", "ssl-keyfile"], TLS),
-    not_needed(&["ssl-client-verify"], OF_TLS).switch(),
-    not_needed(&["ssl-*"], OF_TLS),
+    becomes(&["ssl-certificate"], "certfile", text, ""),
+    becomes(&["ssl-keyfile"], "keyfile", text, ""),
+    instead(
+        &["ssl-keyfile-password"],
+        "keys are not encrypted: \"openssl pkey -in KEY -out NEW\" makes one that is not",
+    ),
+    becomes(&["ssl-protocol-min"], "tls-min-version", tls_version, ""),
+    becomes(&["ssl-ca"], "client-ca", text, ""),
+    becomes(&["ssl-crl"], "client-crl", text, ""),
+    together(&["ssl-client-verify"], "`client-auth`, with ssl-ca").switch(),
     together(
         &["static-path-route", "static-path-mount", "static-path-dir-to-file", "static-path-expires"],
         STATIC,
@@ -131,6 +136,7 @@ pub(super) fn decide(plan: &mut Plan) {
             Err(fault) => plan.impossible(index, &fault),
         }
     }
+    client_auth(plan);
     files(plan);
     if let Some((index, value)) = plan.last(&["log"]) {
         match is_off(&value) {
@@ -179,6 +185,31 @@ fn listening(plan: &mut Plan) {
     let address = if name.contains(':') { format!("[{name}]:{number}") } else { format!("{name}:{number}") };
     for (index, _) in [host, port].into_iter().flatten() {
         plan.joins(index, "bind", address.clone(), "");
+    }
+}
+
+/// Without it Granian asks clients for nothing.
+fn client_auth(plan: &mut Plan) {
+    let verifies = plan.last(&["ssl-client-verify"]);
+    let asks = verifies.as_ref().is_some_and(|(_, value)| !is_off(value));
+    let has_authority = plan.last(&["ssl-ca"]).is_some();
+    match verifies {
+        Some((index, _)) if has_authority && asks => {
+            plan.becomes(index, "client-auth", Value::Text("required".into()), "");
+        }
+        Some((index, _)) => plan.not_needed(index, "clients are not asked then"),
+        None => {}
+    }
+    if has_authority && !asks {
+        plan.adds("client-auth", Value::Text("none".into()), "without ssl-client-verify");
+    }
+}
+
+fn tls_version(value: &Value) -> Reading {
+    match plain(value).to_ascii_lowercase().as_str() {
+        "tls1.2" => Ok(Some(Value::Text("1.2".into()))),
+        "tls1.3" => Ok(Some(Value::Text("1.3".into()))),
+        _ => Err("tls-min-version is one of 1.2, 1.3".into()),
     }
 }
 

@@ -8,7 +8,6 @@ use super::option::*;
 use super::plan::Plan;
 use crate::settings::Value;
 
-const TLS: &str = "TLS is not spoken: end it in the proxy in front";
 const HTTP2: &str =
     "HTTP/2 is not spoken: the proxy in front speaks it with clients, and HTTP/1.1 with the server";
 const HOOK: &str = "there are no hooks: what each worker needs is done where the application's module is imported, or in ASGI's lifespan";
@@ -84,9 +83,12 @@ pub(super) static OPTIONS: &[Entry] = &[
     instead_unless(&["http_protocols"], &["h1"], HTTP2),
     instead_unless(&["http2_cleartext"], &["off"], HTTP2),
     not_needed(&["http2_initial_window_size", "http2_max_concurrent_streams", "http2_max_frame_size", "http2_max_header_list_size"], "HTTP/2 is not spoken"),
-    instead(&["keyfile", "certfile", "ssl_context"], TLS),
-    not_needed(&["ssl_version", "cert_reqs", "ca_certs", "ciphers"], "it is said of TLS, which the proxy in front ends"),
-    not_needed(&["suppress_ragged_eofs", "do_handshake_on_connect"], "it is said of TLS, which the proxy in front ends").switch(),
+    becomes(&["keyfile"], "keyfile", file, ""),
+    becomes(&["certfile"], "certfile", file, ""),
+    instead(&["ssl_context"], "certfile, certificates, tls-min-version and client-ca say all that there is to say"),
+    not_needed(&["ssl_version", "ciphers"], "TLS 1.2 and 1.3 are spoken, and suites that are safe: tls-min-version, tls-ciphers"),
+    together(&["cert_reqs", "ca_certs"], "`client-ca` and `client-auth`"),
+    not_needed(&["suppress_ragged_eofs", "do_handshake_on_connect"], "handshakes wait for nobody, and ends without close_notify are told from others").switch(),
     // ASGI.
     together(&["asgi_loop"], "`loop`"),
     becomes(&["asgi_lifespan"], "lifespan", text, ""),
@@ -164,6 +166,7 @@ pub(super) fn decide(plan: &mut Plan) {
     }
     application(plan);
     listening(plan);
+    clients(plan);
     running(plan);
     limits(plan);
     if let Some((index, value)) = plan.last(&["access_log_format"]) {
@@ -232,6 +235,37 @@ fn listening(plan: &mut Plan) {
                 plan.joins(index, "bind", bind(address.trim()), "");
             }
         }
+    }
+}
+
+/// Whom clients' certificates are to be signed by, and whether they must have one.
+fn clients(plan: &mut Plan) {
+    let (asks, authority) = (plan.last(&["cert_reqs"]), plan.last(&["ca_certs"]));
+    // As Python's ssl module counts: none, optional, required.
+    let word = asks.as_ref().map_or("none", |(_, value)| match number_of(value) {
+        Ok(1) => "optional",
+        Ok(2) => "required",
+        _ => "none",
+    });
+    let authority = authority.filter(|(_, value)| matches!(file(value), Ok(Some(_))));
+    match (asks, authority) {
+        (Some((index, _)), Some((of_authority, path))) if word != "none" => {
+            plan.becomes(of_authority, "client-ca", Value::Text(plain(&path)), "");
+            plan.becomes(index, "client-auth", Value::Text(word.into()), "");
+        }
+        (asks, authority) => {
+            for (index, _) in asks.into_iter().chain(authority) {
+                plan.not_needed(index, "clients are asked for nothing, without both cert_reqs and ca_certs");
+            }
+        }
+    }
+}
+
+/// A path, or nothing.
+fn file(value: &Value) -> Reading {
+    match plain(value).as_str() {
+        "" | "None" => Ok(None),
+        path => Ok(Some(Value::Text(path.to_owned()))),
     }
 }
 

@@ -6,8 +6,9 @@ use super::option::*;
 use super::plan::Plan;
 use crate::settings::Value;
 
-const TLS: &str = "TLS is not spoken: end it in the proxy in front";
-const OF_TLS: &str = "it is said of TLS, which the proxy in front ends";
+const TLS: &str =
+    "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
+const OF_TLS: &str = "it is said of TLS: keyfile, client-ca, client-auth and hsts are its settings here";
 const APACHE: &str = "there is no Apache: nginx, HAProxy or Apache's mod_proxy_http in front has what it did";
 const FILES: &str =
     "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";

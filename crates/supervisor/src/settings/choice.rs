@@ -97,6 +97,16 @@ choices! {
         Off = "off",
     }
 
+    /// Whether clients are asked for certificates.
+    ClientAuth {
+        /// They are not.
+        None = "none",
+        /// They may have none, but not a bad one.
+        Optional = "optional",
+        /// They must have one.
+        Required = "required",
+    }
+
     /// Which requests go before others.
     Priority {
         /// None.

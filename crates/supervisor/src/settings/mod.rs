@@ -21,6 +21,7 @@ mod static_files;
 mod statsd;
 mod table;
 mod texts;
+mod tls;
 mod trusted_proxy;
 mod value;
 
@@ -35,8 +36,9 @@ pub use access_log::{
 pub use address::{Address, Bind, Scheme};
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Interface, Lifespan, LogLevel, Observe,
-    Priority, ReadyBy, RequestBuffering, SendfileHeader, Shedding, UnderscoreNames, UntrustedForwarded,
+    ClientAuth, Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Interface, Lifespan,
+    LogLevel, Observe, Priority, ReadyBy, RequestBuffering, SendfileHeader, Shedding, UnderscoreNames,
+    UntrustedForwarded,
 };
 pub use compression::Coding;
 pub use error::{Origin, SettingsError};
@@ -46,6 +48,7 @@ pub use mount::Mount;
 pub use static_files::{Immutable, StaticDirectory};
 pub use statsd::StatsdAddress;
 pub use texts::{Config, Owner};
+pub use tls::{Certificate, Hsts};
 pub use trusted_proxy::TrustedProxy;
 pub use value::Value;
 
@@ -168,6 +171,21 @@ pub struct Settings {
     pub static_files: Vec<StaticDirectory>,
     pub sendfile_header: SendfileHeader,
     pub sendfile_root: Vec<PathBuf>,
+    pub certfile: Option<PathBuf>,
+    /// `None`: it is in the file of the certificate.
+    pub keyfile: Option<PathBuf>,
+    pub ocsp_file: Option<PathBuf>,
+    pub certificates: Vec<Certificate>,
+    pub dev_cert: bool,
+    /// TLS 1.2 is not spoken.
+    pub only_tls13: bool,
+    /// None: all of them.
+    pub tls_ciphers: Vec<String>,
+    pub client_ca: Option<PathBuf>,
+    pub client_auth: ClientAuth,
+    pub client_crl: Option<PathBuf>,
+    /// `None`: the field is not sent.
+    pub hsts: Option<Hsts>,
     pub websocket_message_size_max: usize,
     /// `None`: as large as a message.
     pub websocket_frame_size_max: Option<usize>,
@@ -252,6 +270,53 @@ impl Settings {
         }
     }
 
+    /// Whether there is a certificate to show.
+    pub fn has_certificate(&self) -> bool {
+        self.certfile.is_some() || !self.certificates.is_empty() || self.dev_cert
+    }
+
+    /// What is spoken at an address.
+    pub fn scheme(&self, bind: &Bind) -> Scheme {
+        let usual = if self.has_certificate() { Scheme::Https } else { Scheme::Http };
+        bind.scheme.unwrap_or(usual)
+    }
+
+    /// What the settings of TLS ask of the others.
+    fn tls_conflicts(&self) -> Result<(), SettingsError> {
+        let speaks_tls = |bind: &&Bind| self.scheme(bind) == Scheme::Https;
+        if let Some(bind) = self.bind.iter().find(speaks_tls).filter(|_| !self.has_certificate()) {
+            let value = Value::Text(bind.to_string());
+            return Err(self.refusal_of(
+                "bind",
+                Some(value),
+                "https needs a certificate: certfile or dev-cert",
+            ));
+        }
+        let is_given = |name: &str| self.origin(name) != Origin::Default;
+        let certificates = ["certfile", "certificates", "dev-cert"].into_iter().find(|name| is_given(name));
+        if let Some(name) =
+            certificates.filter(|_| self.has_certificate() && !self.bind.iter().any(|bind| speaks_tls(&bind)))
+        {
+            return Err(self.refusal(name, "no address of bind speaks https"));
+        }
+        let needs = [
+            ("keyfile", "certfile", self.certfile.is_some()),
+            ("ocsp-file", "certfile", self.certfile.is_some()),
+            ("client-auth", "client-ca", self.client_ca.is_some() || self.client_auth == ClientAuth::None),
+            ("client-crl", "client-ca", self.client_ca.is_some()),
+            ("tls-ciphers", "a certificate", self.has_certificate()),
+            ("client-ca", "a certificate", self.has_certificate()),
+        ];
+        let lacking = needs.into_iter().find(|(name, _, has)| is_given(name) && !has);
+        match lacking {
+            Some((name, needed, _)) => Err(self.refusal(name, &format!("only with {needed}"))),
+            None if self.dev_cert && (self.certfile.is_some() || !self.certificates.is_empty()) => {
+                Err(self.refusal("dev-cert", "not with another certificate"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Where the value of the setting of this name (as in `tidegate.toml`) came from.
     pub fn origin(&self, name: &str) -> Origin {
         self.origins.get(name).cloned().unwrap_or(Origin::Default)
@@ -285,6 +350,7 @@ impl Settings {
 
     /// What settings ask of one another.
     pub(crate) fn conflicts(&self) -> Result<(), SettingsError> {
+        self.tls_conflicts()?;
         let supervisors = [
             ("workers", self.worker_count() > 1),
             ("preload", self.preload),
@@ -499,6 +565,17 @@ impl Settings {
             static_files: Vec::new(),
             sendfile_header: SendfileHeader::Off,
             sendfile_root: Vec::new(),
+            certfile: None,
+            keyfile: None,
+            ocsp_file: None,
+            certificates: Vec::new(),
+            dev_cert: false,
+            only_tls13: false,
+            tls_ciphers: Vec::new(),
+            client_ca: None,
+            client_auth: ClientAuth::Required,
+            client_crl: None,
+            hsts: None,
             websocket_message_size_max: 0,
             websocket_frame_size_max: None,
             websocket_queue_size: 0,

@@ -6,8 +6,8 @@ use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
 use super::{
-    Address, AppSpec, Bind, ForwardedFact, Limit, Mount, Scheme, Settings, TrustedProxy, access_log, address,
-    compression, limit, mount, otlp, statsd, trusted_proxy,
+    Address, AppSpec, Bind, Certificate, ForwardedFact, Limit, Mount, Settings, TrustedProxy, access_log,
+    address, compression, limit, mount, otlp, statsd, tls, trusted_proxy,
 };
 use super::{StaticDirectory, static_files};
 
@@ -43,6 +43,7 @@ pub(crate) enum Category {
     Sizes,
     Http,
     Files,
+    Tls,
     WebSockets,
     Observation,
     Logging,
@@ -72,6 +73,7 @@ impl Category {
             Self::Sizes => "Size limits",
             Self::Http => "HTTP",
             Self::Files => "Files",
+            Self::Tls => "TLS",
             Self::WebSockets => "WebSockets",
             Self::Observation => "Observation",
             Self::Logging => "Logging",
@@ -254,8 +256,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
         default: Some("127.0.0.1:8000"),
         help: "Address to listen on; can be given several times.",
-        doc: "HOST:PORT, [V6]:PORT, unix:PATH, or fd://N for a listening socket inherited as descriptor N, after http:// if need be, or after uwsgi://, scgi:// or fastcgi://, for a front server alone (docs/uwsgi.md). HOST alone means \
-              port 8000, :PORT every IPv4 address, and port 0 lets the system choose. In the variable, addresses are separated by \
+        doc: "HOST:PORT, [V6]:PORT, unix:PATH, or fd://N for a listening socket inherited as descriptor N. https:// before it has TLS spoken there, \
+              http:// has it not, and without either it is where there is a certificate; redirect:// answers with redirects to https; uwsgi://, scgi:// and fastcgi:// are \
+              for a front server alone (docs/uwsgi.md). HOST alone means port 8000, :PORT every IPv4 address, and port 0 lets the system choose. In the variable, addresses are separated by \
               commas. What a higher source gives replaces the whole list of a lower one.",
         ..PLAIN
     },
@@ -1238,6 +1241,154 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "certfile",
+        category: Category::Tls,
+        kind: Kind::Special {
+            placeholder: "FILE",
+            accepted: "the path of a file",
+            put: |s, value| put(&mut s.certfile, texts::path(text(value)?).map(Some)),
+            get: |s| s.certfile.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "File with the certificate to show, in PEM.",
+        doc: "The chain: the server's own certificate first, then those that lead to an authority. With it, addresses to listen on that do not say what is \
+              spoken there speak https. Read before privileges are dropped, and again when it changes or the server is reloaded: docs/tls.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "keyfile",
+        category: Category::Tls,
+        kind: Kind::Special {
+            placeholder: "FILE",
+            accepted: "the path of a file",
+            put: |s, value| put(&mut s.keyfile, texts::path(text(value)?).map(Some)),
+            get: |s| s.keyfile.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "File with the key of --certfile, in PEM.",
+        doc: "PKCS #8, SEC 1 or PKCS #1, not encrypted. Without it, the key is in the file of the certificate. It should be readable by its owner alone.",
+        ..PLAIN
+    },
+    Setting {
+        name: "ocsp-file",
+        category: Category::Tls,
+        kind: Kind::Special {
+            placeholder: "FILE",
+            accepted: "the path of a file",
+            put: |s, value| put(&mut s.ocsp_file, texts::path(text(value)?).map(Some)),
+            get: |s| s.ocsp_file.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "File with an OCSP answer about --certfile, in DER, to be stapled.",
+        doc: "Whoever fetches it (a timer that calls openssl ocsp, say) puts it there anew; it is read when it changes.",
+        ..PLAIN
+    },
+    Setting {
+        name: "certificates",
+        category: Category::Tls,
+        repeats: true,
+        tables: Some("{ certfile = \"...\" }"),
+        kind: Kind::Special {
+            placeholder: "\"certfile=FILE ...\"",
+            accepted: tls::ACCEPTED,
+            put: |s, value| put(&mut s.certificates, tls::certificates(value)),
+            get: |s| {
+                let shown = || Value::List(s.certificates.iter().map(Certificate::shown).collect());
+                (!s.certificates.is_empty()).then(shown)
+            },
+        },
+        help: "Certificate for other names (SNI); can be given several times.",
+        doc: "Each is shown for its names, which are those in the certificate itself unless they are given; *.example.com stands for one label. \
+              Clients that ask for a name that none has, or for none, are shown --certfile, or the first of these.",
+        ..PLAIN
+    },
+    Setting {
+        name: "dev-cert",
+        category: Category::Tls,
+        kind: Kind::Switch(|s| &mut s.dev_cert),
+        default: Some("false"),
+        help: "Speak https with a certificate that is made for this machine.",
+        doc: "For development: it vouches for itself, for localhost, 127.0.0.1, ::1 and the name of the machine. It is kept for a year in \
+              $XDG_CACHE_HOME/tidegate or ~/.cache/tidegate; the log says where.",
+        ..PLAIN
+    },
+    Setting {
+        name: "tls-min-version",
+        category: Category::Tls,
+        kind: Kind::Special {
+            placeholder: "VERSION",
+            accepted: "1.2, 1.3",
+            put: |s, value| put(&mut s.only_tls13, tls::only_tls13(value)),
+            get: |s| Some(shown(if s.only_tls13 { "1.3" } else { "1.2" })),
+        },
+        default: Some("1.2"),
+        help: "The oldest version of TLS that is spoken.",
+        doc: "Older ones than 1.2 are not known (RFC 8996).",
+        ..PLAIN
+    },
+    Setting {
+        name: "tls-ciphers",
+        category: Category::Tls,
+        repeats: true,
+        kind: Kind::Special {
+            placeholder: "SUITE",
+            accepted: "names of cipher suites at IANA, such as TLS_AES_128_GCM_SHA256 and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            put: |s, value| put(&mut s.tls_ciphers, several(value, tls::suite)),
+            get: |s| listed(s.tls_ciphers.iter()),
+        },
+        help: "Cipher suites that are offered; can be given several times.",
+        doc: "For those whom a rule binds; no suite is known that is not safe. Without it, all nine: docs/tls.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "client-ca",
+        category: Category::Tls,
+        kind: Kind::Special {
+            placeholder: "FILE",
+            accepted: "the path of a file",
+            put: |s, value| put(&mut s.client_ca, texts::path(text(value)?).map(Some)),
+            get: |s| s.client_ca.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "File with the authorities that sign clients' certificates, in PEM.",
+        doc: "Clients are then asked for a certificate, and what theirs says is in environ (SSL_CLIENT_S_DN and others) and in the ASGI TLS extension.",
+        ..PLAIN
+    },
+    Setting {
+        name: "client-auth",
+        category: Category::Tls,
+        kind: Kind::Choice(|s| &mut s.client_auth),
+        default: Some("required"),
+        help: "Whether clients must have a certificate, where there is --client-ca.",
+        doc: "required: the handshake fails without. optional: the application sees who has none (SSL_CLIENT_VERIFY is NONE); a bad one is refused all \
+              the same. none: they are not asked.",
+        ..PLAIN
+    },
+    Setting {
+        name: "client-crl",
+        category: Category::Tls,
+        kind: Kind::Special {
+            placeholder: "FILE",
+            accepted: "the path of a file",
+            put: |s, value| put(&mut s.client_crl, texts::path(text(value)?).map(Some)),
+            get: |s| s.client_crl.as_deref().map(|path| shown(&path.display())),
+        },
+        help: "File with lists of revoked clients' certificates, in PEM.",
+        doc: "As with nginx, each authority of a chain must have its list in it, and a list that is out of date refuses everybody. It is read when it changes, and \
+              sessions from before are not resumed then.",
+        ..PLAIN
+    },
+    Setting {
+        name: "hsts",
+        category: Category::Tls,
+        kind: Kind::Special {
+            placeholder: "SECONDS",
+            accepted: "SECONDS, and behind it \"; includeSubDomains\" and \"; preload\" if need be",
+            put: |s, value| put(&mut s.hsts, tls::hsts(value).map(Some)),
+            get: |s| s.hsts.as_ref().map(tls::Hsts::shown),
+        },
+        help: "How long browsers are to come by https alone (HSTS).",
+        doc: "Strict-Transport-Security is sent with responses to requests by https, unless the application sends the field itself (RFC 6797). Begin with minutes: it \
+              cannot be taken back from a browser that has seen it.",
+        ..PLAIN
+    },
+    Setting {
         name: "websocket-message-size-max",
         category: Category::WebSockets,
         kind: Kind::Size { range: Range(1, GIB), none: None, field: number!(websocket_message_size_max) },
@@ -1638,11 +1789,6 @@ fn put_bind(settings: &mut Settings, value: &Value) -> Result<(), Fault> {
     let addresses = addresses(value)?;
     if addresses.is_empty() {
         return Err("at least one address is needed".into());
-    }
-    let served = [None, Some(Scheme::Http), Some(Scheme::Uwsgi), Some(Scheme::Scgi), Some(Scheme::FastCgi)];
-    let unserved = |bind: &&Bind| !served.contains(&bind.scheme);
-    if let Some(bind) = addresses.iter().find(unserved) {
-        return Err(format!("{bind} is not served yet"));
     }
     settings.bind = addresses;
     Ok(())

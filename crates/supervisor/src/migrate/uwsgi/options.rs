@@ -5,7 +5,8 @@ use crate::settings::Value;
 
 const APPLICATION: &str = "`app`: MODULE:ATTR, a file as the module that it is";
 pub(super) const OTHER_PROTOCOL: &str = "it is not spoken: have the front server speak uwsgi or HTTP";
-const TLS: &str = "TLS is not spoken: end it in the proxy in front";
+const TLS: &str =
+    "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
 const PROXY: &str = "there is no proxy beside the server: nginx or HAProxy in front";
 const STATIC: &str =
     "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";
