@@ -8,6 +8,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | `h1` | the connection: its states, heads, framing and bodies |
+//! | `stream` | one request and its response where many share a connection |
 //! | `event` | what a connection yields |
 //! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
 //! | `limits` | how much a peer may send, with the reason for each number |
@@ -23,6 +24,7 @@ mod event;
 mod field;
 mod h1;
 mod limits;
+mod stream;
 mod trace;
 pub mod ws;
 
@@ -33,4 +35,5 @@ pub use h1::{
     ResponseTrailers, SendContext, TargetForm, Version, is_same_variable,
 };
 pub use limits::{Limits, UnderscoreNames};
+pub use stream::Stream;
 pub use trace::TraceParent;

@@ -18,6 +18,7 @@ pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
+pub(crate) use framing::{Outgoing, Plan};
 pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
 
 use crate::error::{RequestFault, SendFault};
@@ -25,10 +26,9 @@ use crate::event::{Event, Trailers};
 use crate::field::FieldList;
 use crate::limits::Limits;
 use body::{Decoded, Decoder};
-use framing::{Outgoing, Plan};
 use gate::{BlockLimits, LineGate};
 use head::{Line, RequestLine, may_be_trailer, may_begin_request, read_fields};
-use state::{Move, Receiving, Sending, State};
+pub(crate) use state::{Move, Receiving, Sending, State};
 
 /// Room for what [`RequestHead::replace_field`] adds in most cases.
 const ADDED_FIELD_SIZE: usize = 64;
@@ -321,9 +321,18 @@ impl Connection {
     fn refuse(&mut self, fault: RequestFault) -> RequestFault {
         self.exchange.keep_alive = false;
         self.fault = Some(fault);
-        self.input.discard();
+        // What begins HTTP/2 is for whoever speaks it.
+        if fault != RequestFault::Http2Preface {
+            self.input.discard();
+        }
         self.advance(Move::Refuse);
         fault
+    }
+
+    /// All that has come, where it is the beginning of HTTP/2: after [`RequestFault::Http2Preface`] as the first event.
+    pub fn take_preface(&mut self) -> Option<Vec<u8>> {
+        let is_preface = self.fault == Some(RequestFault::Http2Preface) && self.input.begin == 0;
+        is_preface.then(|| mem::take(&mut self.input.bytes))
     }
 
     /// Makes a move that the state at hand allows. One that it does not would be a mistake of this file, and closes.
