@@ -18,6 +18,7 @@ mod departure;
 mod drain;
 mod exchange;
 mod front_queue;
+mod h2;
 mod keeper;
 mod lane;
 mod leadership;
@@ -25,6 +26,7 @@ mod limit;
 mod listener;
 mod look;
 mod output;
+mod protocol;
 mod random;
 mod reactor;
 mod record;
@@ -69,7 +71,7 @@ pub use record::{
     Stage, monotonic_us,
 };
 pub use scoreboard::{Scoreboard, Seat};
-pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
+pub use settings::{Aside, Gathering, Http2Settings, Http2Spoken, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use sys::{SignalHandlers, peer_user};

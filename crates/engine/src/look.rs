@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::admission::Admitted;
 use crate::clock::Millis;
 use crate::exchange::Exchange;
+use crate::h2::Opened;
 use crate::lane::TurnedAway;
 
 /// Bytes that one connection may bring in one turn before the others have theirs.
@@ -31,11 +32,21 @@ pub(crate) struct Turn<'a> {
     /// Questions that the server answers by itself, whether it is well; likewise.
     pub(crate) health: Option<(Exchange, bool)>,
     pub(crate) budget: usize,
+    /// Streams that have begun, likewise.
+    pub(crate) opened: Vec<Opened>,
 }
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(now_ms: Millis, scratch: &'a mut [u8], ready: &'a mut VecDeque<Admitted>) -> Self {
-        Self { now_ms, scratch, ready, turned_away: None, health: None, budget: TURN_BUDGET }
+        Self {
+            now_ms,
+            scratch,
+            ready,
+            turned_away: None,
+            health: None,
+            budget: TURN_BUDGET,
+            opened: Vec::new(),
+        }
     }
 
     /// Bytes that the connection has brought in.

@@ -133,7 +133,7 @@ impl Output {
                 Moved::Lost(kind) => return Flushed::Lost(kind),
             }
         }
-        Flushed::All
+        conclude(carrier)
     }
 
     /// Sends `before`, `data` and `after` in one call without copying `data`; what is left of `data` is kept by reference.
@@ -149,6 +149,12 @@ impl Output {
             self.push_bytes(data);
             self.push_copy(after);
             return Flushed::Blocked { progress: false };
+        }
+        if let Carrier::Stream(_) = carrier {
+            self.push_copy(before);
+            self.push_bytes(data);
+            self.push_copy(after);
+            return self.flush(carrier);
         }
         let parts = [IoSlice::new(before), IoSlice::new(&data), IoSlice::new(after)];
         let sent = match carrier.send_vectored(&parts) {
@@ -172,17 +178,17 @@ impl Output {
         let mut pieces = 0;
         loop {
             let more = self.segments.len() > 1;
-            let Some(segment) = self.segments.front_mut() else { return Flushed::All };
+            let Some(segment) = self.segments.front_mut() else { return conclude(carrier) };
             if pieces == 8 {
                 return Flushed::Enough;
             }
             pieces += 1;
             let (moved, left) = match segment {
-                Segment::Bytes(bytes) => send_from(carrier, bytes, more),
+                Segment::Bytes(bytes) => (carrier.send_shared(bytes, more), bytes.len() as u64),
                 Segment::Copied(bytes) => send_from(carrier, bytes, more),
                 Segment::File { file, offset, remaining } => {
                     let piece = usize::try_from(*remaining).unwrap_or(FILE_PIECE_MAX).min(FILE_PIECE_MAX);
-                    let moved = carrier.send_file(file, offset, piece);
+                    let moved = carrier.send_file(file, offset, piece, more || piece as u64 != *remaining);
                     if let Moved::Bytes(count) = moved {
                         *remaining -= count as u64;
                     }
@@ -204,6 +210,11 @@ impl Output {
             }
         }
     }
+}
+
+/// There is nothing more to send for now.
+fn conclude(carrier: &Carrier) -> Flushed {
+    carrier.conclude().map_or(Flushed::All, Flushed::Lost)
 }
 
 /// Sends from the beginning of `bytes`, which is taken off. Says what is left, too.

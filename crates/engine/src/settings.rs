@@ -109,6 +109,44 @@ pub struct Settings {
     pub server: Option<Vec<u8>>,
     /// What concerns WebSockets alone.
     pub websocket: WebSocketSettings,
+    /// What concerns HTTP/2 alone.
+    pub http2: Http2Settings,
+}
+
+/// Knobs of HTTP/2. Sizes are in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Settings {
+    /// Where it is spoken.
+    pub spoken: Http2Spoken,
+    /// Streams of one connection that are open at once.
+    pub streams_max: u32,
+    /// What a client may send on a stream before some of it is taken.
+    pub window_size: u32,
+    /// What waits of one response, at most, between the application and the socket.
+    pub send_buffer_size: usize,
+}
+
+/// Where HTTP/2 is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2Spoken {
+    /// Nowhere.
+    Never,
+    /// Over TLS, where the client wants it.
+    #[default]
+    Encrypted,
+    /// In plain text too, with a client that begins with it.
+    Everywhere,
+}
+
+impl Default for Http2Settings {
+    fn default() -> Self {
+        Self {
+            spoken: Http2Spoken::default(),
+            streams_max: 128,
+            window_size: 128 * 1024,
+            send_buffer_size: 64 * 1024,
+        }
+    }
 }
 
 /// Knobs of WebSockets. Times are in milliseconds, sizes in bytes.
@@ -175,6 +213,7 @@ impl Default for Settings {
             connections_max: 16_384,
             server: Some(b"tidegate".to_vec()),
             websocket: WebSocketSettings::default(),
+            http2: Http2Settings::default(),
         }
     }
 }

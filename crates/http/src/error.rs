@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::h1::ResponseHead;
+
 /// The peer broke a rule. What follows on its connection is never parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -173,6 +175,13 @@ impl RequestFault {
             Self::HeadTimeout => (408, "the request head did not come in time (RFC 9110 section 15.5.9)"),
             Self::BodyTimeout => (408, "the request body did not come in time (RFC 9110 section 15.5.9)"),
         }
+    }
+
+    /// The head and the text of a response to it. Both are constant and valid, so that there is always one.
+    pub(crate) fn response(&self) -> Option<(ResponseHead, String)> {
+        let mut head = ResponseHead::new(self.status(), self.reason().as_bytes()).ok()?;
+        head.field(b"Content-Type", b"text/plain; charset=utf-8").ok()?;
+        Some((head, format!("{} {}: {self}\n", self.status(), self.reason())))
     }
 
     /// The reason phrase of [`RequestFault::status`].

@@ -177,12 +177,8 @@ impl Stream {
             return Err(SendFault::NotFinal);
         }
         self.state = self.state.after(Move::FinalHead).ok_or(SendFault::OutOfOrder)?;
-        let plan = Plan::new(head, body, Version::Http11, self.to_head, true);
-        self.outgoing = match plan.outgoing {
-            // There are no chunks: the end is a frame's.
-            Outgoing::Chunked => Outgoing::UntilClose,
-            other => other,
-        };
+        let plan = Plan::new(head, body, Version::Http2, self.to_head, true);
+        self.outgoing = plan.outgoing;
         head.each_field(&plan, context, field);
         Ok(())
     }
@@ -208,6 +204,28 @@ impl Stream {
             Outgoing::Length(missing @ 1..) => ResponseEnd::Short { missing },
             _ => ResponseEnd::Complete,
         })
+    }
+
+    /// Takes note of a complete response to a peer's fault: its fields go to `field`, its text to `out`. As of
+    /// [`Connection::send_fault`](crate::Connection::send_fault).
+    pub fn send_fault(
+        &mut self,
+        fault: &RequestFault,
+        context: &SendContext<'_>,
+        field: impl FnMut(&[u8], &[u8]),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some((head, text)) = fault.response() else { return false };
+        if !self.reject() {
+            return false;
+        }
+        let length = BodyLength::Known(text.len() as u64);
+        let plan = Plan::new(&head, length, Version::Http2, self.to_head, false);
+        head.each_field(&plan, context, field);
+        if !self.to_head {
+            out.extend_from_slice(text.as_bytes());
+        }
+        true
     }
 
     /// A complete response is sent instead of the application's. False when the request is answered already.

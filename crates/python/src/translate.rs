@@ -7,14 +7,14 @@ use log::LevelFilter;
 use tidegate_engine::http::{Limits, RequestHead, UnderscoreNames, ws};
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
-    BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern, Piece,
-    Priority, Protocol, Scheme, Shape, Speaks, StatsdPlan, TracingPlan, TrustedProxies, WebSocketSettings,
-    WorkersGauge,
+    BindAddress, Codel, CollectorAddress, Gathering, HEALTH_CONCURRENCY_MAX, Http2Settings, Http2Spoken,
+    Limit, PathPattern, Piece, Priority, Protocol, Scheme, Shape, Speaks, StatsdPlan, TracingPlan,
+    TrustedProxies, WebSocketSettings, WorkersGauge,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
-    Address, Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings,
-    Shedding, StatsdAddress, TrustedProxy,
+    Address, Bind, HttpVersions, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn,
+    Settings, Shedding, StatsdAddress, TrustedProxy,
 };
 
 use crate::gateway::HopByHop;
@@ -201,6 +201,16 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
             ping_timeout_ms: settings.websocket_ping_timeout_ms,
             close_timeout_ms: settings.websocket_close_timeout_ms,
             compression: settings.websocket_compression,
+        },
+        http2: Http2Settings {
+            spoken: match settings.http {
+                HttpVersions::Auto => Http2Spoken::Encrypted,
+                HttpVersions::One => Http2Spoken::Never,
+                HttpVersions::H2c => Http2Spoken::Everywhere,
+            },
+            streams_max: u32::try_from(settings.http2_streams_max).unwrap_or(u32::MAX),
+            window_size: u32::try_from(settings.http2_window_size).unwrap_or(u32::MAX),
+            ..Http2Settings::default()
         },
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
     }

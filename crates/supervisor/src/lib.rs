@@ -35,7 +35,7 @@ pub mod worker;
 pub use cli::{Outcome, Show, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, Address, AppSpec, Bind, Collector, CollectorAddress, Concurrency,
-    Config, EventLoop, HopByHop, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount,
-    Observe, Origin, Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Scheme, Settings,
-    SettingsError, Shedding, StatsdAddress, TrustedProxy, UnderscoreNames, Value, from_python,
+    Config, EventLoop, HopByHop, HttpVersions, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece,
+    LogShape, Mount, Observe, Origin, Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Scheme,
+    Settings, SettingsError, Shedding, StatsdAddress, TrustedProxy, UnderscoreNames, Value, from_python,
 };

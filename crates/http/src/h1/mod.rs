@@ -475,9 +475,8 @@ impl Connection {
     /// Writes a complete response to a peer's fault, unless a final head has been sent. Its text is constant. The connection closes
     /// after it. Tells whether it was written.
     pub fn send_fault(&mut self, fault: &RequestFault, context: &SendContext<'_>, out: &mut Vec<u8>) -> bool {
-        let Ok(mut head) = ResponseHead::new(fault.status(), fault.reason().as_bytes()) else { return false };
-        let text = format!("{} {}: {fault}\n", fault.status(), fault.reason());
-        if head.field(b"Content-Type", b"text/plain; charset=utf-8").is_err() || !self.reject() {
+        let Some((head, text)) = fault.response() else { return false };
+        if !self.reject() {
             return false;
         }
         let length = BodyLength::Known(text.len() as u64);

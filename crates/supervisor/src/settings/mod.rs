@@ -33,8 +33,8 @@ pub use access_log::{
 pub use address::{Address, Bind, Scheme};
 pub use app_spec::AppSpec;
 pub use choice::{
-    Concurrency, EventLoop, HopByHop, Interface, Lifespan, LogLevel, Observe, Priority, ReadyBy,
-    RequestBuffering, Shedding, UnderscoreNames,
+    Concurrency, EventLoop, HopByHop, HttpVersions, Interface, Lifespan, LogLevel, Observe, Priority,
+    ReadyBy, RequestBuffering, Shedding, UnderscoreNames,
 };
 pub use error::{Origin, SettingsError};
 pub use limit::{Limit, Own};
@@ -152,6 +152,9 @@ pub struct Settings {
     pub trusted_proxies: Vec<TrustedProxy>,
     pub request_id: bool,
     pub request_id_header: String,
+    pub http: HttpVersions,
+    pub http2_streams_max: usize,
+    pub http2_window_size: usize,
     pub websocket_message_size_max: usize,
     /// `None`: as large as a message.
     pub websocket_frame_size_max: Option<usize>,
@@ -430,6 +433,9 @@ impl Settings {
             trusted_proxies: Vec::new(),
             request_id: false,
             request_id_header: String::new(),
+            http: HttpVersions::Auto,
+            http2_streams_max: 0,
+            http2_window_size: 0,
             websocket_message_size_max: 0,
             websocket_frame_size_max: None,
             websocket_queue_size: 0,
