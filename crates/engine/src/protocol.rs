@@ -221,6 +221,13 @@ impl Protocol {
         }
     }
 
+    /// A WebSocket has come to its end: so does the stream that carries it.
+    pub(crate) fn end_websocket(&self) {
+        if let Self::Stream(_, stream) = self {
+            stream.set_end(&ResponseTrailers::NONE);
+        }
+    }
+
     pub(crate) fn head_sent(&self) -> bool {
         match self {
             Self::Http1(http) => http.head_sent(),

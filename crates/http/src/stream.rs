@@ -235,9 +235,9 @@ impl Stream {
         true
     }
 
-    /// The request was answered by another protocol's beginning: nothing more is HTTP. False when it is answered otherwise already.
+    /// The head that was sent has begun another protocol: nothing more is HTTP. False where it has not, or has ended.
     pub fn upgrade(&mut self) -> bool {
-        let due = self.state == State { receiving: Receiving::Body, sending: Sending::Head };
+        let due = self.state == State { receiving: Receiving::Done, sending: Sending::Body };
         if due {
             self.state = State { receiving: Receiving::Closed, sending: Sending::Done };
         }

@@ -25,11 +25,12 @@ impl Core {
         self.since_ms = now_ms;
         if self.output.is_empty() {
             self.end_flight(&connection.shared);
-            if self.http.is_stream() {
-                self.close(connection);
-            } else {
+            if !self.http.is_stream() {
                 self.start_next(connection, now_ms);
+            } else if self.cut.is_none() {
+                self.close(connection);
             }
+            // What was sent of a stream that is cut goes out before its end is told: see wind_up.
         } else {
             self.observe(&connection.shared, Flight::write);
         }
@@ -93,6 +94,10 @@ impl Core {
         }
         if self.start_next(connection, turn.now_ms) {
             return Step::Again;
+        }
+        if self.websocket.is_some() && !self.lost {
+            self.http.end_websocket();
+            let _ = connection.carrier.conclude();
         }
         let peer_may_send = !self.http.is_stream()
             && (self.refused

@@ -214,7 +214,7 @@ impl Core {
                 Filled::Dry
             }
             // The request is whole; its client waits for the response.
-            Moved::End if self.http.is_stream() => {
+            Moved::End if self.http.is_stream() && self.phase != Phase::Open => {
                 self.readable = false;
                 self.http.receive_eof();
                 Filled::Some

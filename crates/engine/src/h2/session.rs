@@ -167,7 +167,11 @@ impl Session {
                     let ended = receive.is_end_stream();
                     let limits = &connection.shared.http;
                     let http = match head::of_request(&parts, !ended, limits) {
-                        Ok(head) => http::Stream::new(head, ended, limits),
+                        Ok(head) => {
+                            // What follows such a head is no body.
+                            let is_whole = ended || head.asks_for_websocket();
+                            http::Stream::new(head, is_whole, limits)
+                        }
                         Err(fault) if head::is_malformed(&fault) => {
                             refuse(connection, &fault);
                             self.line.lock().meter.charge(RESET_COST);
