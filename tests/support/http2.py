@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import h2.config
 import h2.connection
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Fields = Sequence[tuple[str, str]]
+
+GOAWAY = 7
+
+
+class Goaway(NamedTuple):
+    """The last word of a server, and the last stream that it has answered or will."""
+
+    error_code: int
+    last_stream_id: int
 
 
 @dataclass
@@ -67,8 +76,10 @@ class Http2:
         if settings:
             self.conn.local_settings = h2.settings.Settings(client=True, initial_values=settings)
         self.streams: dict[int, Stream] = {}
-        self.goaway: h2.events.ConnectionTerminated | None = None
+        self.goaway: Goaway | None = None
         self.closed = False
+        self.pongs = 0
+        self._received = bytearray()
         self.conn.initiate_connection()
         self.flush()
 
@@ -164,9 +175,24 @@ class Http2:
                 self.closed = True
                 assert until(), f"the server closed; {self.goaway} {self.streams}"
                 return
-            for event in self.conn.receive_data(data):
-                self._take(event)
+            self._received += data
+            while (received := self._next_frame()) is not None:
+                for event in self.conn.receive_data(received):
+                    self._take(event)
             self.flush()
+
+    def _next_frame(self) -> bytes | None:
+        """The next whole frame; a GOAWAY is taken note of here, as python-h2 is deaf from there on."""
+        while len(self._received) >= 9:
+            size = 9 + int.from_bytes(self._received[:3], "big")
+            if len(self._received) < size:
+                return None
+            received = bytes(self._received[:size])
+            del self._received[:size]
+            if received[3] != GOAWAY:
+                return received
+            self.goaway = Goaway(*(int.from_bytes(received[at : at + 4], "big") for at in (13, 9)))
+        return None
 
     def response(self, stream: Stream) -> Stream:
         self.pump(lambda: stream.over)
@@ -177,12 +203,12 @@ class Http2:
 
     def settle(self) -> None:
         """Wait until the server has seen all that was sent."""
-        before = getattr(self, "pongs", 0)
+        before = self.pongs
         self.conn.ping(b"settled?")
         self.flush()
-        self.pump(lambda: getattr(self, "pongs", 0) > before)
+        self.pump(lambda: self.pongs > before)
 
-    def end(self) -> h2.events.ConnectionTerminated | None:
+    def end(self) -> Goaway | None:
         """Wait until the server has closed; give its last word."""
         self.pump(lambda: self.closed)
         return self.goaway
@@ -191,9 +217,7 @@ class Http2:
         number = getattr(event, "stream_id", None)
         stream = self.streams.get(number) if number else None
         if isinstance(event, h2.events.PingAckReceived):
-            self.pongs = getattr(self, "pongs", 0) + 1
-        elif isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway = event
+            self.pongs += 1
         elif stream is None:
             return
         elif isinstance(event, h2.events.InformationalResponseReceived):

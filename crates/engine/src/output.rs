@@ -133,7 +133,8 @@ impl Output {
                 Moved::Lost(kind) => return Flushed::Lost(kind),
             }
         }
-        conclude(carrier)
+        // What follows brings the end.
+        if more { Flushed::All } else { conclude(carrier) }
     }
 
     /// Sends `before`, `data` and `after` in one call without copying `data`; what is left of `data` is kept by reference.
