@@ -30,7 +30,7 @@ def wsgi(environ, start_response):
         start_response("200 OK", fields)
         return (PIECE for _ in range(LARGE))
     if path == "/file":
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
         file.write(PIECE * LARGE)
         file.seek(0)
         start_response("200 OK", fields)
@@ -54,7 +54,9 @@ def wsgi(environ, start_response):
         start_response("204 No Content", [("X-Nothing", "here")])
         return []
     if path == "/fields":
-        start_response("200 OK", [*fields, ("Connection", "close"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
+        start_response(
+            "200 OK", [*fields, ("Connection", "close"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+        )
         return [b"fields"]
     start_response("200 OK", [*fields, ("Content-Length", "13")])
     return [b"Hello, world!"]

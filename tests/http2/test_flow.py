@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from h2.settings import SettingCodes
+
 from support.http2 import Http2, serving
 
 

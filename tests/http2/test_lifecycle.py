@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from h2.errors import ErrorCodes
+
 from support.http2 import Http2, serving
 
 
@@ -58,19 +59,19 @@ def test_a_request_that_takes_too_long_is_answered_and_others_live():
 
 
 def test_requests_that_are_too_many_are_turned_away_one_by_one():
-    with serving("apps.streams:asgi", "--max-concurrency", "1", "--queue-size", "2") as server:
-        with Http2(server) as http2:
-            first = http2.ask("/leaves?it")
-            http2.settle()
-            streams = [http2.ask("/") for _ in range(5)]
-            http2.pump(lambda: sum(stream.over for stream in streams) == 3)
-            turned_away = [stream for stream in streams if stream.over]
-            assert [stream.status for stream in turned_away] == [503] * 3
-            assert all(stream.get("retry-after") for stream in turned_away)
-            http2.conn.reset_stream(first.number)
-            http2.flush()
-            http2.pump(lambda: all(stream.over for stream in streams))
-            assert sorted(stream.status for stream in streams) == [200, 200, 503, 503, 503]
+    options = ("--max-concurrency", "1", "--queue-size", "2")
+    with serving("apps.streams:asgi", *options) as server, Http2(server) as http2:
+        first = http2.ask("/leaves?it")
+        http2.settle()
+        streams = [http2.ask("/") for _ in range(5)]
+        http2.pump(lambda: sum(stream.over for stream in streams) == 3)
+        turned_away = [stream for stream in streams if stream.over]
+        assert [stream.status for stream in turned_away] == [503] * 3
+        assert all(stream.get("retry-after") for stream in turned_away)
+        http2.conn.reset_stream(first.number)
+        http2.flush()
+        http2.pump(lambda: all(stream.over for stream in streams))
+        assert sorted(stream.status for stream in streams) == [200, 200, 503, 503, 503]
 
 
 def test_a_limit_of_a_path_holds_for_streams():

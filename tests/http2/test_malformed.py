@@ -1,10 +1,12 @@
-"""Requests that are no HTTP/2 (RFC 9113 section 8.1.1) are reset, and their neighbours live; those that are too much are answered."""
+"""Requests that are no HTTP/2 are reset (RFC 9113 section 8.1.1); those that are too much are answered."""
 
 from __future__ import annotations
 
 import pytest
 from h2.errors import ErrorCodes
+
 from support.http2 import Http2, frame, serving
+from support.server import Server
 
 PSEUDO = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "localhost")]
 
@@ -113,8 +115,6 @@ def test_underscores_follow_the_setting():
 
 
 def test_the_preface_is_refused_where_it_is_not_asked_for():
-    from support.server import Server
-
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
     for options in ((), ("--http", "auto"), ("--http", "1")):
         with Server("apps.streams:wsgi", options=options) as server:
@@ -140,5 +140,7 @@ def test_something_else_than_the_preface_is_not_taken_for_it(server):
 
 def test_upgrade_to_h2c_is_ignored(server):
     with server.connect() as wire:
-        answer = wire.ask("GET", "/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+        answer = wire.ask(
+            "GET", "/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"
+        )
         assert answer.status == 200

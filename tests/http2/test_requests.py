@@ -8,6 +8,7 @@ import subprocess
 
 import httpx
 import pytest
+
 from support.http2 import Http2, serving
 
 WSGI = {
@@ -49,9 +50,7 @@ def test_the_application_is_told_of_http_2(server):
 
 def test_many_requests_at_once_each_get_their_own_response(server):
     with Http2(server) as http2:
-        streams = [
-            http2.ask("/echo", method="POST", body=b"%d " % number * 1000) for number in range(100)
-        ]
+        streams = [http2.ask("/echo", method="POST", body=b"%d " % number * 1000) for number in range(100)]
         for number, stream in enumerate(streams):
             assert bytes(http2.response(stream).body) == b"%d " % number * 1000
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support.http2 import Http2, serving
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
+
+from support.http2 import Http2, serving
 
 ASKS = [("sec-websocket-version", "13")]
 
@@ -40,8 +41,7 @@ class Socket:
         while True:
             for event in self.protocol.events():
                 return event
-            seen = self.taken
-            self.http2.pump(lambda: len(self.stream.body) > seen or self.stream.over)
+            self.http2.pump(lambda: len(self.stream.body) > self.taken or self.stream.over)
             self.protocol.receive_data(bytes(self.stream.body[self.taken :]) or None)
             self.taken = len(self.stream.body)
 

@@ -1,4 +1,4 @@
-"""A client of HTTP/2 that does what it is told: streams one by one, windows that stay shut, frames that nobody should send."""
+"""A client of HTTP/2 that does what it is told: windows that stay shut, frames that nobody should send."""
 
 from __future__ import annotations
 
@@ -79,6 +79,8 @@ class Http2:
         self.goaway: Goaway | None = None
         self.closed = False
         self.pongs = 0
+        # Whether only a GOAWAY is of interest: frames were sent that python-h2 does not know of.
+        self.deaf = False
         self._received = bytearray()
         self.conn.initiate_connection()
         self.flush()
@@ -116,7 +118,7 @@ class Http2:
         end: bool = True,
         reads: bool = True,
     ) -> Stream:
-        """Begin a request; a body goes out as far as its window lets it, and the rest while others are waited for."""
+        """Begin a request; with a body, send all of that."""
         return self.begin(self.head(method, path, fields), body, end=end, reads=reads)
 
     def begin(
@@ -189,9 +191,10 @@ class Http2:
                 return None
             received = bytes(self._received[:size])
             del self._received[:size]
-            if received[3] != GOAWAY:
+            if received[3] == GOAWAY:
+                self.goaway = Goaway(*(int.from_bytes(received[at : at + 4], "big") for at in (13, 9)))
+            elif not self.deaf:
                 return received
-            self.goaway = Goaway(*(int.from_bytes(received[at : at + 4], "big") for at in (13, 9)))
         return None
 
     def response(self, stream: Stream) -> Stream:
@@ -221,21 +224,29 @@ class Http2:
         elif stream is None:
             return
         elif isinstance(event, h2.events.InformationalResponseReceived):
-            stream.interim.append(int(dict(event.headers)[":status"]))
+            stream.interim.append(int(texts(event.headers)[0][1]))
         elif isinstance(event, h2.events.ResponseReceived):
-            stream.status = int(dict(event.headers)[":status"])
-            stream.fields = list(event.headers)[1:]
+            (_, status), *stream.fields = texts(event.headers)
+            stream.status = int(status)
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data
             stream.data_frames += 1
             if stream.reads and event.flow_controlled_length:
                 self.conn.acknowledge_received_data(event.flow_controlled_length, stream.number)
         elif isinstance(event, h2.events.TrailersReceived):
-            stream.trailers = list(event.headers)
+            stream.trailers = texts(event.headers)
         elif isinstance(event, h2.events.StreamEnded):
             stream.ended = True
         elif isinstance(event, h2.events.StreamReset):
             stream.reset = int(event.error_code)
+
+
+def texts(headers: Iterable[tuple[str | bytes, str | bytes]]) -> list[tuple[str, str]]:
+    """Fields as python-h2 gives them, whose types do not know that they are decoded."""
+    decoded = [
+        [part if isinstance(part, str) else part.decode("latin-1") for part in pair] for pair in headers
+    ]
+    return [(name, value) for name, value in decoded]
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
