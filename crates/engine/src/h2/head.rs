@@ -50,7 +50,8 @@ pub(crate) struct Fields(HeaderMap);
 
 impl Fields {
     pub(crate) fn new() -> Self {
-        Self(HeaderMap::with_capacity(8))
+        // What most responses have; one more would take twice the memory.
+        Self(HeaderMap::with_capacity(6))
     }
 
     /// Adds a field, which is valid.
