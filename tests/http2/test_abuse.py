@@ -8,7 +8,7 @@ import urllib.request
 import hpack
 import pytest
 from h2.errors import ErrorCodes
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 from support.http2 import Http2, frame, serving
 
@@ -138,11 +138,33 @@ def test_streams_beyond_the_limit_are_refused():
     with serving("apps.streams:wsgi", "--http2-streams-max", "4") as server, Http2(server) as http2:
         http2.settle()
         assert http2.conn.remote_settings.max_concurrent_streams == 4
-        # What a client does that has not heard of it yet.
-        for number in (1, 3, 5, 7, 9):
-            http2.raw(frame(HEADERS, END_HEADERS, number, block("/echo")))
-        reset = http2.sock.recv(1)
-        assert reset
+        streams = [http2.ask("/echo", method="POST", end=False) for _ in range(4)]
+        # What a client does that has not heard of it.
+        http2.conn.remote_settings = Settings(client=False)
+        refused = http2.ask("/", method="POST", end=False)
+        http2.pump(lambda: refused.over)
+        assert refused.reset == ErrorCodes.REFUSED_STREAM
+        for stream in streams:
+            http2.send(stream, b"lives")
+            assert bytes(http2.response(stream).body) == b"lives"
+
+
+def test_streams_of_all_connections_together_are_limited():
+    options = ("--connections-max", "3", "--http2-streams-max", "2")
+    with (
+        serving("apps.streams:wsgi", *options) as server,
+        Http2(server) as one,
+        Http2(server) as two,
+    ):
+        held = [http2.ask("/echo", method="POST", end=False) for http2 in (one, one, two)]
+        one.settle()
+        two.settle()
+        refused = two.response(two.ask("/", method="POST", end=False))
+        assert refused.reset == ErrorCodes.REFUSED_STREAM
+        for http2, stream in zip((one, one, two), held, strict=True):
+            http2.send(stream, b"lives")
+            assert bytes(http2.response(stream).body) == b"lives"
+        assert two.get("/").status == 200
 
 
 def test_what_is_calmed_is_counted():

@@ -613,6 +613,10 @@ impl Reactor {
     }
 
     fn open_stream(&mut self, carrier: &Arc<Connection>, opened: Opened, now_ms: Millis) {
+        // Each of many connections may have many.
+        if self.streams >= self.shared.settings.connections_max {
+            return opened.stream.refuse();
+        }
         let entry = self.connections.vacant_entry();
         self.next_id += 1;
         let connection = carrier.of_stream((entry.key(), self.next_id), opened, now_ms);

@@ -238,6 +238,13 @@ impl Stream {
         }
     }
 
+    /// It is not begun, and may be sent again.
+    pub(crate) fn refuse(self) {
+        if let Some(respond) = &mut self.lock().respond {
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+    }
+
     /// It is over: what is not at its end is reset.
     pub(crate) fn shut(&self) {
         let mut state = self.lock();
