@@ -216,6 +216,8 @@ impl Reactor {
     /// What the system says of epoll or timerfd; nothing that a peer does.
     pub fn poll(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
         if !self.work.is_empty() {
+            // What was answered meanwhile goes out before more is taken in.
+            self.shared.take_attention_first(&mut self.work);
             return Ok(());
         }
         self.follow_lifecycle();
@@ -295,8 +297,9 @@ impl Reactor {
         match work {
             Work::Attend(connection) => {
                 // Before the look: what changes after it asks for another.
-                connection.attended.store(false, Ordering::Release);
-                self.look(&connection, now_ms, |connection, turn| connection.on_attention(turn));
+                if connection.attended.swap(false, Ordering::AcqRel) {
+                    self.look(&connection, now_ms, |connection, turn| connection.on_attention(turn));
+                }
             }
             Work::Wake(number, wake) => {
                 if let Some(connection) = self.connections.get(number).cloned() {
@@ -374,10 +377,8 @@ impl Reactor {
             self.shared.attend(connection.clone());
         }
         if !opened.is_empty() {
-            // As soon as they are answered, and not when all others are, too: it is then that there is something to send.
-            if !connection.attended.swap(true, Ordering::AcqRel) {
-                self.work.push_front(Work::Attend(connection.clone()));
-            }
+            // If they are answered by then, it is looked at before the next: what they have brought goes out.
+            self.work.push_front(Work::Attend(connection.clone()));
             opened.into_iter().for_each(|opened| self.open_stream(connection, opened, now_ms));
         }
         match next {
@@ -666,7 +667,7 @@ impl AsFd for Reactor {
 /// A piece of a round's work.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// An exchange has changed this connection.
+    /// An exchange has changed this connection, unless it was looked at since.
     Attend(Arc<Connection>),
     /// The socket with this token woke.
     Wake(usize, Wake),

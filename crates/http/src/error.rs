@@ -116,7 +116,9 @@ impl RequestFault {
             }
             Self::Version => (505, "this server speaks HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)"),
             Self::Connect => (501, "this server opens no tunnels (RFC 9110 section 9.3.6)"),
-            Self::Http2Preface => (400, "HTTP/2 is not spoken here without TLS, unless by --http h2c (RFC 9113 section 3.3)"),
+            Self::Http2Preface => {
+                (400, "HTTP/2 is not spoken here without TLS, unless by --http h2c (RFC 9113 section 3.3)")
+            }
             Self::LineTooLong => (414, "the request line is longer than the limit (RFC 9112 section 3)"),
             Self::FieldTooLong => (431, "a field line is longer than the limit (RFC 6585 section 5)"),
             Self::HeadTooLarge => (431, "the request head is larger than the limit (RFC 6585 section 5)"),
