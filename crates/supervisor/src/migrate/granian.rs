@@ -8,7 +8,7 @@ use crate::settings::Value;
 
 const TLS: &str = "TLS is not spoken: end it in the proxy in front";
 const OF_TLS: &str = "it is said of TLS, which the proxy in front ends";
-const OF_HTTP2: &str = "HTTP/2 is not spoken";
+const OF_HTTP2: &str = "HTTP/2 has the limits of all HTTP, and few of its own";
 const RUNTIME: &str = "there is no runtime beside Python's threads: the thread that reads a request runs it";
 const STATIC: &str =
     "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";
@@ -30,10 +30,11 @@ pub(super) static OPTIONS: &[Entry] = &[
     together(&["uds"], "`bind`: unix:PATH"),
     becomes(&["uds-permissions"], "unix-socket-mode", permissions, ""),
     becomes(&["backlog"], "backlog", number, ""),
-    instead_unless(
+    becomes(
         &["http"],
-        &["auto", "1"],
-        "HTTP/2 is not spoken: the proxy in front speaks it with clients, and HTTP/1.1 with the server",
+        "http",
+        http_versions,
+        "HTTP/2 in plain text is `h2c`, and `auto` speaks it over TLS alone",
     ),
     not_needed(&["ws"], "ASGI applications have WebSockets; one that wants none refuses them").switch(),
     // Processes.
@@ -74,6 +75,8 @@ pub(super) static OPTIONS: &[Entry] = &[
     together(&["http1-buffer-size"], "`head-size-max`, where it is less than 64 KiB"),
     not_needed(&["http1-keep-alive"], "connections are always kept, for keep-alive-timeout").switch(),
     not_needed(&["http1-pipeline-flush"], "answers to pipelined requests go out as they come").switch(),
+    becomes(&["http2-max-concurrent-streams"], "http2-streams-max", number, ""),
+    becomes(&["http2-initial-stream-window-size"], "http2-window-size", bytes, ""),
     not_needed(&["http2-adaptive-window"], OF_HTTP2).switch(),
     not_needed(&["http2-*"], OF_HTTP2),
     instead(&["ssl-certificate", "ssl-keyfile"], TLS),
@@ -93,6 +96,14 @@ pub(super) static OPTIONS: &[Entry] = &[
     not_needed(&["metrics-scrape-interval", "metrics-address", "metrics-port"], "there is no exporter"),
     not_needed(&["version", "help"], "a question, no setting").switch(),
 ];
+
+fn http_versions(value: &Value) -> Reading {
+    Ok(match plain(value).as_str() {
+        "1" => Some(Value::Text("1".to_owned())),
+        "2" => Some(Value::Text("h2c".to_owned())),
+        _ => None,
+    })
+}
 
 pub(super) fn decide(plan: &mut Plan) {
     let positional = plan.all(&[POSITIONAL]);
