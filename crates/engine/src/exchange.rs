@@ -227,7 +227,7 @@ impl Exchange {
 
     /// What was agreed on with the client, where TLS is spoken.
     pub fn tls(&self) -> Option<&TlsSession> {
-        self.connection.carrier.session()
+        self.connection.carrier.session().map(|session| &**session)
     }
 
     /// Tells whether the client has left, for as long as anybody asks.
@@ -629,9 +629,18 @@ impl Exchange {
             let date = clock::date(now_ms);
             let server = self.connection.shared.settings.server.as_deref();
             let context = http::SendContext { date: &date, server, extra: self.id_field(), close: false };
-            let accepted = handshake
-                .accept(subprotocol, fields, compression, &context, out)
-                .map_err(AcceptError::Refused)?;
+            let accepted = if core.http.is_stream() {
+                let granted = handshake.accept_stream(subprotocol, fields, compression);
+                let (accepted, head) = granted.map_err(AcceptError::Refused)?;
+                core.http
+                    .send_head(&head, BodyLength::Unknown, &context, out)
+                    .map_err(|_| AcceptError::Gone)?;
+                accepted
+            } else {
+                handshake
+                    .accept(subprotocol, fields, compression, &context, out)
+                    .map_err(AcceptError::Refused)?
+            };
             core.open_websocket(&self.connection, accepted, now_ms)?;
             core.observe(&self.connection.shared, |flight, observer| flight.answer(observer, 101, true));
             core.end_flight(&self.connection.shared);
@@ -651,6 +660,14 @@ impl Exchange {
 
     /// Answers a request for a WebSocket that cannot be answered with one, and closes.
     pub fn refuse_upgrade(mut self, fault: http::ws::HandshakeFault) {
+        if self.head.version() == http::Version::Http2 {
+            if let Some((head, text)) = fault.response() {
+                let length = BodyLength::Known(text.len() as u64);
+                // A client that has left is what the connection knows already.
+                let _ = self.send(Some((&head, length)), Block::Borrowed(text.as_bytes()), true);
+            }
+            return;
+        }
         let mut core = self.connection.lock();
         if core.phase == Phase::Serving && core.http.reject() {
             let now_ms = clock::now_ms();

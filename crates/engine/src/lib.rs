@@ -20,6 +20,7 @@ mod departure;
 mod drain;
 mod exchange;
 mod front_queue;
+mod h2;
 mod keeper;
 mod lane;
 mod leadership;
@@ -27,6 +28,7 @@ mod limit;
 mod listener;
 mod look;
 mod output;
+mod protocol;
 mod random;
 mod reactor;
 mod record;
@@ -76,7 +78,7 @@ pub use record::{
     Stage, monotonic_us,
 };
 pub use scoreboard::{Scoreboard, Seat};
-pub use settings::{Aside, Gathering, Settings, WebSocketSettings};
+pub use settings::{Aside, Gathering, Http2Settings, Settings, WebSocketSettings};
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use static_files::{Directory, Immutable, SendfileHeader, StaticFiles, StaticMount};

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::admission::Admitted;
 use crate::clock::Millis;
 use crate::exchange::Exchange;
+use crate::h2::Opened;
 use crate::lane::TurnedAway;
 use crate::static_files::FileAnswer;
 
@@ -46,6 +47,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) budget: usize,
     /// What is left of the time that a round has for handshakes.
     pub(crate) handshake_us: &'a mut u64,
+    /// Streams that have begun, likewise.
+    pub(crate) opened: Vec<Opened>,
 }
 
 impl<'a> Turn<'a> {
@@ -55,7 +58,16 @@ impl<'a> Turn<'a> {
         ready: &'a mut VecDeque<Admitted>,
         handshake_us: &'a mut u64,
     ) -> Self {
-        Self { now_ms, scratch, ready, turned_away: None, own: None, budget: TURN_BUDGET, handshake_us }
+        Self {
+            now_ms,
+            scratch,
+            ready,
+            turned_away: None,
+            own: None,
+            budget: TURN_BUDGET,
+            handshake_us,
+            opened: Vec::new(),
+        }
     }
 
     /// Bytes that the connection has brought in.

@@ -137,11 +137,15 @@ impl Output {
                 Moved::Lost(kind) => return Flushed::Lost(kind),
             }
         }
-        self.all_is_taken(carrier)
+        // What follows brings the end.
+        if more { Flushed::All } else { self.all_is_taken(carrier) }
     }
 
     /// Everything is in the carrier's hands, if not in the kernel's.
     fn all_is_taken(&mut self, carrier: &Carrier) -> Flushed {
+        if let Some(kind) = carrier.conclude() {
+            return Flushed::Lost(kind);
+        }
         self.withheld = carrier.is_pending();
         if self.withheld { Flushed::Blocked { progress: true } } else { Flushed::All }
     }
@@ -159,6 +163,12 @@ impl Output {
             self.push_bytes(data);
             self.push_copy(after);
             return Flushed::Blocked { progress: false };
+        }
+        if let Carrier::Stream(_) = carrier {
+            self.push_copy(before);
+            self.push_bytes(data);
+            self.push_copy(after);
+            return self.flush(carrier);
         }
         let parts = [IoSlice::new(before), IoSlice::new(&data), IoSlice::new(after)];
         let sent = match carrier.send_vectored(&parts) {
@@ -199,11 +209,11 @@ impl Output {
             }
             pieces += 1;
             let (moved, left) = match segment {
-                Segment::Bytes(bytes) => send_from(carrier, bytes, more),
+                Segment::Bytes(bytes) => (carrier.send_shared(bytes, more), bytes.len() as u64),
                 Segment::Copied(bytes) => send_from(carrier, bytes, more),
                 Segment::File { file, offset, remaining } => {
                     let piece = usize::try_from(*remaining).unwrap_or(FILE_PIECE_MAX).min(FILE_PIECE_MAX);
-                    let moved = carrier.send_file(file, offset, piece);
+                    let moved = carrier.send_file(file, offset, piece, more || piece as u64 != *remaining);
                     if let Moved::Bytes(count) = moved {
                         *remaining -= count as u64;
                     }

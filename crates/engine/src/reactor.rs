@@ -23,6 +23,7 @@ use crate::clock::{self, Millis, NEVER};
 use crate::connection::Connection;
 use crate::counted::counted;
 use crate::exchange::RETRY_AFTER_MIN_S;
+use crate::h2::Opened;
 use crate::keeper::Overdue;
 use crate::lane::TurnedAway;
 use crate::listener::{Accepted, Caller, Entrance, Listener, LocalAddress, Scheme, Speaks};
@@ -79,7 +80,10 @@ pub struct Reactor {
     events: Events,
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
+    /// Those of streams too, which have no socket of their own.
     connections: Slab<Arc<Connection>>,
+    /// How many of them are streams.
+    streams: usize,
     next_id: u64,
     timers: Timers,
     rouser: Option<OwnedFd>,
@@ -136,6 +140,7 @@ impl Reactor {
             shared: Arc::new(Shared::new(settings, access_log, waker)),
             listeners,
             connections: Slab::new(),
+            streams: 0,
             next_id: 0,
             timers,
             rouser: None,
@@ -218,6 +223,8 @@ impl Reactor {
     /// What the system says of epoll or timerfd; nothing that a peer does.
     pub fn poll(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
         if !self.work.is_empty() {
+            // What was answered meanwhile goes out before more is taken in.
+            self.shared.take_attention_first(&mut self.work);
             return Ok(());
         }
         self.follow_lifecycle();
@@ -298,8 +305,9 @@ impl Reactor {
         match work {
             Work::Attend(connection) => {
                 // Before the look: what changes after it asks for another.
-                connection.attended.store(false, Ordering::Release);
-                self.look(&connection, now_ms, |connection, turn| connection.on_attention(turn));
+                if connection.attended.swap(false, Ordering::AcqRel) {
+                    self.look(&connection, now_ms, |connection, turn| connection.on_attention(turn));
+                }
             }
             Work::Wake(number, wake) => {
                 if let Some(connection) = self.connections.get(number).cloned() {
@@ -361,6 +369,7 @@ impl Reactor {
         let Looked { more, next } = steps(connection, &mut turn);
         let turned_away = turn.turned_away.take();
         let own = turn.own.take();
+        let opened = std::mem::take(&mut turn.opened);
         self.read += turn.spent();
         connection.changes.announce();
         if let Some((exchange, TurnedAway { shed, delay_ms })) = turned_away {
@@ -376,6 +385,11 @@ impl Reactor {
         }
         if more {
             self.shared.attend(connection.clone());
+        }
+        if !opened.is_empty() {
+            // If they are answered by then, it is looked at before the next: what they have brought goes out.
+            self.work.push_front(Work::Attend(connection.clone()));
+            opened.into_iter().for_each(|opened| self.open_stream(connection, opened, now_ms));
         }
         match next {
             Next::Forget => self.forget(connection),
@@ -423,9 +437,13 @@ impl Reactor {
             return;
         }
         self.connections.remove(connection.slot);
+        let Some(socket) = connection.carrier.socket() else {
+            self.streams -= 1;
+            return;
+        };
         self.show_connections();
         // The descriptor may live on in an exchange, so closing it cannot be left to take it out of epoll.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&connection.carrier.socket().raw()));
+        let _ = self.poll.registry().deregister(&mut SourceFd(&socket.raw()));
         for listener in &mut self.listeners {
             // A descriptor and a place are free again: no need to sit out a pause.
             if listener.retry_ms != NEVER {
@@ -455,7 +473,7 @@ impl Reactor {
         }
         if now_ms >= self.draining_until_ms {
             if self.seen == Lifecycle::Draining {
-                let open = counted(self.connections.len() as u64, "connection is", "connections are");
+                let open = counted(self.open() as u64, "connection is", "connections are");
                 log::warn!("the grace is over: {open} cut");
             }
             Handle(self.shared.clone()).stop();
@@ -525,15 +543,20 @@ impl Reactor {
 
     fn show_connections(&self) {
         if let Some(seat) = &self.shared.settings.seat {
-            seat.set_connections(self.connections.len());
+            seat.set_connections(self.open());
         }
         if let Some(record) = self.shared.record() {
-            record.set(Gauge::Connections, self.connections.len() as u64);
+            record.set(Gauge::Connections, self.open() as u64);
         }
     }
 
+    /// Connections that peers have made.
+    fn open(&self) -> usize {
+        self.connections.len() - self.streams
+    }
+
     fn has_room(&self) -> bool {
-        self.connections.len() < self.shared.settings.connections_max
+        self.open() < self.shared.settings.connections_max
     }
 
     fn listeners_want(&self) -> bool {
@@ -554,7 +577,7 @@ impl Reactor {
             }
             for _ in 0..ACCEPTS_MAX {
                 let has_room = self.has_room();
-                let connections = self.connections.len();
+                let connections = self.open();
                 let listener = &mut self.listeners[index];
                 if !listener.ready || listener.retry_ms != NEVER {
                     break;
@@ -608,6 +631,19 @@ impl Reactor {
         }
     }
 
+    fn open_stream(&mut self, carrier: &Arc<Connection>, opened: Opened, now_ms: Millis) {
+        // Each of many connections may have many.
+        if self.streams >= self.shared.settings.connections_max {
+            return opened.stream.refuse();
+        }
+        let entry = self.connections.vacant_entry();
+        self.next_id += 1;
+        let connection = carrier.of_stream((entry.key(), self.next_id), opened, now_ms);
+        entry.insert(connection.clone());
+        self.streams += 1;
+        self.look(&connection, now_ms, |connection, turn| connection.on_attention(turn));
+    }
+
     fn welcome(&mut self, socket: Socket, caller: Caller, now_ms: Millis) {
         let raw = socket.raw();
         let carrier = match self.carrier(socket, caller.speaks.scheme) {
@@ -633,6 +669,12 @@ impl Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
+        // A stream and what carries it hold each other until they are closed.
+        if self.streams > 0 {
+            self.connections.drain().for_each(|connection| {
+                connection.on_stop();
+            });
+        }
         self.shared.abandon();
     }
 }
@@ -646,7 +688,7 @@ impl AsFd for Reactor {
 /// A piece of a round's work.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// An exchange has changed this connection.
+    /// An exchange has changed this connection, unless it was looked at since.
     Attend(Arc<Connection>),
     /// The socket with this token woke.
     Wake(usize, Wake),

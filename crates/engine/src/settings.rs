@@ -128,6 +128,26 @@ pub struct Settings {
     pub https_port: u16,
     /// What concerns WebSockets alone.
     pub websocket: WebSocketSettings,
+    /// What concerns HTTP/2 alone.
+    pub http2: Http2Settings,
+}
+
+/// Knobs of HTTP/2. Sizes are in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Settings {
+    /// Whether it is spoken in plain text too, with a peer that begins with it. Over TLS that is agreed on.
+    pub in_plain_text: bool,
+    /// Streams of one connection that are open at once.
+    pub streams_max: u32,
+    /// What a client may send on a stream before some of it is taken.
+    pub window_size: u32,
+    /// What waits of one response, at most, between the application and the socket.
+    pub send_buffer_size: usize,
+}
+impl Default for Http2Settings {
+    fn default() -> Self {
+        Self { in_plain_text: false, streams_max: 128, window_size: 128 * 1024, send_buffer_size: 64 * 1024 }
+    }
 }
 
 /// Knobs of WebSockets. Times are in milliseconds, sizes in bytes.
@@ -202,6 +222,7 @@ impl Default for Settings {
             hsts: None,
             https_port: 443,
             websocket: WebSocketSettings::default(),
+            http2: Http2Settings::default(),
         }
     }
 }

@@ -149,6 +149,13 @@ impl Shared {
         work.extend(self.attention().iter_mut().flat_map(|attention| attention.drain(..)).map(Work::Attend));
     }
 
+    /// The same, before what is there.
+    pub(crate) fn take_attention_first(&self, work: &mut VecDeque<Work>) {
+        if let Some(attention) = &mut *self.attention() {
+            attention.drain(..).rev().for_each(|connection| work.push_front(Work::Attend(connection)));
+        }
+    }
+
     /// The reactor is gone. What waits for it holds connections, and those hold this.
     pub(crate) fn abandon(&self) {
         let attention = self.attention().take();

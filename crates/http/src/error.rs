@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::h1::ResponseHead;
+
 /// The peer broke a rule. What follows on its connection is never parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -140,7 +142,9 @@ impl RequestFault {
             }
             Self::Version => (505, "this server speaks HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)"),
             Self::Connect => (501, "this server opens no tunnels (RFC 9110 section 9.3.6)"),
-            Self::Http2Preface => (400, "this connection does not speak HTTP/2 (RFC 9113 section 3.4)"),
+            Self::Http2Preface => {
+                (400, "HTTP/2 is not spoken here without TLS, unless by --http h2c (RFC 9113 section 3.3)")
+            }
             Self::LineTooLong => (414, "the request line is longer than the limit (RFC 9112 section 3)"),
             Self::FieldTooLong => (431, "a field line is longer than the limit (RFC 6585 section 5)"),
             Self::HeadTooLarge => (431, "the request head is larger than the limit (RFC 6585 section 5)"),
@@ -212,6 +216,13 @@ impl RequestFault {
             Self::HeadTimeout => (408, "the request head did not come in time (RFC 9110 section 15.5.9)"),
             Self::BodyTimeout => (408, "the request body did not come in time (RFC 9110 section 15.5.9)"),
         }
+    }
+
+    /// The head and the text of a response to it. Both are constant and valid, so that there is always one.
+    pub(crate) fn response(&self) -> Option<(ResponseHead, String)> {
+        let mut head = ResponseHead::new(self.status(), self.reason().as_bytes()).ok()?;
+        head.field(b"Content-Type", b"text/plain; charset=utf-8").ok()?;
+        Some((head, format!("{} {}: {self}\n", self.status(), self.reason())))
     }
 
     /// The reason phrase of [`RequestFault::status`].

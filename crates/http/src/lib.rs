@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `h1` | the connection: its states, heads, framing and bodies |
 //! | `cgi` | requests that front servers hand on as CGI variables: uwsgi, SCGI, FastCGI |
+//! | `stream` | one request and its response where many share a connection |
 //! | `event` | what a connection yields |
 //! | `error` | who did what wrong: the peer ([`RequestFault`]), the application ([`HeadFault`]), the caller ([`SendFault`]) |
 //! | `limits` | how much a peer may send, with the reason for each number |
@@ -31,6 +32,7 @@ mod forwarded;
 mod h1;
 mod limits;
 pub mod proxy;
+mod stream;
 mod trace;
 pub mod ws;
 
@@ -43,4 +45,5 @@ pub use h1::{
     ResponseTrailers, SendContext, TargetForm, Version, is_same_variable,
 };
 pub use limits::{Limits, UnderscoreNames};
+pub use stream::Stream;
 pub use trace::TraceParent;

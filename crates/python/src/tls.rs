@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_engine::{
     CertificatePlan, ClientAuth, DevelopmentCertificate, Tls, TlsPlan, development_certificate,
 };
-use tidegate_supervisor::{self as supervisor, Settings};
+use tidegate_supervisor::{self as supervisor, HttpVersions, Settings};
 
 use crate::refusal::Refusal;
 
@@ -56,13 +56,14 @@ fn plan(settings: &Settings) -> TlsPlan {
             supervisor::ClientAuth::Required => ClientAuth::Required,
         },
         client_crl: settings.client_crl.clone(),
-        protocols: protocols(),
+        protocols: protocols(settings.http),
     }
 }
 
 /// What is offered by ALPN, the best first.
-fn protocols() -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec()]
+fn protocols(http: HttpVersions) -> Vec<Vec<u8>> {
+    let all = [b"h2".to_vec(), b"http/1.1".to_vec()];
+    all.into_iter().skip(usize::from(http == HttpVersions::One)).collect()
 }
 
 fn development(settings: &Settings) -> Result<CertificatePlan, Refusal> {

@@ -10,14 +10,14 @@ use tidegate_engine::http::{
 };
 use tidegate_engine::{
     self as engine, AccessLogFilter, AccessLogFormat, AccessLogPlan, AccessLogTarget, Aside, Atom,
-    BindAddress, Codel, CollectorAddress, Compression, Gathering, HEALTH_CONCURRENCY_MAX, Limit, PathPattern,
-    Piece, Priority, Protocol, Scheme, Shape, Speaks, StatsdPlan, TracingPlan, TrustedProxies,
-    WebSocketSettings, WorkersGauge,
+    BindAddress, Codel, CollectorAddress, Compression, Gathering, HEALTH_CONCURRENCY_MAX, Http2Settings,
+    Limit, PathPattern, Piece, Priority, Protocol, Scheme, Shape, Speaks, StatsdPlan, TracingPlan,
+    TrustedProxies, WebSocketSettings, WorkersGauge,
 };
 use tidegate_supervisor as supervisor;
 use tidegate_supervisor::{
-    Address, Bind, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn, Settings,
-    Shedding, StatsdAddress, TrustedProxy, UntrustedForwarded,
+    Address, Bind, HttpVersions, LogAtom, LogLevel, LogPiece, LogShape, ReadyBy, RequestBuffering, RunsOn,
+    Settings, Shedding, StatsdAddress, TrustedProxy, UntrustedForwarded,
 };
 
 use crate::files;
@@ -221,6 +221,12 @@ pub(crate) fn engine(settings: &Settings, runs_on: RunsOn) -> engine::Settings {
         tls: None,
         hsts: settings.hsts.as_ref().map(|hsts| hsts.to_string().into_bytes()),
         https_port: HTTPS_PORT,
+        http2: Http2Settings {
+            in_plain_text: settings.http == HttpVersions::H2c,
+            streams_max: u32::try_from(settings.http2_streams_max).unwrap_or(u32::MAX),
+            window_size: u32::try_from(settings.http2_window_size).unwrap_or(u32::MAX),
+            ..Http2Settings::default()
+        },
         server: settings.server_header.as_ref().map(|text| text.clone().into_bytes()),
     }
 }

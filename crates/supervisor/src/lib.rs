@@ -36,8 +36,8 @@ pub use cli::{Outcome, Show, from_command_line};
 pub use settings::{
     AccessLogFormat, AccessLogTarget, Address, AppSpec, Bind, Certificate, ClientAuth, Coding, Collector,
     CollectorAddress, Concurrency, Config, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Hsts,
-    Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe, Origin, Own, Owner,
-    Priority, ReadyBy, RequestBuffering, RunsOn, Scheme, Settings, SettingsError, Shedding, StatsdAddress,
-    TrustedProxy, UnderscoreNames, UntrustedForwarded, Value, from_python,
+    HttpVersions, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe, Origin,
+    Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Scheme, Settings, SettingsError, Shedding,
+    StatsdAddress, TrustedProxy, UnderscoreNames, UntrustedForwarded, Value, from_python,
 };
 pub use settings::{Immutable, SendfileHeader, StaticDirectory};

@@ -369,6 +369,7 @@ fn granians_arguments_become_ours() {
         "max-lifetime = \"90m\"",
         "max-rss = \"300MiB\"",
         "head-timeout = \"5s\"",
+        "http = \"1\"",
         "access-log = \"-\"",
     ];
     assert_eq!(written(&cwd), expected);

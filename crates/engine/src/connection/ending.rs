@@ -25,7 +25,12 @@ impl Core {
         self.since_ms = now_ms;
         if self.output.is_empty() {
             self.end_flight(&connection.shared);
-            self.start_next(connection, now_ms);
+            if !self.http.is_stream() {
+                self.start_next(connection, now_ms);
+            } else if self.cut.is_none() {
+                self.close(connection);
+            }
+            // What was sent of a stream that is cut goes out before its end is told: see wind_up.
         } else {
             self.observe(&connection.shared, Flight::write);
         }
@@ -90,8 +95,15 @@ impl Core {
         if self.start_next(connection, turn.now_ms) {
             return Step::Again;
         }
-        let peer_may_send =
-            self.refused || self.readable || self.http.buffered() > 0 || !self.http.request_body_complete();
+        if self.websocket.is_some() && !self.lost {
+            self.http.end_websocket();
+            let _ = connection.carrier.conclude();
+        }
+        let peer_may_send = !self.http.is_stream()
+            && (self.refused
+                || self.readable
+                || self.http.buffered() > 0
+                || !self.http.request_body_complete());
         if self.ended && !self.readable || !peer_may_send {
             self.close(connection);
         } else {
@@ -143,7 +155,7 @@ impl Core {
 
     /// Draws the consequences of an attempt to send.
     pub(crate) fn note_flushed(&mut self, connection: &Connection, flushed: &Flushed, now_ms: Millis) {
-        if let Some(record) = connection.shared.record() {
+        if let Some(record) = connection.shared.record().filter(|_| !self.http.is_stream()) {
             record.add(Counter::BytesOut, self.output.take_sent());
         }
         match flushed {
@@ -196,6 +208,7 @@ impl Core {
         connection.carrier.shut();
         self.output.clear();
         self.lose_websocket();
+        self.end_session(&connection.shared);
         self.forget_time();
         self.head = None;
         self.phase = Phase::Closed;
@@ -219,6 +232,7 @@ impl Core {
                 self.body_clock.deadline_ms()
             }
             Phase::Open => self.websocket_deadline_ms(settings),
+            Phase::Multiplexed => self.session_deadline_ms(settings),
             // The queue keeps its own time.
             Phase::Queued(_) | Phase::Serving | Phase::Closed => NEVER,
             Phase::Flushing | Phase::Lingering => self.since_ms + LINGER_MS,
@@ -237,7 +251,12 @@ impl Core {
             Phase::Gathering => Some(Counter::TimeoutsBody),
             Phase::Serving if self.output.is_empty() => Some(Counter::TimeoutsBody),
             Phase::Serving | Phase::Flushing => Some(Counter::TimeoutsWrite),
-            Phase::Waiting | Phase::Queued(_) | Phase::Open | Phase::Lingering | Phase::Closed => None,
+            Phase::Waiting
+            | Phase::Queued(_)
+            | Phase::Open
+            | Phase::Multiplexed
+            | Phase::Lingering
+            | Phase::Closed => None,
         };
         if let Some(counter) = counter {
             connection.shared.count(counter);
@@ -248,6 +267,7 @@ impl Core {
             Phase::Gathering => self.refuse(connection, &RequestFault::BodyTimeout),
             Phase::Queued(_) => {}
             Phase::Open => self.miss_websocket_deadline(connection),
+            Phase::Multiplexed => self.miss_session_deadline(connection),
             Phase::Serving if self.output.is_empty() => self.body.fault = Some(BodyFault::TooSlow),
             Phase::Serving | Phase::Flushing => {
                 self.cut.get_or_insert(Cut::WriteTimeout);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_http::{self as http, Event};
+use tidegate_http::{self as http, Event, RequestFault};
 
 use super::{Connection, Core, Filled, Phase, Step};
 use crate::body::BodyFault;
@@ -137,6 +137,11 @@ impl Core {
                 Err(fault) if self.phase == Phase::Serving || (in_body && fault.is_truncated()) => {
                     self.body.fault = Some(BodyFault::Request(fault));
                 }
+                Err(RequestFault::Http2Preface) if self.served == 0 && connection.takes_preface() => {
+                    let early = self.http.take_preface().unwrap_or_default();
+                    self.begin_session(connection, early, turn.now_ms);
+                    return Step::Again;
+                }
                 Err(fault) => {
                     self.refuse(connection, &fault);
                     return Step::Again;
@@ -212,16 +217,24 @@ impl Core {
         match *moved {
             Moved::Bytes(count) => {
                 turn.budget = turn.budget.saturating_sub(count);
-                if let Some(record) = connection.shared.record() {
+                if let Some(record) = connection.shared.record().filter(|_| !self.http.is_stream()) {
                     record.add(Counter::BytesIn, count as u64);
                 }
-                // A short read has emptied the socket: what comes later makes a wake of its own (epoll(7), question 9).
-                self.readable = count == size || self.ended || connection.carrier.holds_more();
+                // A short read has emptied the socket: what comes later makes a wake of its own (epoll(7), question 9). A stream may have
+                // ended with it.
+                let holds_more = connection.carrier.holds_more() || self.http.is_stream();
+                self.readable = count == size || self.ended || holds_more;
                 Filled::Some
             }
             Moved::Blocked => {
                 self.readable = false;
                 Filled::Dry
+            }
+            // The request is whole; its client waits for the response.
+            Moved::End if self.http.is_stream() && self.phase != Phase::Open => {
+                self.readable = false;
+                self.http.receive_eof();
+                Filled::Some
             }
             Moved::End => {
                 self.readable = false;

@@ -21,6 +21,7 @@ mod ending;
 mod intake;
 mod overdue;
 mod proxied;
+mod streams;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,11 +43,13 @@ use crate::cut::Cut;
 use crate::departure::Left;
 use crate::exchange::Exchange;
 use crate::front_queue;
+use crate::h2;
 use crate::keeper::Alarm;
 use crate::lane::TurnedAway;
 use crate::listener::{Caller, LocalAddress, Scheme, Speaks};
 use crate::look::{Looked, Next, OwnAnswer, Turn, Wake};
 use crate::output::{Flushed, Output, with_scratch};
+use crate::protocol::Protocol;
 use crate::record::{Flight, Observer, Outlived};
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -80,6 +83,8 @@ pub(crate) enum Phase {
     Serving,
     /// A WebSocket.
     Open,
+    /// It carries streams, each of which is a connection of its own here.
+    Multiplexed,
     Flushing,
     Lingering,
     Closed,
@@ -148,12 +153,14 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) http: http::Connection,
+    pub(crate) http: Protocol,
     pub(crate) phase: Phase,
     pub(crate) body: Body,
     pub(crate) output: Output,
     /// What there is of a WebSocket, from its beginning on.
     pub(crate) websocket: Option<Box<Session>>,
+    /// What carries its streams, from its beginning on.
+    session: Option<Box<h2::Session>>,
     /// Close when the output is flushed.
     pub(crate) close_after: bool,
     /// The request that is being gathered, or that waits its turn, is one of [`Settings::aside`].
@@ -211,11 +218,12 @@ impl Connection {
         now_ms: Millis,
     ) -> Self {
         let core = Core {
-            http: http::Connection::of(speaks.dialect(), shared.http.clone()),
+            http: Protocol::Http1(http::Connection::of(speaks.dialect(), shared.http.clone())),
             phase: Phase::Waiting,
             body: Body::default(),
             output: Output::default(),
             websocket: None,
+            session: None,
             close_after: false,
             aside: false,
             timed: None,
@@ -368,7 +376,9 @@ impl Connection {
             self.mark_left();
         }
         core.readable |= wake.readable || wake.ended;
-        if wake.broken && !matches!(core.phase, Phase::Lingering | Phase::Waiting | Phase::Head) {
+        if wake.broken
+            && !matches!(core.phase, Phase::Lingering | Phase::Waiting | Phase::Head | Phase::Multiplexed)
+        {
             core.lose(self, io::ErrorKind::ConnectionReset);
         }
         let more = wake.writable && core.flush_while_serving(self, turn.now_ms);
@@ -409,6 +419,12 @@ impl Connection {
     /// Goes on after an exchange has changed something.
     pub(crate) fn on_attention(self: &Arc<Self>, turn: &mut Turn<'_>) -> Looked {
         let mut core = self.lock();
+        if let Carrier::Stream(stream) = &self.carrier {
+            core.readable = true;
+            if core.phase != Phase::Closed && stream.is_reset() {
+                core.lose(self, io::ErrorKind::ConnectionReset);
+            }
+        }
         let more = core.flush_while_serving(self, turn.now_ms);
         let more = core.advance(self, turn) || more;
         core.looked(self.settings(), more)
@@ -435,13 +451,15 @@ impl Connection {
     }
 
     /// The server has begun to drain.
-    pub(crate) fn on_drain(&self, now_ms: Millis) -> Looked {
+    pub(crate) fn on_drain(self: &Arc<Self>, now_ms: Millis) -> Looked {
         let mut core = self.lock();
         match core.phase {
             // Its first request is about to come.
             Phase::Waiting if self.carrier.is_shaking_hands() => {}
             Phase::Waiting => core.idle_until_ms = core.idle_until_ms.min(now_ms + self.settings().linger_ms),
             Phase::Open => core.close_for_drain(self, now_ms),
+            // It will find out, when it is looked at.
+            Phase::Multiplexed => self.shared.attend(self.clone()),
             _ => {}
         }
         core.looked(self.settings(), false)
@@ -539,6 +557,7 @@ impl Core {
                 }
                 Phase::Queued(_) => Step::Rest,
                 Phase::Open => self.take_messages(connection, turn),
+                Phase::Multiplexed => self.carry_streams(connection, turn),
                 Phase::Flushing => self.wind_up(connection, turn),
                 Phase::Lingering => self.linger(connection, turn),
                 Phase::Closed => Step::Rest,
@@ -678,10 +697,8 @@ impl Core {
         let extra = head.as_ref().and_then(|(head, arrival)| arrival.id_field(head));
         let context = http::SendContext { date: &date, server, extra, close: true };
         with_scratch(|out| {
-            self.http.send_fault(fault, &context, out);
+            let body_size = self.http.send_fault(fault, &context, out);
             if let Some(access_log) = &connection.shared.access_log {
-                let body_size =
-                    memchr::memmem::find(out, b"\r\n\r\n").map_or(0, |end| out.len() - end - 4) as u64;
                 let (head, arrival) =
                     head.as_ref().map_or_else(Default::default, |(head, at)| (Some(head), *at));
                 access_log.write(

@@ -60,7 +60,7 @@ impl Core {
         if !connection.is_trusted {
             return self.refuse_proxied(connection, &RequestFault::ProxyUntrusted);
         }
-        let socket = connection.carrier.socket();
+        let Some(socket) = connection.carrier.socket() else { return Step::Rest };
         let most = HEADER_SIZE_MAX.min(turn.scratch.len());
         match socket.peek(&mut turn.scratch[..most]) {
             Moved::Bytes(count) => match ProxyHeader::read(&turn.scratch[..count]) {

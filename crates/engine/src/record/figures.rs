@@ -58,6 +58,10 @@ pub enum Counter {
     HandshakesResumed,
     /// See `HandshakesFull`.
     HandshakesFailed,
+    /// HTTP/2 streams that have begun.
+    Http2Streams,
+    /// HTTP/2 connections that were ended, as what came on them led nowhere.
+    Http2Calmed,
 }
 
 impl Counter {
@@ -83,7 +87,7 @@ impl Counter {
     }
 }
 
-const COUNTERS: usize = Counter::HandshakesFailed as usize + 1;
+const COUNTERS: usize = Counter::Http2Calmed as usize + 1;
 
 /// What goes up and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +97,8 @@ pub enum Gauge {
     Connections,
     /// Of those, WebSockets.
     WebSockets,
+    /// Of all connections, those that speak HTTP/2.
+    Http2,
     /// Requests that wait for their turn.
     Queued,
     /// Requests that are over, as their time was, while their applications go on.

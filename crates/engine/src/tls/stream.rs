@@ -94,7 +94,7 @@ struct State {
 pub(crate) struct TlsStream {
     socket: Socket,
     certificates: Arc<Certificates>,
-    session: OnceLock<TlsSession>,
+    session: OnceLock<Arc<TlsSession>>,
     state: Mutex<State>,
 }
 
@@ -111,7 +111,7 @@ impl TlsStream {
     }
 
     /// What was agreed on, once it is.
-    pub(crate) fn session(&self) -> Option<&TlsSession> {
+    pub(crate) fn session(&self) -> Option<&Arc<TlsSession>> {
         self.session.get()
     }
 
@@ -248,7 +248,7 @@ impl TlsStream {
                 Err(error) => return Some(self.fail(state, &error)),
             }
             if self.session.get().is_none() && !state.tls.is_handshaking() {
-                let _ = self.session.set(TlsSession::of(&state.tls, self.certificates.clone()));
+                let _ = self.session.set(Arc::new(TlsSession::of(&state.tls, self.certificates.clone())));
             }
             enough = take(state);
         }

@@ -113,7 +113,13 @@ pub(super) fn read(
         return Err(RequestFault::BodyTooLarge);
     }
     let body = found.content_length.map_or(BodyKind::Empty, BodyKind::Length);
-    let facts = Facts { body, authority: found.authority, expects_continue: false, keep_alive: false };
+    let facts = Facts {
+        body,
+        authority: found.authority,
+        expects_continue: false,
+        keep_alive: false,
+        asks_for_websocket: false,
+    };
     let list = FieldList { bytes, spans: fields };
     Ok(RequestHead(Arc::new(Parts { list, line, facts, size, variables: Some(variables), forwarded: None })))
 }

@@ -186,11 +186,7 @@ impl ResponseHead {
 
     /// Names and values of the fields but Content-Length, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let lines = self.bytes.split(|&byte| byte == b'\n').skip(1);
-        lines.filter_map(|line| {
-            let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
-            Some((name, trim(value.get(2..)?.strip_suffix(b"\r")?)))
-        })
+        self.bytes.split(|&byte| byte == b'\n').skip(1).filter_map(split_line)
     }
 
     /// The Content-Length field, if there is one.
@@ -227,6 +223,30 @@ impl ResponseHead {
     pub(crate) fn write_informational(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Gives each field of the head to `field`, for a protocol that has no text.
+    pub(crate) fn each_field(
+        &self,
+        plan: &Plan,
+        context: &SendContext<'_>,
+        mut field: impl FnMut(&[u8], &[u8]),
+    ) {
+        self.fields().for_each(|(name, value)| field(name, value));
+        if !self.has_date {
+            field(b"date", context.date);
+        }
+        if let (false, Some(server)) = (self.has_server, context.server) {
+            field(b"server", server);
+        }
+        if let Some((name, value)) = context.extra.filter(|(name, _)| !self.has(name)) {
+            field(name, value);
+        }
+        if let Announced::Length(length) = plan.announced {
+            let mut digits = Vec::with_capacity(20);
+            push_decimal(&mut digits, length);
+            field(b"content-length", &digits);
+        }
     }
 
     /// Writes the whole head.
@@ -301,6 +321,22 @@ impl ResponseTrailers {
         }
         Ok(())
     }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Names and values of the fields, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.bytes.split(|&byte| byte == b'\n').filter_map(split_line)
+    }
+}
+
+/// Name and value of a field line without its LF.
+fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
+    Some((name, trim(value.get(2..)?.strip_suffix(b"\r")?)))
 }
 
 fn name_bit(name: &[u8]) -> u64 {

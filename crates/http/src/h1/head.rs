@@ -235,6 +235,17 @@ impl RequestHead {
         self.0.facts.keep_alive
     }
 
+    /// The same head, of a request that asks for a WebSocket in HTTP/2 (RFC 8441).
+    pub fn asking_for_websocket(mut self) -> Self {
+        Arc::make_mut(&mut self.0).facts.asks_for_websocket = true;
+        self
+    }
+
+    /// Whether the request asks for a WebSocket in the way of HTTP/2.
+    pub fn asks_for_websocket(&self) -> bool {
+        self.0.facts.asks_for_websocket
+    }
+
     /// Bytes from the request line to the blank line, both included.
     pub fn size(&self) -> usize {
         self.0.size as usize
@@ -557,6 +568,7 @@ pub(crate) struct Facts {
     pub(crate) authority: Option<Span>,
     pub(crate) expects_continue: bool,
     pub(crate) keep_alive: bool,
+    pub(crate) asks_for_websocket: bool,
 }
 
 /// Gathers [`Facts`] field by field.
@@ -645,6 +657,7 @@ impl FactFinder {
             authority,
             expects_continue: http11 && self.expects_continue,
             keep_alive: !self.close && (http11 || self.keep_alive),
+            asks_for_websocket: false,
         })
     }
 }

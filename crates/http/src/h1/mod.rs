@@ -19,6 +19,7 @@ pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
+pub(crate) use framing::{Outgoing, Plan};
 pub(crate) use head::split_port;
 pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
 pub(crate) use head::{Facts, Parts, RequestLine};
@@ -30,11 +31,10 @@ use crate::event::{Event, Trailers};
 use crate::field::FieldList;
 use crate::limits::Limits;
 use body::{Decoded, Decoder};
-use framing::{Outgoing, Plan};
 use gate::{BlockLimits, LineGate};
 use head::{Line, may_be_trailer, may_begin_request, read_fields};
 use input::Input;
-use state::{Move, Receiving, Sending, State};
+pub(crate) use state::{Move, Receiving, Sending, State};
 
 /// What must be known of a request until its response is complete.
 #[derive(Clone, Copy, Debug)]
@@ -334,12 +334,21 @@ impl Connection {
     fn refuse(&mut self, fault: RequestFault) -> RequestFault {
         self.exchange.keep_alive = false;
         self.fault = Some(fault);
-        self.input.discard();
+        // What begins HTTP/2 is for whoever speaks it.
+        if fault != RequestFault::Http2Preface {
+            self.input.discard();
+        }
         if let Some(records) = &mut self.records {
             records.discard();
         }
         self.advance(Move::Refuse);
         fault
+    }
+
+    /// All that has come, where it is the beginning of HTTP/2: after [`RequestFault::Http2Preface`] as the first event.
+    pub fn take_preface(&mut self) -> Option<Vec<u8>> {
+        let is_preface = self.fault == Some(RequestFault::Http2Preface) && self.input.begin == 0;
+        is_preface.then(|| mem::take(&mut self.input.bytes))
     }
 
     /// Makes a move that the state at hand allows. One that it does not would be a mistake of this file, and closes.
@@ -514,9 +523,8 @@ impl Connection {
         if !fault.is_answered() {
             return false;
         }
-        let Ok(mut head) = ResponseHead::new(fault.status(), fault.reason().as_bytes()) else { return false };
-        let text = format!("{} {}: {fault}\n", fault.status(), fault.reason());
-        if head.field(b"Content-Type", b"text/plain; charset=utf-8").is_err() || !self.reject() {
+        let Some((head, text)) = fault.response() else { return false };
+        if !self.reject() {
             return false;
         }
         let length = BodyLength::Known(text.len() as u64);

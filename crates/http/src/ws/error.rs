@@ -21,10 +21,12 @@ pub enum HandshakeFault {
     Key,
     /// Sec-WebSocket-Extensions is malformed.
     Extensions,
+    /// The application speaks HTTP alone. The caller's to find; in HTTP/1.1, where such a request is one like any other, it is none.
+    NotSpoken,
 }
 
 impl HandshakeFault {
-    /// The status to answer with: 400, or 426 for a version that is not spoken here.
+    /// The status to answer with: 400, or 426 for a version that is not spoken here, or 501 where none is.
     pub fn status(&self) -> u16 {
         self.answer().0
     }
@@ -42,6 +44,7 @@ impl HandshakeFault {
                 (426, "the one version of WebSocket spoken here is 13 (RFC 6455 section 4.4)")
             }
             Self::Key => (400, "Sec-WebSocket-Key is 16 bytes in base64, once (RFC 6455 section 4.1)"),
+            Self::NotSpoken => (501, "the application speaks no WebSocket (RFC 8441 section 4)"),
             Self::Extensions => (400, "Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1)"),
         }
     }
@@ -50,6 +53,7 @@ impl HandshakeFault {
     pub(crate) fn reason(&self) -> &'static str {
         match self.status() {
             426 => "Upgrade Required",
+            501 => "Not Implemented",
             _ => "Bad Request",
         }
     }

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sha1::{Digest, Sha1};
 
 use crate::field::{is_token, is_value, trim};
-use crate::h1::{BodyKind, RequestHead, SendContext, Version, is_hop_by_hop};
+use crate::h1::{BodyKind, RequestHead, ResponseHead, SendContext, Version, is_hop_by_hop};
 use crate::ws::error::{AcceptFault, HandshakeFault};
 use crate::ws::extension::{self, Compression, Offer};
 
@@ -24,7 +24,7 @@ pub enum Upgrade {
 /// Reads a head: whether `websocket` is among the members of Upgrade, and whether the rest goes with it. What a front server hands on in
 /// CGI variables cannot become one: Upgrade is between the front server and its client.
 pub fn upgrade(head: &RequestHead) -> Upgrade {
-    if head.is_handed_on() || !lists(head, "upgrade", b"websocket") {
+    if head.is_handed_on() || (!head.asks_for_websocket() && !lists(head, "upgrade", b"websocket")) {
         return Upgrade::NotAsked;
     }
     match Handshake::read(head) {
@@ -36,7 +36,8 @@ pub fn upgrade(head: &RequestHead) -> Upgrade {
 /// A request for a WebSocket that may be granted. It owns its bytes.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    key: [u8; KEY_SIZE],
+    /// None in HTTP/2, where nothing is upgraded (RFC 8441 section 5).
+    key: Option<[u8; KEY_SIZE]>,
     /// With a comma behind each.
     protocols: String,
     offer: Option<Offer>,
@@ -58,13 +59,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 impl Handshake {
     fn read(head: &RequestHead) -> Result<Self, HandshakeFault> {
-        if head.version() != Version::Http11 {
+        let upgrades = !head.asks_for_websocket();
+        if upgrades && head.version() != Version::Http11 {
             return Err(HandshakeFault::Version);
         }
         if head.method() != "GET" {
             return Err(HandshakeFault::Method);
         }
-        if !lists(head, "connection", b"upgrade") {
+        if upgrades && !lists(head, "connection", b"upgrade") {
             return Err(HandshakeFault::Connection);
         }
         if !matches!(head.body(), BodyKind::Empty | BodyKind::Length(0)) {
@@ -73,7 +75,8 @@ impl Handshake {
         if only(head, "sec-websocket-version") != Some(b"13") {
             return Err(HandshakeFault::ProtocolVersion);
         }
-        let key = only(head, "sec-websocket-key").and_then(valid_key).ok_or(HandshakeFault::Key)?;
+        let key = || only(head, "sec-websocket-key").and_then(valid_key).ok_or(HandshakeFault::Key);
+        let key = if upgrades { Some(key()?) } else { None };
         let offer = extension::choose(values(head, "sec-websocket-extensions"))
             .map_err(|_| HandshakeFault::Extensions)?;
         let mut protocols = String::new();
@@ -109,13 +112,7 @@ impl Handshake {
         context: &SendContext<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Accepted, AcceptFault> {
-        if subprotocol.is_some_and(|chosen| !self.protocols().any(|offered| offered.as_bytes() == chosen)) {
-            return Err(AcceptFault::Subprotocol);
-        }
-        for (name, value) in fields {
-            check_field(name, value)?;
-        }
-        let offer = self.offer.filter(|_| compression);
+        let offer = self.granted(subprotocol, fields, compression)?;
         out.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
         );
@@ -138,9 +135,51 @@ impl Handshake {
         Ok(Accepted { compressed: offer.map_or(Compression::OFF, Offer::compression) })
     }
 
+    /// The same in HTTP/2: the head of a response after which the stream is the WebSocket's.
+    ///
+    /// # Errors
+    /// As of [`Handshake::accept`].
+    pub fn accept_stream(
+        &self,
+        subprotocol: Option<&[u8]>,
+        fields: &[(Vec<u8>, Vec<u8>)],
+        compression: bool,
+    ) -> Result<(Accepted, ResponseHead), AcceptFault> {
+        let offer = self.granted(subprotocol, fields, compression)?;
+        let mut head = ResponseHead::new(200, b"OK").map_err(|_| AcceptFault::FieldValue)?;
+        let mut put = |name: &[u8], value: &[u8]| {
+            head.field(name, value).map(drop).map_err(|_| AcceptFault::FieldValue)
+        };
+        if let Some(protocol) = subprotocol {
+            put(b"sec-websocket-protocol", protocol)?;
+        }
+        if let Some(offer) = offer {
+            let mut value = Vec::new();
+            offer.write(&mut value);
+            put(b"sec-websocket-extensions", &value)?;
+        }
+        fields.iter().try_for_each(|(name, value)| put(name, value))?;
+        Ok((Accepted { compressed: offer.map_or(Compression::OFF, Offer::compression) }, head))
+    }
+
+    /// What is granted of the offers, if the application asks for nothing that must not be sent.
+    fn granted(
+        &self,
+        subprotocol: Option<&[u8]>,
+        fields: &[(Vec<u8>, Vec<u8>)],
+        compression: bool,
+    ) -> Result<Option<Offer>, AcceptFault> {
+        if subprotocol.is_some_and(|chosen| !self.protocols().any(|offered| offered.as_bytes() == chosen)) {
+            return Err(AcceptFault::Subprotocol);
+        }
+        fields.iter().try_for_each(|(name, value)| check_field(name, value))?;
+        Ok(self.offer.filter(|_| compression))
+    }
+
     /// The proof that the request was understood (RFC 6455 section 4.2.2).
     fn accept_key(&self) -> [u8; 28] {
-        let digest = Sha1::new().chain_update(self.key).chain_update(ACCEPT_SUFFIX).finalize();
+        let digest =
+            Sha1::new().chain_update(self.key.unwrap_or_default()).chain_update(ACCEPT_SUFFIX).finalize();
         let mut encoded = [0; 28];
         // 20 bytes make 28 digits, always.
         let _ = BASE64.encode_slice(digest, &mut encoded);
@@ -156,6 +195,16 @@ pub struct Accepted {
 }
 
 impl HandshakeFault {
+    /// The head and the text of a response, where nothing can be upgraded. They are constant and valid, so that there is always one.
+    pub fn response(&self) -> Option<(ResponseHead, String)> {
+        let mut head = ResponseHead::new(self.status(), self.reason().as_bytes()).ok()?;
+        head.field(b"content-type", b"text/plain; charset=utf-8").ok()?;
+        if *self == Self::ProtocolVersion {
+            head.field(b"sec-websocket-version", b"13").ok()?;
+        }
+        Some((head, format!("{} {}: {self}\n", self.status(), self.reason())))
+    }
+
     /// Writes a complete response with a constant text, after which the connection closes. A 426 says which version is spoken
     /// (RFC 6455 section 4.4) and what to upgrade to (RFC 9110 section 15.5.22).
     pub fn write_response(&self, context: &SendContext<'_>, out: &mut Vec<u8>) {

@@ -262,6 +262,17 @@ impl Seen {
         let active = self.sight.in_flight().min(all - websockets);
         let states = [("idle", all - websockets - active), ("active", active), ("websocket", websockets)];
         families.gauges("tidegate_connections", "Connections that are open.", "state", states)?;
+        families.gauge("tidegate_http2_connections", "Of those, by HTTP/2.", totals.gauge(Gauge::Http2))?;
+        families.counter(
+            "tidegate_http2_streams",
+            "Requests that came by HTTP/2.",
+            totals.counter(Counter::Http2Streams),
+        )?;
+        families.counter(
+            "tidegate_http2_calmed",
+            "HTTP/2 connections that were ended, as their clients sent too much that led nowhere.",
+            totals.counter(Counter::Http2Calmed),
+        )?;
         let bytes = |families: &mut Families<'_>, name: &str, help: &str, counter| {
             let mut family = families.family(name, help, Some(&Unit::Bytes), MetricType::Counter)?;
             count(&mut family, totals.counter(counter))

@@ -6,6 +6,7 @@ use pyo3::exceptions::{PyConnectionResetError, PyException, PyOSError, PyTypeErr
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use tidegate_engine::http::ws::HandshakeFault;
 use tidegate_engine::http::{BodyKind, BodyLength};
 use tidegate_engine::{Block, Exchange};
 
@@ -68,6 +69,9 @@ impl Wsgi {
     /// Answers one exchange; whatever the application does, this thread goes on.
     pub(crate) fn serve(&self, py: Python<'_>, exchange: Exchange) {
         exchange.begin(self.number);
+        if exchange.head().asks_for_websocket() {
+            return exchange.refuse_upgrade(HandshakeFault::NotSpoken);
+        }
         let environ = self.environs.build(py, &exchange);
         let has_body = !matches!(exchange.head().body(), BodyKind::Empty | BodyKind::Length(0));
         let call = match self.calls.begin(py, exchange) {

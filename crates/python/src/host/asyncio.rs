@@ -28,8 +28,9 @@ use crate::host::thread_runs::{stacks, thread_stack};
 use crate::host::{Pool, lock};
 use crate::overdue::{Runner, Stack};
 
-/// Requests begun in one turn before the loop's other work has its.
-const BEGUN_MAX: usize = 256;
+/// Requests begun in one turn before the loop's other work has its, their own tasks among it: what they are made of is then still in the
+/// processor's caches.
+const BEGUN_MAX: usize = 64;
 
 /// What an application's requests are given to.
 pub(crate) enum Application {

@@ -6,7 +6,7 @@ use super::option::*;
 use super::plan::Plan;
 use crate::settings::Value;
 
-const OF_HTTP2: &str = "HTTP/2 is not spoken";
+const OF_HTTP2: &str = "HTTP/2 has the limits of all HTTP, and few of its own";
 const RUNTIME: &str = "there is no runtime beside Python's threads: the thread that reads a request runs it";
 const STATIC: &str =
     "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";
@@ -28,10 +28,11 @@ pub(super) static OPTIONS: &[Entry] = &[
     together(&["uds"], "`bind`: unix:PATH"),
     becomes(&["uds-permissions"], "unix-socket-mode", permissions, ""),
     becomes(&["backlog"], "backlog", number, ""),
-    instead_unless(
+    becomes(
         &["http"],
-        &["auto", "1"],
-        "HTTP/2 is not spoken: the proxy in front speaks it with clients, and HTTP/1.1 with the server",
+        "http",
+        http_versions,
+        "HTTP/2 in plain text is `h2c`, and `auto` speaks it over TLS alone",
     ),
     not_needed(&["ws"], "ASGI applications have WebSockets; one that wants none refuses them").switch(),
     // Processes.
@@ -72,6 +73,8 @@ pub(super) static OPTIONS: &[Entry] = &[
     together(&["http1-buffer-size"], "`head-size-max`, where it is less than 64 KiB"),
     not_needed(&["http1-keep-alive"], "connections are always kept, for keep-alive-timeout").switch(),
     not_needed(&["http1-pipeline-flush"], "answers to pipelined requests go out as they come").switch(),
+    becomes(&["http2-max-concurrent-streams"], "http2-streams-max", number, ""),
+    becomes(&["http2-initial-stream-window-size"], "http2-window-size", bytes, ""),
     not_needed(&["http2-adaptive-window"], OF_HTTP2).switch(),
     not_needed(&["http2-*"], OF_HTTP2),
     becomes(&["ssl-certificate"], "certfile", text, ""),
@@ -98,6 +101,14 @@ pub(super) static OPTIONS: &[Entry] = &[
     not_needed(&["metrics-scrape-interval", "metrics-address", "metrics-port"], "there is no exporter"),
     not_needed(&["version", "help"], "a question, no setting").switch(),
 ];
+
+fn http_versions(value: &Value) -> Reading {
+    Ok(match plain(value).as_str() {
+        "1" => Some(Value::Text("1".to_owned())),
+        "2" => Some(Value::Text("h2c".to_owned())),
+        _ => None,
+    })
+}
 
 pub(super) fn decide(plan: &mut Plan) {
     let positional = plan.all(&[POSITIONAL]);

@@ -8,8 +8,6 @@ use super::option::*;
 use super::plan::Plan;
 use crate::settings::Value;
 
-const HTTP2: &str =
-    "HTTP/2 is not spoken: the proxy in front speaks it with clients, and HTTP/1.1 with the server";
 const HOOK: &str = "there are no hooks: what each worker needs is done where the application's module is imported, or in ASGI's lifespan";
 const FORK_HOOK: &str = "os.register_at_fork() in the application's module with preload; without it, the module is imported in each worker";
 const END_HOOK: &str = "atexit in the application's module, or ASGI's lifespan";
@@ -80,9 +78,12 @@ pub(super) static OPTIONS: &[Entry] = &[
     not_needed(&["http_parser"], "there is one"),
     not_needed(&["sendfile"], "wsgi.file_wrapper sends files by sendfile where the system can").switch(),
     instead(&["permit_obsolete_folding", "permit_unconventional_http_method", "permit_unconventional_http_version", "casefold_http_method", "strip_header_spaces"], STRICT).switch(),
-    instead_unless(&["http_protocols"], &["h1"], HTTP2),
-    instead_unless(&["http2_cleartext"], &["off"], HTTP2),
-    not_needed(&["http2_initial_window_size", "http2_max_concurrent_streams", "http2_max_frame_size", "http2_max_header_list_size"], "HTTP/2 is not spoken"),
+    not_needed(&["http_protocols"], "HTTP/2 is spoken over TLS with clients that ask for it, unless `http = \"1\"`"),
+    becomes(&["http2_cleartext"], "http", cleartext, ""),
+    becomes(&["http2_initial_window_size"], "http2-window-size", bytes, ""),
+    becomes(&["http2_max_concurrent_streams"], "http2-streams-max", number, ""),
+    not_needed(&["http2_max_frame_size"], "frames are of the usual size"),
+    not_needed(&["http2_max_header_list_size"], "head-size-max is for HTTP/2 too"),
     becomes(&["keyfile"], "keyfile", file, ""),
     becomes(&["certfile"], "certfile", file, ""),
     instead(&["ssl_context"], "certfile, certificates, tls-min-version and client-ca say all that there is to say"),
@@ -153,6 +154,10 @@ pub(super) fn settings_of(file: &str, text: &str, names: Vec<(String, Value)>) -
     let mut given: Vec<_> = given.collect();
     given.sort_by_key(|(line, _)| line.unwrap_or(usize::MAX));
     given.into_iter().map(|(_, given)| given).collect()
+}
+
+fn cleartext(value: &Value) -> Reading {
+    Ok((!is_off(value)).then(|| Value::Text("h2c".to_owned())))
 }
 
 pub(super) fn decide(plan: &mut Plan) {

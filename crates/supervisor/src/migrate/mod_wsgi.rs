@@ -45,7 +45,7 @@ pub(super) static OPTIONS: &[Entry] = &[
     instead(&["https-port", "ssl-port", "ssl-certificate-file", "ssl-certificate"], TLS),
     not_needed(&["ssl-certificate-key-file", "ssl-ca-certificate-file", "ssl-verify-client", "ssl-certificate-chain-file", "hsts-policy"], OF_TLS),
     not_needed(&["ssl-environment", "https-only"], OF_TLS).switch(),
-    instead(&["http2"], "HTTP/2 is not spoken: the proxy in front speaks it with clients, and HTTP/1.1 with the server").switch(),
+    not_needed(&["http2"], "HTTP/2 is spoken over TLS with clients that ask for it").switch(),
     instead(&["server-name", "server-alias"], HOSTS),
     not_needed(&["allow-localhost"], "it is said of server-name").switch(),
     becomes(&["server-backlog"], "backlog", number, ""),

@@ -167,6 +167,16 @@ choices! {
         Keep = "keep",
     }
 
+    /// Which versions of HTTP are spoken.
+    HttpVersions {
+        /// HTTP/1.1, and HTTP/2 over TLS where the client wants it.
+        Auto = "auto",
+        /// HTTP/1.1 alone.
+        One = "1",
+        /// HTTP/2 in plain text too, with a client that begins with it.
+        H2c = "h2c",
+    }
+
     /// What becomes of hop-by-hop fields in an application's response (PEP 3333, "Other HTTP Features").
     HopByHop {
         /// The field is left out and a warning is logged.

@@ -36,9 +36,9 @@ pub use access_log::{
 pub use address::{Address, Bind, Scheme};
 pub use app_spec::AppSpec;
 pub use choice::{
-    ClientAuth, Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Interface, Lifespan,
-    LogLevel, Observe, Priority, ReadyBy, RequestBuffering, SendfileHeader, Shedding, UnderscoreNames,
-    UntrustedForwarded,
+    ClientAuth, Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, HttpVersions, Interface,
+    Lifespan, LogLevel, Observe, Priority, ReadyBy, RequestBuffering, SendfileHeader, Shedding,
+    UnderscoreNames, UntrustedForwarded,
 };
 pub use compression::Coding;
 pub use error::{Origin, SettingsError};
@@ -186,6 +186,9 @@ pub struct Settings {
     pub client_crl: Option<PathBuf>,
     /// `None`: the field is not sent.
     pub hsts: Option<Hsts>,
+    pub http: HttpVersions,
+    pub http2_streams_max: usize,
+    pub http2_window_size: usize,
     pub websocket_message_size_max: usize,
     /// `None`: as large as a message.
     pub websocket_frame_size_max: Option<usize>,
@@ -576,6 +579,9 @@ impl Settings {
             client_auth: ClientAuth::Required,
             client_crl: None,
             hsts: None,
+            http: HttpVersions::Auto,
+            http2_streams_max: 0,
+            http2_window_size: 0,
             websocket_message_size_max: 0,
             websocket_frame_size_max: None,
             websocket_queue_size: 0,
