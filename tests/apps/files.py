@@ -1,4 +1,4 @@
-"""Applications that name files by the heads of their responses, in WSGI and in ASGI; each also answers plainly.
+"""Applications that name files by the heads of their responses, in WSGI and in ASGI.
 
 The query says what the head has: `status`, and `field=Name:value` as often as wanted. `body` is the body.
 """
