@@ -58,7 +58,7 @@ PROXY_PASS = (
 
 @dataclass(frozen=True)
 class Behind:
-    """A server behind nginx: its command, by the address that it listens on, and how nginx passes on to it."""
+    """A server behind nginx: its command, by the address it listens on, and how nginx passes on to it."""
 
     name: str
     command: Callable[[str], list[str]]
@@ -172,8 +172,8 @@ def main() -> int:
         print(f"\n{results.table(load, TIDEGATE)}\n", flush=True)
     for what, why in results.left_out.items():
         print(f"left out: {what}: {why}")
-    # A list, so that each says its own.
-    return 0 if all([judge(results, load) for load in loads]) else 1
+    verdicts = [judge(results, load) for load in loads]
+    return 0 if all(verdicts) else 1
 
 
 if __name__ == "__main__":
