@@ -1,4 +1,4 @@
-"""The uwsgi protocol behind nginx, beside uWSGI: `python bench/uwsgi.py [--rounds N] [--seconds N]`.
+"""The uwsgi protocol behind nginx, beside uWSGI: `python bench/uwsgi_pass.py [--rounds N] [--seconds N]`.
 
 hello of WSGI, by wrk through nginx: the same nginx each time, but for the line that names the server behind
 it, on unix sockets and on TCP. uWSGI has one process and, in turn, no threads, two and four; tidegate is held
