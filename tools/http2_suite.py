@@ -5,9 +5,9 @@ plain text with prior knowledge and with TLS: the suite knows no TLS, so what it
 connection that this program encrypts. Any other command is run once, in plain text; `{port}` in it becomes a
 free port. The exit status is 0 if no case failed, 1 if one did, 2 if the suite could not run.
 
-A case passes as the suite asks. It is `other code` where the server refuses what it has to refuse and ends the
-stream or connection, but gives another error code for it than RFC 9113 names; with `--strict` these count as
-failed. All else has failed.
+A case passes as the suite asks. It is `other code` where the server refuses what it has to refuse and ends
+the stream or connection, but gives another error code for it than RFC 9113 names; with `--strict` these count
+as failed. All else has failed.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ CASES = 107
 FRAME_MS = 1000
 RUN_S = 600.0
 
-SERVER = ".venv/bin/tidegate --bind 127.0.0.1:{port} --chdir bench"
+SERVER = ".venv/bin/tidegate --bind 127.0.0.1:{port} --chdir tests/apps"
 TLS = "--certfile {certificate} --keyfile {key}"
 # By the names of the columns.
 COMMANDS = {
-    "WSGI, h2c": f"{SERVER} --http h2c apps:hello",
-    "WSGI, TLS": f"{SERVER} {TLS} apps:hello",
-    "ASGI, h2c": f"{SERVER} --http h2c app_asgi:hello",
-    "ASGI, TLS": f"{SERVER} {TLS} app_asgi:hello",
+    "WSGI, h2c": f"{SERVER} --http h2c attentive:wsgi",
+    "WSGI, TLS": f"{SERVER} {TLS} attentive:wsgi",
+    "ASGI, h2c": f"{SERVER} --http h2c attentive:asgi",
+    "ASGI, TLS": f"{SERVER} {TLS} attentive:asgi",
 }
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -229,9 +229,9 @@ def section_of_document(results: dict[str, list[Verdict]]) -> str:
     return f"""\
 {HEADING}
 
-[httpwg](https://crates.io/crates/httpwg-cli) ({VERSION}) puts {CASES} cases of RFC 9113 to a server, each on a
-connection of its own. `make conformance-edges` runs it on this build, for a WSGI and an ASGI application, by
-prior knowledge and by ALPN over TLS. Where a case did not pass as the suite asks, its line below says how:
+[httpwg](https://crates.io/crates/httpwg-cli) ({VERSION}) puts {CASES} cases of RFC 9113 to a server, each on
+a connection of its own. `make conformance-edges` runs it on this build, for a WSGI and an ASGI application,
+by prior knowledge and by ALPN over TLS. Where a case did not pass as the suite asks, its line below says how:
 `other code` is a stream or connection that was ended as it has to be, with another error code than RFC 9113
 names.
 

@@ -69,15 +69,23 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> N
     raise CannotRun("the server does not start: " + (" / ".join(words) or "it says nothing"))
 
 
-def run_or_fail(command: Sequence[str]) -> str:
-    """Run a command to its end and return what it printed; raise CannotRun when it fails."""
-    try:
-        finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    except OSError as problem:
-        raise CannotRun(f"{shlex.join(command)}: {problem}") from problem
+def run_or_fail(command: Sequence[str]) -> None:
+    """Run a command to its end; raise CannotRun, with what it printed, when it fails."""
+    finished = _run(command)
     if finished.returncode != 0:
         raise CannotRun(f"{shlex.join(command)} failed:\n{finished.stdout}")
-    return finished.stdout
+
+
+def run_to_end(command: Sequence[str]) -> str:
+    """Run a command to its end, however it ends, and return what it printed."""
+    return _run(command).stdout
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError as problem:
+        raise CannotRun(f"{shlex.join(command)}: {problem}") from problem
 
 
 def certificate(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
