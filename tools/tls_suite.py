@@ -218,8 +218,8 @@ def section_of_document(results: dict[str, Result]) -> str:
 {HEADING}
 
 [sslyze](https://github.com/nabla-c0d3/sslyze) ({SCANNER.partition("==")[2]}) scans a server that has a
-certificate and nothing else set; sessions are resumed with Python's `ssl`. `make conformance-edges` runs it on
-this build. What is not as it should be stands in bold.
+certificate and nothing else set; sessions are resumed with Python's `ssl`. `make conformance-edges` runs it
+on this build. What is not as it should be stands in bold.
 
 `{COMMAND}`, measured {date.today().isoformat()}:
 
