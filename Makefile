@@ -12,7 +12,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi bench-daemon bench-observed demo-concurrency soak soak-daemon conformance conformance-peers fuzz docs screenshots clean
+.PHONY: help run build test model sanitize test-python test-pythons test-autobahn lint bench bench-asgi bench-daemon bench-observed bench-edges demo-concurrency soak soak-daemon conformance conformance-peers conformance-edges fuzz docs screenshots clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -83,6 +83,11 @@ bench-observed: build $(VENV)/.tests-installed ## deadlines, bulkheads, health u
 		echo; echo "$$script:"; $(BIN)/python bench/$$script.py || failed="$$failed $$script"; \
 	done; test -z "$$failed" || { echo "missed:$$failed"; exit 1; }
 
+bench-edges: build $(VENV)/.tests-installed ## TLS, HTTP/2, uwsgi behind nginx and static files, beside the peers
+	@failed=; for script in http2 tls uwsgi_pass static_files; do \
+		echo; echo "$$script:"; $(BIN)/python bench/$$script.py || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "missed:$$failed"; exit 1; }
+
 demo-concurrency: build ## the same code and 5,000 clients under each way to wait, as a table
 	$(BIN)/python tools/demo_concurrency.py
 
@@ -97,6 +102,12 @@ conformance: build ## run the conformance suite on this build and print its tabl
 
 conformance-peers: build ## run it on other servers too and write docs/conformance.md
 	$(BIN)/python -m conformance.peers
+
+conformance-edges: build $(VENV)/.tests-installed ## suites for HTTP/2, TLS and WebSockets over both; EDGES=--write writes their tables down
+	@failed=; for suite in rows http2_suite tls_suite 'autobahn --over h2c' 'autobahn --over h2'; do \
+		echo; echo "$$suite:"; set -- $$suite; program=$$1; shift; \
+		$(BIN)/python tools/$$program.py $$* $(EDGES) || failed="$$failed $$program"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 fuzz: ## run each fuzz target for SECONDS (60)
 	fuzz/run $(SECONDS)

@@ -1,4 +1,4 @@
-"""Start a server whose settings no command line reaches: `launch.py SERVER PORT MODULE:ATTR`.
+"""Start a server whose settings no command line reaches: `launch.py SERVER PORT MODULE:ATTR [CERT KEY]`.
 
 All of these but Hypercorn leave Nagle's algorithm on unless told, which makes a response of several writes
 wait 40 ms for the client's delayed acknowledgement; the servers they are compared with turn it off.
@@ -15,7 +15,7 @@ def main() -> None:
     """Run the named server in the foreground until it is killed."""
     server, port, target = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     if server == "hypercorn":
-        run_hypercorn(port, target)
+        run_hypercorn(port, target, *sys.argv[4:])
         return
     module, _, attribute = target.partition(":")
     app = getattr(importlib.import_module(module), attribute)
@@ -34,12 +34,13 @@ def main() -> None:
         sys.exit(f"launch.py: no server called {server}")
 
 
-def run_hypercorn(port: int, target: str) -> None:
-    """Run Hypercorn, whose worker imports the application itself."""
+def run_hypercorn(port: int, target: str, certificate: str | None = None, key: str | None = None) -> None:
+    """Run Hypercorn, whose worker imports the application itself, with TLS where there is a certificate."""
     config = importlib.import_module("hypercorn.config").Config()
     config.application_path = target
     config.bind = [f"127.0.0.1:{port}"]
     config.worker_class = "uvloop"
+    config.certfile, config.keyfile = certificate, key
     config.backlog = 4096
     config.loglevel = "CRITICAL"
     # By default it closes a connection after a thousand requests.

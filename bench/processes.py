@@ -82,8 +82,17 @@ def tree_of(root: int) -> list[int]:
 class Server:
     """One running server: its root process and whatever that has started."""
 
-    def __init__(self, command: list[str], port: int, log: Path, core: int | None = SERVER_CPU) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        port: int,
+        log: Path,
+        core: int | None = SERVER_CPU,
+        path: Path | None = None,
+    ) -> None:
         self.core = core
+        # Of the unix socket that it listens on, instead of the port.
+        self.path = path
         self.command = command
         self.port = port
         self.log = log
@@ -106,10 +115,23 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise ServerFailed(f"exited with status {self.process.returncode}: {self.last_words()}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with contextlib.suppress(OSError), self.connected():
                 return
             time.sleep(0.02)
-        raise ServerFailed(f"no connection on port {self.port} after {patience:.0f} s: {self.last_words()}")
+        where = self.path or f"port {self.port}"
+        raise ServerFailed(f"no connection on {where} after {patience:.0f} s: {self.last_words()}")
+
+    def connected(self) -> socket.socket:
+        """Return a new connection to the server."""
+        if self.path is None:
+            return socket.create_connection(("127.0.0.1", self.port), 1)
+        peer = socket.socket(socket.AF_UNIX)
+        try:
+            peer.connect(str(self.path))
+        except OSError:
+            peer.close()
+            raise
+        return peer
 
     def last_words(self) -> str:
         """Return the last lines that the server printed."""
@@ -213,10 +235,11 @@ def running(
     directory: Path,
     *,
     core: int | None = SERVER_CPU,
+    path: Path | None = None,
 ) -> Iterator[Server]:
     """Run a server for the length of a with block."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        server = Server(command, port, Path(folder) / "log", core)
+        server = Server(command, port, Path(folder) / "log", core, path)
         try:
             server.start(environ, directory)
             yield server

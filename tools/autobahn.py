@@ -2,7 +2,9 @@
 
 The suite runs on Python 2.7 alone: a virtual environment of its own is made for it the first time. The server
 is tidegate with an application that sends back what it gets, or any other command; `{port}` in it becomes a
-free port. The exit status is 0 if every case passed, 1 if not, 2 if the suite could not run.
+free port. With `--over h2c` or `--over h2` the same cases go over HTTP/2, in plain text or with TLS: the
+suite knows HTTP/1.1 alone, so tools/websocket_bridge.py stands between. The exit status is 0 if every case
+passed, 1 if not, 2 if the suite could not run.
 """
 
 from __future__ import annotations
@@ -11,34 +13,64 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import suites
+from suites import ROOT, CannotRun, free_port, started, wait_until_ready
+
 # Both are ignored by git and removed by `make clean`.
 ENVIRONMENT = ROOT / ".venv-autobahn"
 REPORTS = ROOT / "target" / "autobahn"
-DOCUMENT = ROOT / "docs" / "conformance.md"
-# conformance/document.py keeps what stands from this line on when it writes the page anew.
-HEADING = "## WebSocket: the Autobahn test suite"
+BRIDGE = ROOT / "tools" / "websocket_bridge.py"
 
 PYTHON2 = "2.7.18"
 SUITE = "autobahntestsuite==25.10.1"
 # The last that makes environments of Python 2.7.
 VIRTUALENV = "virtualenv==20.21.1"
 
-COMMAND = ".venv/bin/tidegate --bind 127.0.0.1:{port} --chdir tests/apps autobahn_echo:app"
+SERVER = ".venv/bin/tidegate --bind 127.0.0.1:{port} --chdir tests/apps"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the WebSockets go: what the server is given besides, and where the results stand."""
+
+    heading: str
+    words: str
+    options: str = ""
+    # What the bridge is told, where there is one.
+    bridge: tuple[str, ...] | None = None
+
+    @property
+    def command(self) -> str:
+        """Tidegate's, for this way."""
+        return f"{SERVER}{self.options} autobahn_echo:app"
+
+
+BRIDGED = " (RFC 8441), through a bridge that translates the handshake and carries bytes"
+WAYS = {
+    "http1": Way("## WebSocket: the Autobahn test suite", "over HTTP/1.1"),
+    "h2c": Way(
+        "## WebSocket over HTTP/2: the Autobahn test suite",
+        f"over HTTP/2 with prior knowledge{BRIDGED}",
+        " --http h2c",
+        bridge=(),
+    ),
+    "h2": Way(
+        "## WebSocket over HTTP/2 with TLS: the Autobahn test suite",
+        f"over HTTP/2 with TLS and ALPN{BRIDGED}",
+        " --certfile {certificate} --keyfile {key}",
+        bridge=("tls",),
+    ),
+}
 
 # All that there are: a suite that ran fewer has left some out.
 CASES = 517
@@ -58,14 +90,8 @@ SECTIONS = {
 # NON-STRICT is right, but not as early as could be; INFORMATIONAL is where the specification leaves a choice.
 PASSED = ("OK", "NON-STRICT", "INFORMATIONAL")
 
-START_S = 30.0
-STOP_S = 10.0
 # The whole suite takes a quarter of an hour, most of it in the suite itself.
 RUN_S = 3600.0
-
-
-class CannotRun(Exception):
-    """Why the suite could not run, in one line."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +120,7 @@ def python2() -> str:
     if pyenv := shutil.which("pyenv"):
         print(f"installing Python {PYTHON2} with pyenv", file=sys.stderr)
         command = [pyenv, "install", "--skip-existing", PYTHON2]
-        finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if finished.returncode != 0:
-            raise CannotRun(f"{shlex.join(command)} failed:\n{finished.stdout}")
+        suites.run_or_fail(command)
         if found := _found_python2():
             return found
     raise CannotRun(
@@ -133,60 +157,38 @@ def install() -> Path:
         [str(maker / "bin" / "virtualenv"), "--quiet", "--python", interpreter, str(suite)],
         [str(suite / "bin" / "python"), *pip, SUITE],
     ):
-        finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if finished.returncode != 0:
-            raise CannotRun(f"{shlex.join(command)} failed:\n{finished.stdout}")
+        suites.run_or_fail(command)
     return program
 
 
-def free_port() -> int:
-    """Return a port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and what it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
-            return
-
-
-@contextlib.contextmanager
-def started(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a process group of its own, its output in a file, and end it."""
-    with log.open("wb") as out:
-        try:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
-        except OSError as problem:
-            raise CannotRun(f"{shlex.join(command)}: {problem}") from problem
-    try:
-        yield process
-    finally:
-        end(process)
-
-
-def wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return when the server takes connections; raise CannotRun, with its last words, when it does not."""
-    deadline = time.monotonic() + START_S
-    while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    words = log.read_text(errors="replace").strip().splitlines()[-8:]
-    raise CannotRun("the server does not start: " + (" / ".join(words) or "it says nothing"))
-
-
-def run(program: Path, command: Sequence[str], cases: Sequence[str]) -> list[Verdict]:
+def run(program: Path, way: Way, command: Sequence[str], cases: Sequence[str]) -> list[Verdict]:
     """Run cases against a server and return their verdicts."""
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True)
     port = free_port()
+    files = {"port": str(port), "certificate": "", "key": ""}
+    if "{certificate}" in " ".join(command):
+        certificate, key = suites.certificate(REPORTS, "localhost")
+        files |= {"certificate": str(certificate), "key": str(key)}
+    server_log = REPORTS / "server.log"
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(started([part.format(**files) for part in command], server_log))
+        wait_until_ready(server, port, server_log)
+        if way.bridge is not None:
+            server_port, port = port, free_port()
+            bridge = [sys.executable, str(BRIDGE), str(port), str(server_port), *way.bridge]
+            log = REPORTS / "bridge.log"
+            wait_until_ready(stack.enter_context(started(bridge, log)), port, log)
+        ask(program, port, cases)
+        if server.poll() is not None:
+            raise CannotRun(f"the server has ended with {server.returncode}; see {server_log}")
+    found = json.loads((REPORTS / "index.json").read_text(encoding="utf-8"))["server"]
+    verdicts = [Verdict(case, one["behavior"], one["behaviorClose"]) for case, one in found.items()]
+    return sorted(verdicts, key=lambda verdict: [int(part) for part in verdict.case.split(".")])
+
+
+def ask(program: Path, port: int, cases: Sequence[str]) -> None:
+    """Let the suite put its cases to whoever listens on the port, and write its reports."""
     specification = {
         "outdir": str(REPORTS),
         "servers": [{"agent": "server", "url": f"ws://127.0.0.1:{port}"}],
@@ -196,29 +198,21 @@ def run(program: Path, command: Sequence[str], cases: Sequence[str]) -> list[Ver
     }
     (REPORTS / "specification.json").write_text(json.dumps(specification, indent=1), encoding="utf-8")
     suite = [str(program), "--mode", "fuzzingclient", "--spec", str(REPORTS / "specification.json")]
-    server_log, suite_log = REPORTS / "server.log", REPORTS / "wstest.log"
-    with started([part.format(port=port) for part in command], server_log) as server:
-        wait_until_ready(server, port, server_log)
-        with started(suite, suite_log) as client:
-            try:
-                client.wait(RUN_S)
-            except subprocess.TimeoutExpired as problem:
-                raise CannotRun(f"the suite has not ended after {RUN_S:.0f} s") from problem
-        if server.poll() is not None:
-            raise CannotRun(f"the server has ended with {server.returncode}; see {server_log}")
-    index = REPORTS / "index.json"
-    if client.returncode != 0 or not index.exists():
-        raise CannotRun(f"the suite has ended with {client.returncode}; see {suite_log}")
-    found = json.loads(index.read_text(encoding="utf-8"))["server"]
-    verdicts = [Verdict(case, one["behavior"], one["behaviorClose"]) for case, one in found.items()]
-    return sorted(verdicts, key=lambda verdict: [int(part) for part in verdict.case.split(".")])
+    log = REPORTS / "wstest.log"
+    with started(suite, log) as client:
+        try:
+            client.wait(RUN_S)
+        except subprocess.TimeoutExpired as problem:
+            raise CannotRun(f"the suite has not ended after {RUN_S:.0f} s") from problem
+    if client.returncode != 0 or not (REPORTS / "index.json").exists():
+        raise CannotRun(f"the suite has ended with {client.returncode}; see {log}")
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
     """Return the number of cases by section and verdict as a Markdown table."""
     marks = [*PASSED, "failed"]
     head = ["section", "cases", *marks, *(f"close: {mark}" for mark in ("OK", "INFORMATIONAL", "failed"))]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines = []
     sections = list(dict.fromkeys(verdict.section for verdict in verdicts))
     for section in [*sections, None]:
         chosen = [verdict for verdict in verdicts if section in (verdict.section, None)]
@@ -228,7 +222,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
         counts = [len(chosen), *(behavior[mark] for mark in marks)]
         counts += [close["OK"], close["NON-STRICT"] + close["INFORMATIONAL"], close["failed"]]
         lines.append([name, *map(str, counts)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return suites.table(head, lines)
 
 
 def remarks(verdicts: Sequence[Verdict]) -> str:
@@ -240,15 +234,16 @@ def remarks(verdicts: Sequence[Verdict]) -> str:
     return "".join(f"- {kind}: {', '.join(cases)}\n" for kind, cases in sorted(kinds.items()))
 
 
-def section_of_document(verdicts: Sequence[Verdict], command: Sequence[str]) -> str:
+def section_of_document(verdicts: Sequence[Verdict], way: Way, command: Sequence[str]) -> str:
     """Return the section of docs/conformance.md."""
     shown = shlex.join(command).replace("'", "")
     return f"""\
-{HEADING}
+{way.heading}
 
 [Autobahn|Testsuite](https://github.com/crossbario/autobahn-testsuite) ({SUITE.replace("==", " ")}) puts
 {len(verdicts)} cases to a server that sends back what it gets, none of them left out: RFC 6455, and RFC 7692
-in sections 12 and 13. `make test-autobahn` runs it on this build; it needs Python 2.7, on PATH or from pyenv.
+in sections 12 and 13; {way.words}.
+`make test-autobahn` runs it on this build; it needs Python 2.7, on PATH or from pyenv.
 NON-STRICT is right, though not as early as could be; INFORMATIONAL is where the specification leaves a
 choice; all else counts as failed. `close` is how the connection was closed after the case.
 
@@ -258,32 +253,27 @@ choice; all else counts as failed. `close` is how the connection was closed afte
 {remarks(verdicts) or "Every case is OK."}"""
 
 
-def write(verdicts: Sequence[Verdict], command: Sequence[str]) -> None:
-    """Put the section at the end of docs/conformance.md, in place of an earlier one."""
-    page = DOCUMENT.read_text(encoding="utf-8")
-    before = re.split(f"^{re.escape(HEADING)}$", page, maxsplit=1, flags=re.MULTILINE)[0].rstrip("\n")
-    text = f"{before}\n\n{section_of_document(verdicts, command).rstrip()}\n"
-    DOCUMENT.write_text(text, encoding="utf-8")
-    print(f"wrote {DOCUMENT.relative_to(ROOT)}", file=sys.stderr)
-
-
 def main() -> int:
     """Run the suite and report; return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", nargs="*", metavar="COMMAND", help=f"the server; by default {COMMAND}")
+    parser.add_argument(
+        "command", nargs="*", metavar="COMMAND", help=f"the server; by default {WAYS['http1'].command}"
+    )
+    parser.add_argument("--over", choices=WAYS, default="http1", help="(default: %(default)s)")
     parser.add_argument(
         "--cases", nargs="+", default=["*"], metavar="PATTERN", help="such as 9.*; all by default"
     )
     parser.add_argument("--write", action="store_true", help="write the section of docs/conformance.md")
     options = parser.parse_args()
-    command = options.command or shlex.split(COMMAND)
+    way = WAYS[options.over]
+    command = options.command or shlex.split(way.command)
     every = options.cases == ["*"]
     if options.write and not every:
         parser.error("--write is for all cases")
     try:
-        verdicts = run(install(), command, options.cases)
+        verdicts = run(install(), way, command, options.cases)
         if every and len(verdicts) != CASES:
             raise CannotRun(f"{len(verdicts)} cases were run of {CASES}")
     except CannotRun as problem:
@@ -291,7 +281,7 @@ def main() -> int:
         return 2
     print(table(verdicts), remarks(verdicts), sep="\n", end="")
     if options.write:
-        write(verdicts, command)
+        suites.write_section(way.heading, section_of_document(verdicts, way, command))
     failed = sum(not verdict.passed for verdict in verdicts)
     print(f"{len(verdicts) - failed} passed, {failed} failed; reports in {REPORTS.relative_to(ROOT)}")
     return 1 if failed else 0
