@@ -1,6 +1,7 @@
 //! The one definition of every setting: flags, variables, file keys, Python keywords, help and docs/settings.md come from
 //! this table, and nothing else says what a setting is called, takes or defaults to.
 
+use super::choice::Choice as _;
 use super::kind::{Kind, NumberField, Range, assign, assign_or_none};
 use super::texts::{self, Config};
 use super::value::{Fault, Value, text};
@@ -1145,7 +1146,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         repeats: true,
         tables: true,
         kind: Kind::Special {
-            placeholder: "\"certfile=FILE ...\"",
+            placeholder: "TABLE",
             accepted: tls::ACCEPTED,
             put: |s, value| put(&mut s.certificates, tls::certificates(value)),
             get: |s| {
@@ -1212,10 +1213,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "client-auth",
         category: Category::Tls,
-        kind: Kind::Choice(|s| &mut s.client_auth),
-        default: Some("required"),
+        kind: Kind::Special {
+            placeholder: "CHOICE",
+            accepted: "none, optional, required",
+            put: |s, value| put(&mut s.client_auth, tls::client_auth(value).map(Some)),
+            get: |s| s.client_auth.map(|choice| shown(choice.word())),
+        },
         help: "Whether clients must have a certificate, where there is --client-ca.",
-        doc: "required: the handshake fails without. optional: the application sees who has none (SSL_CLIENT_VERIFY is NONE); a bad one is refused all \
+        doc: "required, which it is without this: the handshake fails without. optional: the application sees who has none (SSL_CLIENT_VERIFY is NONE); a bad one is refused all \
               the same. none: they are not asked.",
         ..PLAIN
     },
