@@ -19,10 +19,8 @@ const FACTS: [ForwardedFact; 5] = [
 fn head(text: &str) -> RequestHead {
     let mut connection = Connection::new(Arc::new(Limits::default()));
     connection.receive(text.replace('\n', "\r\n").as_bytes());
-    match connection.next_event() {
-        Ok(Event::Request(head)) => head,
-        other => panic!("{other:?}"),
-    }
+    let Ok(Event::Request(head)) = connection.next_event() else { unreachable!("not a head: {text}") };
+    head
 }
 
 fn rules(fields: ForwardedFields) -> ForwardedRules {

@@ -1,4 +1,5 @@
 //! The PROXY protocol: every header whole, byte by byte, and with what follows it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use tidegate_http::RequestFault;
 use tidegate_http::proxy::{HEADER_SIZE_MAX, ProxiedEnds, ProxiedTls, ProxyHeader};

@@ -51,9 +51,10 @@ fn plan(settings: &Settings) -> TlsPlan {
         suites: settings.tls_ciphers.clone(),
         client_ca: settings.client_ca.clone(),
         client_auth: match settings.client_auth {
-            supervisor::ClientAuth::None => ClientAuth::None,
-            supervisor::ClientAuth::Optional => ClientAuth::Optional,
-            supervisor::ClientAuth::Required => ClientAuth::Required,
+            Some(supervisor::ClientAuth::None) => ClientAuth::None,
+            Some(supervisor::ClientAuth::Optional) => ClientAuth::Optional,
+            // Who names authorities means them.
+            Some(supervisor::ClientAuth::Required) | None => ClientAuth::Required,
         },
         client_crl: settings.client_crl.clone(),
         protocols: protocols(settings.http),

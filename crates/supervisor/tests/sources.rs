@@ -239,17 +239,17 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
         (
             &["a", "--bind", "127.0.0.1:99999"][..],
             "tidegate: --bind \"127.0.0.1:99999\" (from the command line): port must be 0 to 65535; \
-             accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N",
+             accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or one of them after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi://",
         ),
         (
             &["a", "-b", ":1", "-b", "8000"],
             "tidegate: --bind [\":1\", \"8000\"] (from the command line): \"8000\": a port alone is written with a colon: \
-             \":8000\"; accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N",
+             \":8000\"; accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or one of them after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi://",
         ),
         (
             &["a", "-b", ":1", "-b", "0.0.0.0:1"],
             "tidegate: --bind [\":1\", \"0.0.0.0:1\"] (from the command line): 0.0.0.0:1 stands there twice; \
-             accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N",
+             accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or one of them after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi://",
         ),
         (
             &["a", "-w", "2000"],
@@ -360,7 +360,7 @@ fn a_mistake_on_the_command_line_or_in_a_variable_is_one_line() {
         (
             ("TIDEGATE_BIND", ""),
             "tidegate: bind \"\" (from the variable TIDEGATE_BIND): the address is empty; \
-             accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N",
+             accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or one of them after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi://",
         ),
     ] {
         assert_eq!(line(&["a"], &[variable], &cwd), expected);
@@ -386,7 +386,7 @@ fn a_mistake_in_a_file_is_one_line_that_names_the_file() {
         (
             "tidegate.toml",
             "bind = []",
-            "bind [] (from FILE): at least one address is needed; accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N",
+            "bind [] (from FILE): at least one address is needed; accepted: HOST:PORT, [V6]:PORT, unix:PATH, fd://N, or one of them after http://, https://, redirect://, uwsgi://, scgi:// or fastcgi://",
         ),
         ("tidegate.toml", "[factory]\nx = 1", "factory (from FILE): must not be a table; accepted: true, false"),
         (

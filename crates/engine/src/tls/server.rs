@@ -225,13 +225,10 @@ fn provider(plan: &TlsPlan) -> Result<CryptoProvider, TlsFault> {
     Ok(provider)
 }
 
-type Verifier = Arc<dyn rustls::server::danger::ClientCertVerifier>;
-
 /// Who looks at clients' certificates, and all that decides about what is found, for tickets.
-fn clients(
-    plan: &TlsPlan,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Option<(Verifier, Vec<Vec<u8>>)>, TlsFault> {
+type Clients = (Arc<dyn rustls::server::danger::ClientCertVerifier>, Vec<Vec<u8>>);
+
+fn clients(plan: &TlsPlan, provider: &Arc<CryptoProvider>) -> Result<Option<Clients>, TlsFault> {
     let (Some(path), false) = (&plan.client_ca, plan.client_auth == ClientAuth::None) else {
         return Ok(None);
     };

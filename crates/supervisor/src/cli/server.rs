@@ -104,6 +104,8 @@ fn arg(setting: &'static Setting) -> Arg {
 fn short_help(setting: &Setting) -> String {
     match setting.default {
         Some("" | "false") | None => setting.help.to_owned(),
+        // A list of many is in the long help.
+        Some(default) if default.len() > HELP_WIDTH => setting.help.to_owned(),
         Some(default) => format!("{} [default: {default}]", setting.help),
     }
 }

@@ -9,8 +9,8 @@ pub(super) const TYPES_ACCEPTED: &str =
     "TYPE/SUBTYPE, with at most one * (text/*, application/*+json), or several with commas between them";
 
 /// What is text, and the formats that are not packed themselves.
-pub(super) const TYPES_DEFAULT: &str = "text/*,application/json,application/*+json,application/javascript,\
-    application/xml,application/*+xml,application/x-ndjson,application/yaml,application/wasm,image/svg+xml";
+pub(super) const TYPES_DEFAULT: &str = "text/*, application/json, application/*+json, application/javascript, \
+    application/xml, application/*+xml, application/x-ndjson, application/yaml, application/wasm, image/svg+xml";
 
 /// A way to compress. `Display` gives its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

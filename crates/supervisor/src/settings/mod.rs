@@ -182,7 +182,8 @@ pub struct Settings {
     /// None: all of them.
     pub tls_ciphers: Vec<String>,
     pub client_ca: Option<PathBuf>,
-    pub client_auth: ClientAuth,
+    /// `None`: they must, where there is `client_ca`.
+    pub client_auth: Option<ClientAuth>,
     pub client_crl: Option<PathBuf>,
     /// `None`: the field is not sent.
     pub hsts: Option<Hsts>,
@@ -305,7 +306,11 @@ impl Settings {
         let needs = [
             ("keyfile", "certfile", self.certfile.is_some()),
             ("ocsp-file", "certfile", self.certfile.is_some()),
-            ("client-auth", "client-ca", self.client_ca.is_some() || self.client_auth == ClientAuth::None),
+            (
+                "client-auth",
+                "client-ca",
+                self.client_ca.is_some() || self.client_auth == Some(ClientAuth::None),
+            ),
             ("client-crl", "client-ca", self.client_ca.is_some()),
             ("tls-ciphers", "a certificate", self.has_certificate()),
             ("client-ca", "a certificate", self.has_certificate()),
@@ -576,7 +581,7 @@ impl Settings {
             only_tls13: false,
             tls_ciphers: Vec::new(),
             client_ca: None,
-            client_auth: ClientAuth::Required,
+            client_auth: None,
             client_crl: None,
             hsts: None,
             http: HttpVersions::Auto,

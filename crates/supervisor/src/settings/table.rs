@@ -1195,6 +1195,36 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "http",
+        category: Category::Http,
+        kind: Kind::Choice(|s| &mut s.http),
+        default: Some("auto"),
+        help: "Versions of HTTP that are spoken.",
+        doc: "auto: HTTP/1.1, and HTTP/2 over TLS with a client that asks for it (ALPN). 1: HTTP/1.1 alone. h2c: HTTP/2 in plain text too, with \
+              a client that begins with it, as proxies do that are told to; others are spoken to in HTTP/1.1 as before: docs/http2.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "http2-streams-max",
+        category: Category::Http,
+        kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(http2_streams_max) },
+        default: Some("128"),
+        help: "Requests that one HTTP/2 connection has at once.",
+        doc: "The client is told, and what it sends beyond is refused (REFUSED_STREAM), so that it may send it again. RFC 9113 section 6.5.2 asks \
+              for no less than 100. It is --max-concurrency that says how many of them run.",
+        ..PLAIN
+    },
+    Setting {
+        name: "http2-window-size",
+        category: Category::Http,
+        kind: Kind::Size { range: Range(65_535, 16 * MIB), none: None, field: number!(http2_window_size) },
+        default: Some("128KiB"),
+        help: "What an HTTP/2 client may send of a body before some of it is taken.",
+        doc: "A line brings this much for each of its round trips: more makes uploads over long lines faster, and lets each request whose application \
+              does not read hold as much. A connection has room for all of its requests' windows, so that none holds up another.",
+        ..PLAIN
+    },
+    Setting {
         name: "static",
         category: Category::Files,
         repeats: true,
@@ -1286,7 +1316,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         repeats: true,
         tables: Some("{ certfile = \"...\" }"),
         kind: Kind::Special {
-            placeholder: "\"certfile=FILE ...\"",
+            placeholder: "TABLE",
             accepted: tls::ACCEPTED,
             put: |s, value| put(&mut s.certificates, tls::certificates(value)),
             get: |s| {
@@ -1353,10 +1383,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "client-auth",
         category: Category::Tls,
-        kind: Kind::Choice(|s| &mut s.client_auth),
-        default: Some("required"),
+        kind: Kind::Special {
+            placeholder: "CHOICE",
+            accepted: "none, optional, required",
+            put: |s, value| put(&mut s.client_auth, tls::client_auth(value).map(Some)),
+            get: |s| s.client_auth.map(|choice| shown(choice.word())),
+        },
         help: "Whether clients must have a certificate, where there is --client-ca.",
-        doc: "required: the handshake fails without. optional: the application sees who has none (SSL_CLIENT_VERIFY is NONE); a bad one is refused all \
+        doc: "required, which it is without this: the handshake fails without. optional: the application sees who has none (SSL_CLIENT_VERIFY is NONE); a bad one is refused all \
               the same. none: they are not asked.",
         ..PLAIN
     },
@@ -1386,36 +1420,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "How long browsers are to come by https alone (HSTS).",
         doc: "Strict-Transport-Security is sent with responses to requests by https, unless the application sends the field itself (RFC 6797). Begin with minutes: it \
               cannot be taken back from a browser that has seen it.",
-        ..PLAIN
-    },
-    Setting {
-        name: "http",
-        category: Category::Http,
-        kind: Kind::Choice(|s| &mut s.http),
-        default: Some("auto"),
-        help: "Versions of HTTP that are spoken.",
-        doc: "auto: HTTP/1.1, and HTTP/2 over TLS with a client that asks for it (ALPN). 1: HTTP/1.1 alone. h2c: HTTP/2 in plain text too, with \
-              a client that begins with it, as proxies do that are told to; others are spoken to in HTTP/1.1 as before: docs/http2.md.",
-        ..PLAIN
-    },
-    Setting {
-        name: "http2-streams-max",
-        category: Category::Http,
-        kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(http2_streams_max) },
-        default: Some("128"),
-        help: "Requests that one HTTP/2 connection has at once.",
-        doc: "The client is told, and what it sends beyond is refused (REFUSED_STREAM), so that it may send it again. RFC 9113 section 6.5.2 asks \
-              for no less than 100. It is --max-concurrency that says how many of them run.",
-        ..PLAIN
-    },
-    Setting {
-        name: "http2-window-size",
-        category: Category::Http,
-        kind: Kind::Size { range: Range(65_535, 16 * MIB), none: None, field: number!(http2_window_size) },
-        default: Some("128KiB"),
-        help: "What an HTTP/2 client may send of a body before some of it is taken.",
-        doc: "A line brings this much for each of its round trips: more makes uploads over long lines faster, and lets each request whose application \
-              does not read hold as much. A connection has room for all of its requests' windows, so that none holds up another.",
         ..PLAIN
     },
     Setting {
@@ -1854,7 +1858,7 @@ mod tests {
     #[test]
     fn names_are_lower_case_words_joined_by_hyphens_and_unique() {
         for (index, setting) in SETTINGS.iter().enumerate() {
-            let good = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+            let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             assert!(setting.name.bytes().all(good), "{}", setting.name);
             for other in &SETTINGS[index + 1..] {
                 assert_ne!(setting.name, other.name);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::ClientAuth;
+use super::choice::Choice as _;
 use super::error::nearest;
 use super::texts;
 use super::value::{Fault, Value, digits, text};
@@ -185,6 +187,12 @@ impl Hsts {
         let _ = self.write_directives(&mut typed);
         Value::Text(typed)
     }
+}
+
+/// One of the words for it.
+pub(super) fn client_auth(value: &Value) -> Result<ClientAuth, Fault> {
+    let mut choice = ClientAuth::None;
+    if choice.choose(text(value)?) { Ok(choice) } else { Err("no such choice".into()) }
 }
 
 /// `1.2` or `1.3`, which files may have as numbers.
