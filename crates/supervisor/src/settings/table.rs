@@ -1195,6 +1195,36 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "http",
+        category: Category::Http,
+        kind: Kind::Choice(|s| &mut s.http),
+        default: Some("auto"),
+        help: "Versions of HTTP that are spoken.",
+        doc: "auto: HTTP/1.1, and HTTP/2 over TLS with a client that asks for it (ALPN). 1: HTTP/1.1 alone. h2c: HTTP/2 in plain text too, with \
+              a client that begins with it, as proxies do that are told to; others are spoken to in HTTP/1.1 as before: docs/http2.md.",
+        ..PLAIN
+    },
+    Setting {
+        name: "http2-streams-max",
+        category: Category::Http,
+        kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(http2_streams_max) },
+        default: Some("128"),
+        help: "Requests that one HTTP/2 connection has at once.",
+        doc: "The client is told, and what it sends beyond is refused (REFUSED_STREAM), so that it may send it again. RFC 9113 section 6.5.2 asks \
+              for no less than 100. It is --max-concurrency that says how many of them run.",
+        ..PLAIN
+    },
+    Setting {
+        name: "http2-window-size",
+        category: Category::Http,
+        kind: Kind::Size { range: Range(65_535, 16 * MIB), none: None, field: number!(http2_window_size) },
+        default: Some("128KiB"),
+        help: "What an HTTP/2 client may send of a body before some of it is taken.",
+        doc: "A line brings this much for each of its round trips: more makes uploads over long lines faster, and lets each request whose application \
+              does not read hold as much. A connection has room for all of its requests' windows, so that none holds up another.",
+        ..PLAIN
+    },
+    Setting {
         name: "static",
         category: Category::Files,
         repeats: true,
@@ -1386,36 +1416,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "How long browsers are to come by https alone (HSTS).",
         doc: "Strict-Transport-Security is sent with responses to requests by https, unless the application sends the field itself (RFC 6797). Begin with minutes: it \
               cannot be taken back from a browser that has seen it.",
-        ..PLAIN
-    },
-    Setting {
-        name: "http",
-        category: Category::Http,
-        kind: Kind::Choice(|s| &mut s.http),
-        default: Some("auto"),
-        help: "Versions of HTTP that are spoken.",
-        doc: "auto: HTTP/1.1, and HTTP/2 over TLS with a client that asks for it (ALPN). 1: HTTP/1.1 alone. h2c: HTTP/2 in plain text too, with \
-              a client that begins with it, as proxies do that are told to; others are spoken to in HTTP/1.1 as before: docs/http2.md.",
-        ..PLAIN
-    },
-    Setting {
-        name: "http2-streams-max",
-        category: Category::Http,
-        kind: Kind::Count { range: Range(1, 10_000), note: "", field: number!(http2_streams_max) },
-        default: Some("128"),
-        help: "Requests that one HTTP/2 connection has at once.",
-        doc: "The client is told, and what it sends beyond is refused (REFUSED_STREAM), so that it may send it again. RFC 9113 section 6.5.2 asks \
-              for no less than 100. It is --max-concurrency that says how many of them run.",
-        ..PLAIN
-    },
-    Setting {
-        name: "http2-window-size",
-        category: Category::Http,
-        kind: Kind::Size { range: Range(65_535, 16 * MIB), none: None, field: number!(http2_window_size) },
-        default: Some("128KiB"),
-        help: "What an HTTP/2 client may send of a body before some of it is taken.",
-        doc: "A line brings this much for each of its round trips: more makes uploads over long lines faster, and lets each request whose application \
-              does not read hold as much. A connection has room for all of its requests' windows, so that none holds up another.",
         ..PLAIN
     },
     Setting {
