@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -63,8 +64,12 @@ class Http2:
         *,
         settings: dict[SettingCodes, int] | None = None,
         timeout_s: float = PATIENCE_S,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.sock = server.addresses[0].connect(timeout_s)
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
+            assert self.sock.selected_alpn_protocol() == "h2"
         self.authority = "localhost"
         config = h2.config.H2Configuration(
             header_encoding="latin-1",

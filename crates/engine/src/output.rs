@@ -98,6 +98,12 @@ impl Output {
         }
     }
 
+    /// What was sent before it may still wait in the carrier.
+    pub(crate) fn take_over(&mut self, carrier: &Carrier, unsent: Vec<u8>) {
+        self.withheld = carrier.is_pending();
+        self.push_bytes(unsent.into());
+    }
+
     pub(crate) fn push_bytes(&mut self, bytes: Bytes) {
         self.push(Segment::Bytes(bytes));
     }

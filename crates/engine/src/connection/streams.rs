@@ -74,7 +74,7 @@ impl Core {
             let unsent = session.take_unsent();
             self.end_session(&connection.shared);
             self.begin_output(turn.now_ms);
-            self.output.push_bytes(unsent.into());
+            self.output.take_over(&connection.carrier, unsent);
             // What the peer still sends is not looked at.
             self.refused = true;
             self.close_after = true;

@@ -47,6 +47,8 @@ pub(super) struct State {
     unsent: Vec<u8>,
     /// How much of it is sent.
     sent: usize,
+    /// What was sent waits in the carrier.
+    withheld: bool,
     pub(super) progress_ms: Millis,
     pub(super) lost: Option<io::ErrorKind>,
     pub(super) meter: Meter,
@@ -54,7 +56,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn any_unsent(&self) -> bool {
-        self.sent < self.unsent.len()
+        self.sent < self.unsent.len() || self.withheld
     }
 
     /// Takes what could not be sent.
@@ -113,13 +115,21 @@ impl State {
     /// Sends what was gathered, as far as the socket takes it.
     pub(super) fn flush(&mut self, connection: &Connection) {
         let before = self.sent;
-        while self.any_unsent() && self.lost.is_none() {
+        if self.withheld {
+            match connection.carrier.flush() {
+                Moved::Bytes(_) => self.progress_ms = self.now_ms,
+                Moved::Lost(kind) => self.lost = Some(kind),
+                Moved::Blocked | Moved::End => {}
+            }
+        }
+        while self.sent < self.unsent.len() && self.lost.is_none() {
             match connection.carrier.send(&self.unsent[self.sent..], false) {
                 Moved::Bytes(count) => self.sent += count,
                 Moved::Blocked | Moved::End => break,
                 Moved::Lost(kind) => self.lost = Some(kind),
             }
         }
+        self.withheld = connection.carrier.is_pending();
         let count = self.sent - before;
         if count > 0 {
             self.progress_ms = self.now_ms;
@@ -128,7 +138,7 @@ impl State {
                 record.add(Counter::BytesOut, count as u64);
             }
         }
-        if !self.any_unsent() {
+        if self.sent == self.unsent.len() {
             self.sent = 0;
             self.unsent.clear();
             if self.unsent.capacity() > KEPT_SIZE_MAX {
@@ -154,7 +164,7 @@ impl State {
     }
 
     fn gather(&mut self, bytes: &[u8]) {
-        if self.sent == self.unsent.len() {
+        if !self.any_unsent() {
             // Its time to be taken begins now.
             self.progress_ms = self.now_ms;
         }
@@ -180,6 +190,7 @@ impl Line {
             now_ms,
             unsent: Vec::new(),
             sent: 0,
+            withheld: false,
             progress_ms: now_ms,
             lost: None,
             meter: Meter::new(preface_size, now_ms),

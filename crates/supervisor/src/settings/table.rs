@@ -1856,7 +1856,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_lower_case_words_joined_by_hyphens_and_unique() {
+    fn names_are_lower_case_words_and_digits_joined_by_hyphens_and_unique() {
         for (index, setting) in SETTINGS.iter().enumerate() {
             let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             assert!(setting.name.bytes().all(good), "{}", setting.name);
