@@ -676,7 +676,8 @@ impl Reactor {
 
     /// Has the system tell of new connections from here on, and of what has come on them already.
     fn watch_new(&mut self) {
-        while let Some((slot, id)) = self.unwatched.pop() {
+        // In their order, in which they are then told of.
+        for (slot, id) in std::mem::take(&mut self.unwatched) {
             let known = self.connections.get(slot).filter(|connection| connection.id == id).cloned();
             let Some(connection) = known else { continue };
             let Some(socket) = connection.carrier.socket() else { continue };
