@@ -526,7 +526,7 @@ fn more_of_a_body_than_was_announced_is_not_kept() {
     let wire = fastcgi(BEGIN, USUAL, b"ebb");
     connection.receive(&wire[..wire.len() - record(5, 7, b"", 0).len()]);
     for _ in 0..100 {
-        while connection.next_event().unwrap() != Event::NeedData {}
+        while !matches!(connection.next_event().unwrap(), Event::NeedData) {}
         assert_eq!(connection.buffered(), 0);
         connection.receive(&record(5, 7, &[b'x'; 60_000], 0));
     }

@@ -251,6 +251,10 @@ impl Environs {
         if let Some(host) = place::host_of_unnamed(head) {
             environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, host)?)?;
         }
+        if head.is_told_secure() {
+            environ.set_item(&names.url_scheme, &names.secure)?;
+            environ.set_item(&names.https, &names.on)?;
+        }
         let mut keys = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, value) in head.variables() {
             match name {
