@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let trusts_more = choices.below(2) == 0;
     if let Some(mut head) = head(&[(name, value)])
-        && head.believe(&rules, |_| trusts_more).is_ok()
+        && head.believe(&rules, false, |_| trusts_more).is_ok()
         && let Some(forwarded) = head.forwarded()
     {
         if let Some((host, _)) = forwarded.server() {
@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
     let appended = [value, b", ", own.as_bytes()].concat();
     for lines in [&[(name, value), (name, own.as_bytes())][..], &[(name, &appended)]] {
         let Some(mut head) = head(lines) else { continue };
-        match head.believe(&rules, |_| false) {
+        match head.believe(&rules, false, |_| false) {
             Ok(()) => {
                 let client = head.forwarded().and_then(|forwarded| forwarded.client());
                 assert_eq!(client.map(|client| client.ip().to_string()).as_deref(), Some(CLIENT));

@@ -94,6 +94,8 @@ def test_the_environ_is_what_the_front_server_says(plain):
     assert (seen["HTTP_X_TIDE"], seen["HTTP_COOKIE"]) == ("neap", "a=b")
     assert seen["HTTP_HOST"] == "pilot.example"
     assert (seen["REMOTE_ADDR"], seen["wsgi.url_scheme"]) == ("127.0.0.1", "http")
+    # nginx has been given no name here.
+    assert seen["SERVER_NAME"] == "pilot.example"
     # Apache says what goes with the Host field.
     assert seen["SERVER_PORT"] == (str(plain.port) if plain.program == "nginx" else "80")
     assert "UWSGI_FILE" not in seen

@@ -131,6 +131,35 @@ def test_the_scheme_is_what_the_front_server_says(server, scopes, variables, sch
 
 
 @pytest.mark.parametrize(
+    ("variables", "name", "port"),
+    [
+        ({"SERVER_NAME": ""}, "harbour.example", "80"),
+        ({"SERVER_NAME": "", "HTTP_HOST": "[::1]:8080"}, "[::1]", "80"),
+        ({"SERVER_NAME": "", "HTTP_HOST": ""}, "127.0.0.1", "80"),
+        ({"SERVER_PORT": ""}, "harbour", "its own"),
+        ({"SERVER_NAME": None, "SERVER_PORT": None}, "127.0.0.1", "its own"),
+    ],
+)
+def test_a_server_without_a_name_has_that_which_was_asked_or_its_address(
+    server, protocol, variables, name, port
+):
+    sent = {name: value for name, value in (USUAL | variables).items() if value is not None}
+    seen = told(answer_to(server, protocol, sent))
+    own = str(server.addresses[index(protocol)].port)
+    assert (seen["SERVER_NAME"], seen["SERVER_PORT"]) == (name, own if port == "its own" else port)
+
+
+def test_an_asgi_server_without_a_name_has_that_which_was_asked_or_its_address(scopes):
+    own = (scopes.host, scopes.port)
+    for variables, expected in (
+        ({"SERVER_NAME": ""}, ("harbour.example", 80)),
+        ({"SERVER_NAME": "", "HTTP_HOST": ""}, own),
+        ({"SERVER_PORT": ""}, own),
+    ):
+        assert tuple(scope_of(scopes.raw(uwsgi(USUAL | variables)))["server"]) == expected
+
+
+@pytest.mark.parametrize(
     ("variables", "script_name", "path_info"),
     [
         ({"PATH_INFO": "/a b", "REQUEST_URI": "/rewritten"}, "", "/a b"),

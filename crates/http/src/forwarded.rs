@@ -84,11 +84,12 @@ impl Forwarded {
     pub(crate) fn read(
         head: &RequestHead,
         rules: &ForwardedRules,
+        is_encrypted: bool,
         is_trusted: impl Fn(IpAddr) -> bool,
     ) -> Result<Option<Self>, RequestFault> {
         let said = match rules.fields {
-            ForwardedFields::XForwarded => x_forwarded(head, &rules.facts, is_trusted),
-            ForwardedFields::Forwarded => forwarded(head, &rules.facts, is_trusted),
+            ForwardedFields::XForwarded => x_forwarded(head, &rules.facts, is_encrypted, is_trusted),
+            ForwardedFields::Forwarded => forwarded(head, &rules.facts, is_encrypted, is_trusted),
         };
         let said = said.ok_or(RequestFault::Forwarded)?;
         Ok((said != Self::default()).then_some(said))
@@ -111,6 +112,7 @@ pub fn is_forwarded_field(name: &[u8]) -> bool {
 fn x_forwarded(
     head: &RequestHead,
     facts: &[ForwardedFact],
+    is_encrypted: bool,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Option<Forwarded> {
     let wants = |fact| facts.contains(&fact);
@@ -129,7 +131,8 @@ fn x_forwarded(
     let port = last(head, "x-forwarded-port").filter(|_| wants(ForwardedFact::Port));
     if host.is_some() || port.is_some() {
         let port = port.map_or(Some(None), |digits| port_number(digits).map(Some))?;
-        said.authority = authority(host.or(head.authority()).unwrap_or_default(), port, said.is_secure)?;
+        let host = host.or(head.authority()).unwrap_or_default();
+        said.authority = authority(host, port, said.is_secure.unwrap_or(is_encrypted))?;
     }
     if wants(ForwardedFact::Prefix) {
         said.prefix = last(head, "x-forwarded-prefix").map_or(Some(None), prefix)?;
@@ -141,6 +144,7 @@ fn x_forwarded(
 fn forwarded(
     head: &RequestHead,
     facts: &[ForwardedFact],
+    is_encrypted: bool,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Option<Forwarded> {
     let mut elements = Vec::new();
@@ -164,7 +168,7 @@ fn forwarded(
     if wants(ForwardedFact::Host)
         && let Some(host) = believed.find_map(|element| element.host.as_deref())
     {
-        said.authority = authority(host, None, said.is_secure)?;
+        said.authority = authority(host, None, said.is_secure.unwrap_or(is_encrypted))?;
     }
     Some(said)
 }
@@ -263,14 +267,14 @@ fn port_number(digits: &[u8]) -> Option<u16> {
 }
 
 /// The host, and the port in place of its own if one is said. The scheme's own port is left out.
-fn authority(host: &[u8], port: Option<u16>, is_secure: Option<bool>) -> Option<Option<Vec<u8>>> {
+fn authority(host: &[u8], port: Option<u16>, is_secure: bool) -> Option<Option<Vec<u8>>> {
     let (name, own) = split_port(host)?;
     if name.is_empty() {
         // There is no host that the port could be said of.
         return port.map(|_| None);
     }
     let Some(port) = port.or(own) else { return Some(Some(name.into())) };
-    let default = if is_secure == Some(true) { 443 } else { 80 };
+    let default = if is_secure { 443 } else { 80 };
     let mut authority = name.to_vec();
     if port != default {
         authority.extend_from_slice(format!(":{port}").as_bytes());
@@ -506,20 +510,20 @@ mod tests {
     #[test]
     fn an_authority_has_the_port_that_is_said_unless_it_is_the_schemes_own() {
         for (host, port, is_secure, expected) in [
-            ("a", None, None, "a"),
-            ("a:80", None, None, "a"),
-            ("a:80", None, Some(true), "a:80"),
-            ("a:443", None, Some(true), "a"),
-            ("a", Some(8443), Some(true), "a:8443"),
-            ("a:8000", Some(443), Some(true), "a"),
-            ("[::1]:1", Some(2), Some(false), "[::1]:2"),
+            ("a", None, false, "a"),
+            ("a:80", None, false, "a"),
+            ("a:80", None, true, "a:80"),
+            ("a:443", None, true, "a"),
+            ("a", Some(8443), true, "a:8443"),
+            ("a:8000", Some(443), true, "a"),
+            ("[::1]:1", Some(2), false, "[::1]:2"),
         ] {
             let expected = Some(Some(expected.as_bytes().to_vec()));
             assert_eq!(authority(host.as_bytes(), port, is_secure), expected, "{host} {port:?}");
         }
-        assert_eq!(authority(b"", Some(80), None), Some(None));
+        assert_eq!(authority(b"", Some(80), false), Some(None));
         for bad in ["", "a b", "a,b", "u@a", "a:b", "a/b"] {
-            assert_eq!(authority(bad.as_bytes(), None, None), None, "{bad}");
+            assert_eq!(authority(bad.as_bytes(), None, false), None, "{bad}");
         }
     }
 

@@ -521,6 +521,18 @@ fn a_body_that_is_not_as_long_as_it_is_said_to_be_is_refused_or_cut() {
 }
 
 #[test]
+fn more_of_a_body_than_was_announced_is_not_kept() {
+    let mut connection = Connection::of(Dialect::FastCgi, Arc::new(Limits::default()));
+    let wire = fastcgi(BEGIN, USUAL, b"ebb");
+    connection.receive(&wire[..wire.len() - record(5, 7, b"", 0).len()]);
+    for _ in 0..100 {
+        while !matches!(connection.next_event().unwrap(), Event::NeedData) {}
+        assert!(connection.buffered() < 100);
+        connection.receive(&record(5, 7, &[b'x'; 60_000], 0));
+    }
+}
+
+#[test]
 fn what_is_damaged_on_its_way_is_read_the_same_however_it_is_cut() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |end: usize| {

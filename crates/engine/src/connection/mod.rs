@@ -334,7 +334,8 @@ impl Connection {
         match &settings.forwarded {
             // What it says in variables is more than fields, which it may have passed on as they came.
             Some(rules) if is_trusted && !head.is_handed_on() => {
-                head.believe(rules, |address| settings.trusted_proxies.include_address(address))?;
+                let is_included = |address| settings.trusted_proxies.include_address(address);
+                head.believe(rules, self.is_encrypted(), is_included)?;
             }
             _ if !is_trusted && settings.drops_forwarded => head.drop_forwarded(),
             _ => {}

@@ -188,15 +188,17 @@ impl RequestHead {
     }
 
     /// Takes what the trusted server that has sent it says of the request; [`RequestHead::authority`] and Host are then what it says.
+    /// `is_encrypted`: where it says nothing of the scheme, that is https.
     ///
     /// # Errors
     /// What it says is malformed, or would make an application see what it must not.
     pub fn believe(
         &mut self,
         rules: &ForwardedRules,
+        is_encrypted: bool,
         is_trusted: impl Fn(IpAddr) -> bool,
     ) -> Result<(), RequestFault> {
-        let Some(forwarded) = Forwarded::read(self, rules, is_trusted)? else { return Ok(()) };
+        let Some(forwarded) = Forwarded::read(self, rules, is_encrypted, is_trusted)? else { return Ok(()) };
         if let Some(authority) = forwarded.authority() {
             self.replace_field("host", Some(authority));
             let parts = Arc::make_mut(&mut self.0);

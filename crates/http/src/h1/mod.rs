@@ -286,7 +286,13 @@ impl Connection {
             (Some(records), decoded) => match records.body_is_whole() {
                 Ok(true) if decoded == Decoded::NeedData => return Err(self.refuse(RequestFault::Truncated)),
                 Ok(true) => Decoded::End,
-                Ok(false) => Decoded::NeedData,
+                Ok(false) => {
+                    // More of a body than was announced is nobody's.
+                    if decoded == Decoded::End {
+                        self.input.discard();
+                    }
+                    Decoded::NeedData
+                }
                 Err(fault) => return Err(self.refuse(fault)),
             },
         };

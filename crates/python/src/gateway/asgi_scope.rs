@@ -20,7 +20,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 use crate::ffi::reference_count;
 use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
-use crate::gateway::place::Place;
+use crate::gateway::place::{Place, host_of_unnamed};
 use crate::gateway::tls;
 use crate::host::lock;
 
@@ -315,8 +315,10 @@ impl Scopes {
         }
         let ends = Ends::new(py, exchange, exchange.client())?;
         scope.set_item(&keys.client, &ends.client)?;
-        let said = |name| head.variable(name).and_then(|value| std::str::from_utf8(value).ok());
-        match (said("SERVER_NAME"), said("SERVER_PORT").and_then(|port| port.parse::<u16>().ok())) {
+        let text = |value| std::str::from_utf8(value).ok();
+        let name = host_of_unnamed(head).or(head.variable("SERVER_NAME")).filter(|name| !name.is_empty());
+        let port = head.variable("SERVER_PORT").and_then(text).and_then(|port| port.parse::<u16>().ok());
+        match (name.and_then(text), port) {
             (Some(name), Some(port)) => scope.set_item(&keys.server, (name, port)),
             _ => scope.set_item(&keys.server, &ends.server),
         }

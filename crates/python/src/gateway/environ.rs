@@ -18,7 +18,7 @@ use tidegate_engine::{Exchange, LocalAddress, Peer};
 use crate::ffi::latin1;
 use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
-use crate::gateway::place::{Place, below, decoded, without_first};
+use crate::gateway::place::{self, Place, below, decoded, without_first};
 use crate::gateway::tls;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
@@ -248,15 +248,21 @@ impl Environs {
         head: &RequestHead,
     ) -> PyResult<()> {
         let names = &self.names;
+        if let Some(host) = place::host_of_unnamed(head) {
+            environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, host)?)?;
+        }
         if head.is_told_secure() {
             environ.set_item(&names.url_scheme, &names.secure)?;
             environ.set_item(&names.https, &names.on)?;
         }
         let mut keys = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, value) in head.variables() {
-            // Those have been brought into accord with where the application is.
-            if matches!(name, b"SCRIPT_NAME" | b"PATH_INFO") {
-                continue;
+            match name {
+                // Those have been brought into accord with where the application is.
+                b"SCRIPT_NAME" | b"PATH_INFO" => continue,
+                // PEP 3333: neither may be empty. nginx has no name for a server that was given none.
+                b"SERVER_NAME" | b"SERVER_PORT" if value.is_empty() => continue,
+                _ => {}
             }
             let value = latin1(py, value)?;
             match keys.get(name) {

@@ -70,6 +70,12 @@ impl<'a> Place<'a> {
     }
 }
 
+/// The host that was asked, in place of the name of a server that a front server has given none.
+pub(super) fn host_of_unnamed(head: &RequestHead) -> Option<&[u8]> {
+    let is_unnamed = head.variable("SERVER_NAME").is_some_and(<[u8]>::is_empty);
+    head.host().filter(|host| is_unnamed && !host.is_empty())
+}
+
 /// The rest of a path.
 pub(super) fn without_first(path: Cow<'_, [u8]>, size: usize) -> Cow<'_, [u8]> {
     match path {

@@ -7,6 +7,9 @@ use ipnet::IpNet;
 
 use super::value::Fault;
 
+/// Bits before an IPv4 address that is written in IPv6 (RFC 4291 section 2.5.5.2).
+const MAPPED_PREFIX_LEN: u8 = 96;
+
 /// What a trusted proxy may look like, for help and error lines.
 pub(super) const ACCEPTED: &str = "an address, a network (10.0.0.0/8), or unix";
 
@@ -44,7 +47,19 @@ impl TrustedProxy {
         if network != network.trunc() {
             return Err(format!("the network is {}, the address {}", network.trunc(), network.addr()));
         }
-        Ok(Self::Network(network))
+        Ok(Self::Network(canonical(network)))
+    }
+}
+
+/// A network of IPv4 addresses as such, also where it is written in IPv6: peers are known by their IPv4 addresses.
+fn canonical(network: IpNet) -> IpNet {
+    let within = network.prefix_len().checked_sub(MAPPED_PREFIX_LEN);
+    match (network.addr(), within) {
+        (IpAddr::V6(address), Some(length)) => {
+            let mapped = address.to_ipv4_mapped().map(IpAddr::V4);
+            mapped.and_then(|address| IpNet::new(address, length).ok()).unwrap_or(network)
+        }
+        _ => network,
     }
 }
 
@@ -59,6 +74,7 @@ mod tests {
         }
         // Peers on an IPv6 socket that came by IPv4 are known by their IPv4 address.
         assert_eq!(TrustedProxy::parse("::ffff:10.0.0.1"), TrustedProxy::parse("10.0.0.1"));
+        assert_eq!(TrustedProxy::parse("::ffff:10.0.0.0/104"), TrustedProxy::parse("10.0.0.0/8"));
         for bad in [
             "",
             "*",
