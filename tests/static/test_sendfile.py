@@ -114,6 +114,12 @@ def test_other_statuses_have_no_file(by_path, files, status):
     assert answer.body == (b"" if status[:3] in ("304", "204") else b"the application")
 
 
+def test_a_status_without_a_file_keeps_its_name(files):
+    with serve("threads") as server:
+        answer = ask(server, "X-Sendfile", files / "small.txt", status="404 Nothing Like It")
+        assert (answer.status, answer.reason) == (404, "Nothing Like It")
+
+
 def test_an_internal_prefix_is_for_applications_alone(by_redirect):
     for target in ("/internal/report.csv", "/internal/report.csv?x=y", "/internal/%72eport.csv"):
         assert ask(by_redirect, "X-Accel-Redirect", target).body == CSV

@@ -5,27 +5,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
-import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from support.fronting import FrontProcess, found
 from support.server import PATIENCE_S, Address
 from support.wire import Wire
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
-PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 MODULES = Path("/usr/lib/apache2/modules")
 HOST = "127.0.0.1"
 PROGRAMS = {"nginx": "nginx", "apache": "apache2"}
@@ -93,47 +88,26 @@ class FrontFailed(Exception):
 
 def missing(program: str) -> str | None:
     """Why this front server cannot be run here; None when it can."""
-    if shutil.which(PROGRAMS[program], path=PATH) is None:
+    if found(PROGRAMS[program]) is None:
         return f"{program} is neither installed nor could tools/test-services install it"
     return None
 
 
-class CgiFront:
+class CgiFront(FrontProcess):
     """nginx or Apache before one server, with a protocol of CGI variables between them."""
 
     def __init__(self, program: str, protocol: str, server: Address, *, own: str = "") -> None:
+        super().__init__()
         self.program = program
         self.protocol = protocol
         self.server = server
         self.own = own
         self.port = 0
-        self._folder = Path()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-front-"))
-        try:
-            self._start()
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
 
     @property
     def folder(self) -> Path:
         """Where it keeps what it has; nginx serves it to `X-Accel-Redirect` as /private/."""
         return self._folder
-
-    @property
-    def log(self) -> str:
-        """What it has said so far."""
-        path = self._folder / "log"
-        return path.read_text() if path.exists() else ""
 
     def http(self) -> http.client.HTTPConnection:
         """A standard client's connection."""
@@ -167,13 +141,6 @@ class CgiFront:
                     raise FrontFailed(f"{self.program}:\n{self.log}") from None
                 time.sleep(0.02)
 
-    def _stop(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def _nginx(self) -> list[str]:
         server = self.server
         text = NGINX_CONF.format(
@@ -188,7 +155,7 @@ class CgiFront:
             own=self.own,
         )
         (self._folder / "nginx.conf").write_text(text)
-        program = shutil.which("nginx", path=PATH) or "nginx"
+        program = found("nginx") or "nginx"
         return [program, "-c", str(self._folder / "nginx.conf"), "-e", str(self._folder / "log")]
 
     def _apache(self) -> list[str]:
@@ -213,7 +180,7 @@ class CgiFront:
             url=url,
         )
         (self._folder / "apache.conf").write_text(text)
-        program = shutil.which("apache2", path=PATH) or "apache2"
+        program = found("apache2") or "apache2"
         return [program, "-f", str(self._folder / "apache.conf"), "-D", "FOREGROUND"]
 
 

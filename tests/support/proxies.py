@@ -6,27 +6,24 @@ in its place.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from support.fronting import FrontProcess, found
 from support.server import EXAMPLES, PATIENCE_S, Address
 from support.wire import Wire
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 BEHIND = EXAMPLES / "behind"
 HOST = "127.0.0.1"
@@ -137,36 +134,15 @@ class Place:
         return path
 
 
-class Proxy:
+class Proxy(FrontProcess):
     """A running proxy. Has answered a request for `/` once entered."""
 
     def __init__(self, kind: Kind, servers: Sequence[Address], port: int = 0) -> None:
+        super().__init__()
         self.kind = kind
         self.servers = servers
         self.port = port
         self.tls: ssl.SSLContext | None = None
-        self._folder = Path()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-proxy-"))
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def log(self) -> str:
-        """What it has said so far."""
-        path = self._folder / "log"
-        return path.read_text() if path.exists() else ""
 
     @property
     def certificate(self) -> Path | None:
@@ -196,20 +172,6 @@ class Proxy:
     def thaw(self) -> None:
         """Let it go on."""
         self._tell(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End it at once."""
-        if self._process is not None:
-            # It may have failed to start.
-            with contextlib.suppress(ProcessLookupError):
-                self._tell(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _tell(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
 
     def _start(self) -> None:
         if self.kind.tls:
@@ -249,12 +211,6 @@ class Proxy:
                 time.sleep(0.02)
             finally:
                 client.close()
-
-
-def found(*programs: str) -> str | None:
-    """Where one of them is; distributions keep them where not every user looks."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    return next((found for program in programs if (found := shutil.which(program, path=path))), None)
 
 
 def _replaced(text: str, changes: Mapping[str, str]) -> str:

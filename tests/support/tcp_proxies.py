@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from support.proxies import Kind, Place, found
+from support.fronting import found
+from support.proxies import Kind, Place
 from support.server import Address
 
 STREAM_MODULES = [

@@ -1,21 +1,20 @@
 //! One request and its response, as the code that answers it sees them.
 
+mod answers;
 mod compressed;
 
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_http::proxy::ProxyHeader;
 use tidegate_http::{
-    self as http, BodyLength, HeadFault, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
+    self as http, BodyLength, RequestHead, ResponseEnd, ResponseHead, ResponseTrailers, SendFault,
 };
 
 use crate::access_log::Noted;
-use crate::admission::Shed;
 use crate::body::BodyFault;
 use crate::changes::Watch;
 use crate::clock;
@@ -25,34 +24,21 @@ use crate::departure::Departure;
 use crate::keeper::RequestKey;
 use crate::listener::LocalAddress;
 use crate::output::{Flushed, with_scratch};
-use crate::record::{Counter, Flight, Observer};
+use crate::record::{Flight, Observer};
 use crate::records;
-use crate::redirect;
 use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Peer;
 use crate::static_files::{FileAnswer, Replaced};
 use crate::tls::TlsSession;
 use crate::websocket::{AcceptError, WebSocket};
+pub(crate) use answers::{RETRY_AFTER_MIN_S, plain_head};
 use compressed::CompressedBody;
 
 /// Blocks of at least this size are sent and kept by reference; below it a copy is cheaper.
 pub const LARGE_BLOCK_MIN: usize = 16 * 1024;
 
-/// What a request is told that is turned away, and after how many seconds it may come again: those that are before it have had their turn
-/// when the first of them has waited for so long again.
-const TURNED_AWAY: &[u8] = b"The server is busy: too many requests wait for their turn.\n";
-pub(crate) const RETRY_AFTER_MIN_S: u64 = 1;
-const RETRY_AFTER_MAX_S: u64 = 60;
-
 const HSTS: &[u8] = b"Strict-Transport-Security";
-
-/// What is told who asks whether the server is well.
-const WELL: &[u8] = b"ok\n";
-
-/// What is told who comes to a listener that sends everybody to https.
-const USE_HTTPS: &[u8] = b"This is served by https.\n";
-const NO_HOST: &[u8] = b"This is served by https, and the request names no host.\n";
 
 /// Bytes of a response.
 #[derive(Debug)]
@@ -552,62 +538,6 @@ impl Exchange {
         secured.field(HSTS, value).is_ok().then_some(secured)
     }
 
-    /// Answers a request that is not run: more wait already than may, or it has waited for too long (RFC 9110 section 15.6.4). `delay` is
-    /// how long the first of the queue has waited.
-    pub fn turn_away(mut self, shed: Shed, delay: Duration) {
-        log::debug!("{}: turned away: {}", self.connection.peer, shed.name());
-        self.connection.shared.count(Counter::of_shed(shed));
-        if let Some(logged) = &mut self.logged {
-            logged.noted.shed = Some(shed);
-        }
-        let delay_s = delay.as_millis().div_ceil(1000) as u64;
-        self.decline(delay_s.clamp(RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S));
-    }
-
-    /// Answers with 503.
-    pub(crate) fn decline(self, retry_after_s: u64) {
-        let retry_after = retry_after_s.to_string();
-        self.answer_plainly(
-            (503, b"Service Unavailable"),
-            (b"Retry-After", retry_after.as_bytes()),
-            TURNED_AWAY,
-        );
-    }
-
-    /// Answers a request that asks whether the server is well, which it is.
-    pub(crate) fn affirm(self) {
-        self.answer_plainly((200, b"OK"), (b"Cache-Control", b"no-store"), WELL);
-    }
-
-    /// Answers without an application.
-    pub(crate) fn answer_with(mut self, answer: FileAnswer) {
-        // A client that has left is what the connection knows already.
-        let _ = answer.send(&mut self);
-    }
-
-    /// Sends the client to https, for good.
-    pub(crate) fn redirect(self) {
-        match redirect::location(&self.head, self.connection.settings().https_port) {
-            Some(location) => {
-                let status = redirect::status(self.head.method());
-                self.answer_plainly(status, (b"Location", &location), USE_HTTPS);
-            }
-            None => self.answer_plainly((400, b"Bad Request"), (b"Cache-Control", b"no-store"), NO_HOST),
-        }
-    }
-
-    fn answer_plainly(mut self, status: (u16, &[u8]), field: (&[u8], &[u8]), body: &[u8]) {
-        let head = plain_head(status).and_then(|mut head| {
-            head.field(field.0, field.1)?;
-            Ok(head)
-        });
-        // The head is a constant and valid; a client that has left is what the connection knows already.
-        if let Ok(head) = head {
-            let _ =
-                self.send(Some((&head, BodyLength::Known(body.len() as u64))), Block::Borrowed(body), true);
-        }
-    }
-
     /// Answers the request with a WebSocket (RFC 6455 section 4.2.2). The exchange is over when that succeeds.
     ///
     /// # Errors
@@ -656,36 +586,6 @@ impl Exchange {
         let arrival = self.arrival();
         let logged = self.logged.as_ref().map(|_| (self.head.clone(), arrival));
         Ok(WebSocket::new(self.connection.clone(), logged))
-    }
-
-    /// Answers a request for a WebSocket that cannot be answered with one, and closes.
-    pub fn refuse_upgrade(mut self, fault: http::ws::HandshakeFault) {
-        if self.head.version() == http::Version::Http2 {
-            if let Some((head, text)) = fault.response() {
-                let length = BodyLength::Known(text.len() as u64);
-                // A client that has left is what the connection knows already.
-                let _ = self.send(Some((&head, length)), Block::Borrowed(text.as_bytes()), true);
-            }
-            return;
-        }
-        let mut core = self.connection.lock();
-        if core.phase == Phase::Serving && core.http.reject() {
-            let now_ms = clock::now_ms();
-            with_scratch(|out| {
-                let date = clock::date(now_ms);
-                let server = self.connection.shared.settings.server.as_deref();
-                let context = http::SendContext { date: &date, server, extra: self.id_field(), close: true };
-                fault.write_response(&context, out);
-                let flushed = core.send_bytes(&self.connection, out, now_ms);
-                core.note_flushed(&self.connection, &flushed, now_ms);
-            });
-            self.status = fault.status();
-            core.observe(&self.connection.shared, |flight, observer| {
-                flight.answer(observer, fault.status(), true);
-            });
-        }
-        drop(core);
-        self.leave(None);
     }
 
     /// Ends a response that cannot be completed: what is queued is flushed and the connection closed, so that the peer
@@ -746,13 +646,6 @@ impl Drop for Exchange {
             self.cut();
         }
     }
-}
-
-/// The head of an answer of the server's own, in plain text.
-pub(crate) fn plain_head((status, reason): (u16, &[u8])) -> Result<ResponseHead, HeadFault> {
-    let mut head = ResponseHead::new(status, reason)?;
-    head.field(b"Content-Type", b"text/plain; charset=utf-8")?;
-    Ok(head)
 }
 
 fn end(core: &mut Core, trailers: &ResponseTrailers, out: &mut Vec<u8>) -> Result<u64, SendFault> {

@@ -211,10 +211,11 @@ impl Described<'_> {
 }
 
 impl Validators {
-    /// Of a file as it is: the times of two files that differ do, or their sizes. `suffix` tells its encodings apart.
-    pub(super) fn of_file(open: &OpenFile, suffix: &str) -> Self {
+    /// Of a file as it is: the times of two files that differ do, or their sizes. `encoding` tells its encodings apart.
+    pub(super) fn of_file(open: &OpenFile, encoding: Option<&str>) -> Self {
         let OpenFile { size, modified_s, modified_ns, .. } = open;
-        let etag = format!("\"{modified_s:x}-{modified_ns:x}-{size:x}{suffix}\"").into_bytes();
+        let (dash, encoding) = encoding.map_or(("", ""), |encoding| ("-", encoding));
+        let etag = format!("\"{modified_s:x}-{modified_ns:x}-{size:x}{dash}{encoding}\"").into_bytes();
         Self { etag: Some(etag), modified: Some(whole_seconds(*modified_s)) }
     }
 }

@@ -106,6 +106,8 @@ impl Directory {
                 return Ok(held.clone());
             }
         }
+        // Should there be none by now, what was there is no longer served.
+        *held = None;
         let opened = Held::open(&self.path, now_ms)?;
         *held = Some(opened.clone());
         Ok(opened)
@@ -250,6 +252,17 @@ mod tests {
         // As if a second had passed.
         directory.held.lock().unwrap().as_mut().unwrap().until_ms = 0;
         assert_eq!(text(directory.open(b"file")), "new");
+    }
+
+    #[test]
+    fn a_directory_that_is_taken_away_is_not_served_where_it_has_gone() {
+        let (around, directory) = populated();
+        assert_eq!(text(directory.open(b"file")), "file");
+        fs::rename(around.path().join("public"), around.path().join("former")).unwrap();
+        directory.held.lock().unwrap().as_mut().unwrap().until_ms = 0;
+        for _ in 0..2 {
+            assert!(matches!(directory.open(b"file"), Found::Nothing));
+        }
     }
 
     #[test]

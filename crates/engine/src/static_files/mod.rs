@@ -1,12 +1,11 @@
 //! Files that the server sends by itself: those of directories that it serves, and those that applications name.
 //!
-//! `path` and `directory` say which file is meant, `condition`, `range` and `encoding` what of it; `answer` is the response that comes of it.
+//! `path` and `directory` say which file is meant, `condition` and `range` what of it; `answer` is the response that comes of it.
 //! What opens a file waits for the disk; nothing here knows of Python.
 
 mod answer;
 mod condition;
 mod directory;
-mod encoding;
 mod mount;
 mod path;
 mod range;

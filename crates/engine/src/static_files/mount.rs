@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use memchr::{memchr, memrchr};
 use percent_encoding::percent_decode;
+use tidegate_http::coding::{self, Coding};
 use tidegate_http::{HeadFault, RequestHead, ResponseHead, TargetForm};
 
 use super::answer::{Described, FileAnswer};
 use super::condition::Validators;
 use super::directory::{Directory, Found, OpenFile};
-use super::encoding::{Encoding, accepted};
 use super::path::PathBelow;
 use crate::clock;
 use crate::limit::PathPattern;
@@ -20,6 +20,9 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// Fewest hexadecimal digits of a name that are taken for a hash.
 const HASH_SIZE_MIN: usize = 8;
+
+/// What is looked for beside a file, where a client likes all of them as well: the smallest is usually first.
+const ENCODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// A directory that is served below a prefix.
 #[derive(Clone, Debug)]
@@ -179,10 +182,10 @@ impl StaticMount {
     }
 
     /// What lies beside the file in the encoding that the client likes best.
-    fn open_encoded(&self, request: &RequestHead, path: &[u8]) -> Option<(OpenFile, Encoding)> {
+    fn open_encoded(&self, request: &RequestHead, path: &[u8]) -> Option<(OpenFile, Coding)> {
         let fields = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"accept-encoding"));
-        accepted(fields.map(|(_, value)| value)).find_map(|encoding| {
-            match self.directory.open(&[path, encoding.suffix().as_bytes()].concat()) {
+        coding::ranked(fields.map(|(_, value)| value), ENCODINGS).find_map(|encoding| {
+            match self.directory.open(&[path, b".", extension(encoding).as_bytes()].concat()) {
                 Found::File(open) => Some((open, encoding)),
                 _ => None,
             }
@@ -195,14 +198,8 @@ impl StaticMount {
         path: &[u8],
         open: OpenFile,
         kind: ContentType,
-        encoding: Option<Encoding>,
+        encoding: Option<Coding>,
     ) -> Result<FileAnswer, HeadFault> {
-        let suffix = match encoding {
-            None => "",
-            Some(Encoding::Brotli) => "-br",
-            Some(Encoding::Zstandard) => "-zst",
-            Some(Encoding::Gzip) => "-gz",
-        };
         let add = |head: &mut ResponseHead| {
             if let Some(encoding) = encoding {
                 head.field(b"Content-Encoding", encoding.name().as_bytes())?;
@@ -221,9 +218,18 @@ impl StaticMount {
             }
             head.field(b"X-Content-Type-Options", b"nosniff").map(|_| ())
         };
-        let validators = Validators::of_file(&open, suffix);
+        let validators = Validators::of_file(&open, encoding.map(extension));
         let described = Described { content_type: &kind.value(), validators, add: &add };
         FileAnswer::of_file(request, open, &described, clock::wall())
+    }
+}
+
+/// What the name of a file in an encoding has at its end.
+fn extension(encoding: Coding) -> &'static str {
+    match encoding {
+        Coding::Brotli => "br",
+        Coding::Zstd => "zst",
+        Coding::Gzip => "gz",
     }
 }
 

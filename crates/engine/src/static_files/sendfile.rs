@@ -53,7 +53,7 @@ impl SendfileHeader {
             return Ok(Replaced::Not);
         };
         if !matches!(head.status(), 200 | 206) {
-            let mut without = ResponseHead::new(head.status(), b"")?;
+            let mut without = ResponseHead::new(head.status(), head.reason())?;
             for (name, value) in head.fields().filter(|(name, _)| !is_named(name)) {
                 without.field(name, value)?;
             }
@@ -109,7 +109,7 @@ impl SendfileHeader {
             let is_wanted = |name: &[u8]| name.eq_ignore_ascii_case(wanted.as_bytes());
             head.fields().find(|(name, _)| is_wanted(name)).map(|(_, value)| value)
         };
-        let mut validators = Validators::of_file(&open, "");
+        let mut validators = Validators::of_file(&open, None);
         if let Some(etag) = given("etag") {
             validators.etag = Some(etag.to_vec());
         }

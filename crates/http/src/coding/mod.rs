@@ -12,7 +12,7 @@ mod negotiation;
 mod response;
 
 pub use encoder::{BodyShape, Encoder, EncoderFault};
-pub use negotiation::{Choice, choose};
+pub use negotiation::{Choice, choose, ranked};
 pub use response::{TypePattern, confirmed, encoded, may_be_encoded, varied};
 
 /// The codings that are spoken.

@@ -1,5 +1,7 @@
 //! `Accept-Encoding` (RFC 9110 section 12.5.3).
 
+use std::cmp::Reverse;
+
 use super::Coding;
 use crate::field::trim;
 
@@ -26,6 +28,14 @@ struct Weights {
 }
 
 impl Weights {
+    fn of_fields<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut weights = Self::default();
+        for value in values {
+            value.split(|&byte| byte == b',').for_each(|member| weights.note(member));
+        }
+        weights
+    }
+
     fn note(&mut self, member: &[u8]) {
         let mut parts = member.split(|&byte| byte == b';').map(trim);
         let name = parts.next().unwrap_or_default();
@@ -43,21 +53,33 @@ impl Weights {
     fn of(&self, coding: Coding) -> Weight {
         self.codings[coding as usize].or(self.others).unwrap_or(0)
     }
+
+    /// Whether the client takes it, and likes it as well as no coding.
+    fn has_consent(&self, coding: Coding) -> bool {
+        self.of(coding) >= self.identity.unwrap_or(0).max(1)
+    }
 }
 
 /// Chooses by the values of all `Accept-Encoding` fields. The client's weights come first, then the order of `offered`.
 pub fn choose<'a>(values: impl Iterator<Item = &'a [u8]>, offered: &[Coding]) -> Choice {
-    let mut weights = Weights::default();
-    for value in values {
-        value.split(|&byte| byte == b',').for_each(|member| weights.note(member));
-    }
+    let weights = Weights::of_fields(values);
+    // The first of several that are the greatest.
+    let best = offered.iter().copied().rev().max_by_key(|coding| weights.of(*coding));
     let identity = weights.identity.or(weights.others.filter(|weight| *weight == 0));
-    let most = offered.iter().map(|coding| weights.of(*coding)).max().unwrap_or(0);
-    let wanted = most > 0 && most >= weights.identity.unwrap_or(0);
     Choice {
-        coding: offered.iter().copied().find(|coding| wanted && weights.of(*coding) == most),
+        coding: best.filter(|coding| weights.has_consent(*coding)),
         must_be_encoded: identity == Some(0),
     }
+}
+
+/// Those of `offered` that the client likes as well as no coding, in the order in which [`choose`] would have them.
+pub fn ranked<'a, const N: usize>(
+    values: impl Iterator<Item = &'a [u8]>,
+    mut offered: [Coding; N],
+) -> impl Iterator<Item = Coding> {
+    let weights = Weights::of_fields(values);
+    offered.sort_by_key(|coding| Reverse(weights.of(*coding)));
+    offered.into_iter().filter(move |coding| weights.has_consent(*coding))
 }
 
 fn weight_text(parameter: &[u8]) -> Option<&[u8]> {
@@ -124,6 +146,26 @@ mod tests {
         }
         assert_eq!(chosen(&[]), (None, false));
         assert_eq!(chosen(&["deflate", "br"]), (Some("br"), false));
+    }
+
+    #[test]
+    fn all_that_a_client_takes_are_ranked_as_they_would_be_chosen() {
+        for (value, expected) in [
+            ("gzip, deflate, br, zstd", "zstd br gzip"),
+            ("gzip;q=1, br;q=0.5", "gzip br"),
+            ("*;q=0.5, gzip", "gzip zstd br"),
+            ("*, zstd;q=0", "br gzip"),
+            ("gzip;q=0.5, identity", ""),
+            ("gzip;q=0.4, br, identity;q=0.5", "br"),
+            ("identity;q=0, gzip;q=0.1", "gzip"),
+            ("gzip;q=0", ""),
+            (",,;;,q=1", ""),
+            ("", ""),
+        ] {
+            let found: Vec<_> = ranked([value.as_bytes()].into_iter(), OFFERED).map(Coding::name).collect();
+            assert_eq!(found.join(" "), expected, "{value:?}");
+            assert_eq!(chosen(&[value]).0, found.first().copied(), "{value:?}");
+        }
     }
 
     #[test]

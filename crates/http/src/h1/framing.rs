@@ -179,7 +179,7 @@ impl ResponseHead {
     }
 
     /// The reason of the status line.
-    pub(crate) fn reason(&self) -> &[u8] {
+    pub fn reason(&self) -> &[u8] {
         let line = self.bytes.get(REASON_START..).unwrap_or_default();
         line.split(|&byte| byte == b'\r').next().unwrap_or_default()
     }

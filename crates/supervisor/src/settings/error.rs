@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::table::{SETTINGS, Setting, VARIABLE_PREFIX};
-use super::value::{Value, is_bare_key};
+use super::value::{Fault, Value, is_bare_key};
 
 /// Where the effective value of a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,8 +132,15 @@ impl SettingsError {
     }
 }
 
+/// What is wrong with a key of a table that may have `keys`.
+pub(super) fn no_such_key(typed: &str, keys: &[&str]) -> Fault {
+    let known = nearest(typed, keys.iter().map(|&key| key.to_owned()));
+    let advice = known.map_or_else(|| keys.join(", "), |known| format!("did you mean {known}?"));
+    format!("{}: no such key; {advice}", Value::Text(typed.into()).excerpt())
+}
+
 /// The known name that a slip may have turned into the typed one, or that it is the beginning of.
-pub(super) fn nearest(typed: &str, known: impl Iterator<Item = String>) -> Option<String> {
+fn nearest(typed: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let typed = bare(typed);
     // One slip in three letters; beyond that, unlike names come out as near.
     let slips_max = (typed.len() / 3).max(1);

@@ -3,7 +3,7 @@
 use glob::Pattern;
 
 use super::choice::Choice as _;
-use super::error::nearest;
+use super::error::no_such_key;
 use super::kind::Range;
 use super::value::{self, Fault, OFF, Value, text};
 use super::{Priority, shown_duration, shown_size};
@@ -151,11 +151,7 @@ impl Limit {
                     return Err(format!("one of {}", self.priority.words().join(", ")));
                 }
             }
-            key => {
-                let known = nearest(key, KEYS.into_iter().map(str::to_owned));
-                let advice = known.map_or_else(|| KEYS.join(", "), |known| format!("did you mean {known}?"));
-                return Err(format!("{}: no such key; {advice}", Value::Text(key.into()).excerpt()));
-            }
+            key => return Err(no_such_key(key, &KEYS)),
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::error::nearest;
+use super::error::no_such_key;
 use super::shown_duration;
 use super::texts;
 use super::value::{self, Fault, OFF, Value, text};
@@ -134,11 +134,7 @@ impl StaticDirectory {
             "precompressed" => self.precompressed = value::switch(value)?,
             "fallthrough" => self.falls_through = value::switch(value)?,
             "internal" => self.internal = value::switch(value)?,
-            key => {
-                let known = nearest(key, KEYS.into_iter().map(str::to_owned));
-                let advice = known.map_or_else(|| KEYS.join(", "), |known| format!("did you mean {known}?"));
-                return Err(format!("{}: no such key; {advice}", Value::Text(key.into()).excerpt()));
-            }
+            key => return Err(no_such_key(key, &KEYS)),
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::ClientAuth;
 use super::choice::Choice as _;
-use super::error::nearest;
+use super::error::no_such_key;
 use super::texts;
 use super::value::{Fault, Value, digits, text};
 
@@ -79,11 +79,7 @@ impl Certificate {
                 self.names =
                     names.into_iter().map(|name| server_name(name.trim())).collect::<Result<_, _>>()?;
             }
-            key => {
-                let known = nearest(key, KEYS.into_iter().map(str::to_owned));
-                let advice = known.map_or_else(|| KEYS.join(", "), |known| format!("did you mean {known}?"));
-                return Err(format!("{}: no such key; {advice}", Value::Text(key.into()).excerpt()));
-            }
+            key => return Err(no_such_key(key, &KEYS)),
         }
         Ok(())
     }
