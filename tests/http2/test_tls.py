@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+
 from support.http2 import Http2
 from support.server import Server
 from support.tls import Authority, secure_wire

@@ -82,6 +82,10 @@ pub struct Reactor {
     listeners: Vec<Listener>,
     /// Those of streams too, which have no socket of their own.
     connections: Slab<Arc<Connection>>,
+    /// Those that have come since the poll: one that is over by the next is spared being watched.
+    unwatched: Vec<Target>,
+    /// What exchanges have changed was looked at without a poll.
+    has_skipped_poll: bool,
     /// How many of them are streams.
     streams: usize,
     next_id: u64,
@@ -140,6 +144,8 @@ impl Reactor {
             shared: Arc::new(Shared::new(settings, access_log, waker)),
             listeners,
             connections: Slab::new(),
+            unwatched: Vec::new(),
+            has_skipped_poll: false,
             streams: 0,
             next_id: 0,
             timers,
@@ -229,6 +235,12 @@ impl Reactor {
         }
         self.follow_lifecycle();
         self.shared.take_attention(&mut self.work);
+        // What exchanges have left to do is done at once, but not time after time: others wait in the poll.
+        self.has_skipped_poll = !self.watched && !self.has_skipped_poll && !self.work.is_empty();
+        if self.has_skipped_poll {
+            return Ok(());
+        }
+        self.watch_new();
         let unfinished =
             !self.work.is_empty() || !self.ready.is_empty() || self.listeners_want() || self.is_finished();
         let mut wait = if unfinished { Some(Duration::ZERO) } else { max_wait };
@@ -347,6 +359,7 @@ impl Reactor {
         self.keep_deadlines(self.polled_ms);
         self.accept(self.now_ms);
         if self.watched {
+            self.watch_new();
             // From here on, whoever adds work wakes the outer loop; what is left already does so at once.
             self.schedule_queue();
             let armed = self.timers.arm(clock::now_ms).is_ok();
@@ -443,7 +456,9 @@ impl Reactor {
         };
         self.show_connections();
         // The descriptor may live on in an exchange, so closing it cannot be left to take it out of epoll.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&socket.raw()));
+        if connection.is_watched.load(Ordering::Relaxed) {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&socket.raw()));
+        }
         for listener in &mut self.listeners {
             // A descriptor and a place are free again: no need to sit out a pause.
             if listener.retry_ms != NEVER {
@@ -647,25 +662,37 @@ impl Reactor {
     }
 
     fn welcome(&mut self, socket: Socket, caller: Caller, now_ms: Millis) {
-        let raw = socket.raw();
         let carrier = match self.carrier(socket, caller.speaks.scheme) {
             Ok(carrier) => carrier,
             Err(error) => return log::error!("a connection could not be served: {error}"),
         };
         let entry = self.connections.vacant_entry();
-        let slot = entry.key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&raw), Token(slot), interest) {
-            log::warn!("a connection could not be watched: {error}");
-            return;
-        }
         self.next_id += 1;
-        let name = (slot, self.next_id);
+        let name = (entry.key(), self.next_id);
         let connection = Arc::new(Connection::new(name, carrier, caller, self.shared.clone(), now_ms));
         entry.insert(connection.clone());
+        self.unwatched.push(name);
         self.show_connections();
-        // The wake for bytes that are in already comes with the next poll; this only sets the deadline.
-        self.look(&connection, now_ms, |connection, _| connection.on_accept());
+        self.look(&connection, now_ms, |connection, turn| connection.on_accept(turn));
+    }
+
+    /// Has the system tell of new connections from here on, and of what has come on them already.
+    fn watch_new(&mut self) {
+        while let Some((slot, id)) = self.unwatched.pop() {
+            let known = self.connections.get(slot).filter(|connection| connection.id == id).cloned();
+            let Some(connection) = known else { continue };
+            let Some(socket) = connection.carrier.socket() else { continue };
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let token = Token(slot);
+            match self.poll.registry().register(&mut SourceFd(&socket.raw()), token, interest) {
+                Ok(()) => connection.is_watched.store(true, Ordering::Relaxed),
+                Err(error) => {
+                    log::warn!("a connection could not be watched: {error}");
+                    let now_ms = self.now_ms;
+                    self.look(&connection, now_ms, |connection, _| connection.on_stop());
+                }
+            }
+        }
     }
 }
 

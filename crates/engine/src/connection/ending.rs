@@ -17,6 +17,9 @@ use crate::settings::Settings;
 use crate::shared::Lifecycle;
 use crate::socket::Moved;
 
+/// The reactor's slab, and the look at hand.
+const HOLDERS: usize = 2;
+
 impl Core {
     /// The response is complete: what remains is to send what waits, to read what the application has not, and to go on.
     pub(crate) fn complete(&mut self, connection: &Connection, now_ms: Millis) {
@@ -105,7 +108,7 @@ impl Core {
                 || self.http.buffered() > 0
                 || !self.http.request_body_complete());
         if self.ended && !self.readable || !peer_may_send {
-            self.close(connection);
+            self.close_with(connection, Arc::strong_count(connection) > HOLDERS);
         } else {
             self.say_goodbye(connection);
             connection.carrier.shut_output();
@@ -191,6 +194,11 @@ impl Core {
     }
 
     pub(crate) fn close(&mut self, connection: &Connection) {
+        self.close_with(connection, true);
+    }
+
+    /// Closes. The socket is to be shut where somebody has the connection for longer, and its descriptor with it.
+    fn close_with(&mut self, connection: &Connection, shuts: bool) {
         if let Phase::Queued(ticket) = self.phase {
             connection.shared.gates.leave(self.way(), ticket);
         }
@@ -205,7 +213,9 @@ impl Core {
         }
         connection.mark_left();
         self.say_goodbye(connection);
-        connection.carrier.shut();
+        if shuts || self.http.is_stream() {
+            connection.carrier.shut();
+        }
         self.output.clear();
         self.lose_websocket();
         self.end_session(&connection.shared);

@@ -149,6 +149,8 @@ pub(crate) struct Connection {
     pub(crate) changes: Changes,
     /// Among those that the reactor is to look at; see [`Shared::attend`].
     pub(crate) attended: AtomicBool,
+    /// The system tells the reactor of it.
+    pub(crate) is_watched: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -265,6 +267,7 @@ impl Connection {
             core: Mutex::new(core),
             changes: Changes::default(),
             attended: AtomicBool::new(false),
+            is_watched: AtomicBool::new(false),
         }
     }
 
@@ -477,9 +480,12 @@ impl Connection {
         core.looked(self.settings(), false)
     }
 
-    /// Nothing has happened yet: only the deadline is set.
-    pub(crate) fn on_accept(&self) -> Looked {
-        self.lock().looked(self.settings(), false)
+    /// It is new. What a front server hands on comes with it; a client's first request comes a moment later, with a wake.
+    pub(crate) fn on_accept(self: &Arc<Self>, turn: &mut Turn<'_>) -> Looked {
+        let mut core = self.lock();
+        core.readable = self.speaks.dialect() != http::Dialect::Http1;
+        let more = core.readable && core.advance(self, turn);
+        core.looked(self.settings(), more)
     }
 }
 

@@ -248,6 +248,10 @@ impl Environs {
         head: &RequestHead,
     ) -> PyResult<()> {
         let names = &self.names;
+        if head.is_told_secure() {
+            environ.set_item(&names.url_scheme, &names.secure)?;
+            environ.set_item(&names.https, &names.on)?;
+        }
         let mut keys = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, value) in head.variables() {
             // Those have been brought into accord with where the application is.
