@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import urllib.request
 
 import hpack
@@ -132,6 +133,26 @@ def test_a_connection_that_takes_nothing_has_its_time(server):
         # Not a byte is read until the server has given up.
         server.wait_for_log("the connection is lost: timed out", since=since)
         assert other.get("/").status == 200
+
+
+def test_what_is_ended_and_takes_nothing_holds_up_no_other():
+    options = ("--head-timeout", "500ms", "--write-timeout", "5s")
+    with (
+        serving("apps.streams:wsgi", *options) as server,
+        Http2(server, settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**30}) as http2,
+        Http2(server) as other,
+    ):
+        http2.conn.increment_flow_control_window(2**30)
+        http2.flush()
+        large = [http2.ask("/large", reads=False) for _ in range(8)]
+        other.settle()
+        # A head that does not end: after its time the server ends the connection, and cannot say so.
+        http2.raw(frame(HEADERS, 0, large[-1].number + 2, block()))
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert other.get("/").status == 200
+            assert time.monotonic() - began < 1
 
 
 def test_streams_beyond_the_limit_are_refused():

@@ -207,6 +207,25 @@ def test_a_crowd_of_new_connections_does_not_hold_up_an_old_one(authority: Autho
                 sock.close()
 
 
+def test_those_that_say_nothing_are_ended_while_a_crowd_comes(authority: Authority) -> None:
+    options = [*authority.options(key_type=trustme.KeyType.RSA), "--head-timeout", "500ms"]
+    first = hello(authority)
+    with Server(APP, options=options) as server:
+        silent = [server.connect() for _ in range(20)]
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            # More than the time that a round has for them.
+            crowd = [server.connect() for _ in range(5)]
+            for wire in crowd:
+                wire.send(first)
+            for wire in crowd:
+                assert wire.receive(1) == b"\x16"
+                wire.close()
+        for wire in silent:
+            assert wire.rest() == b""
+            wire.close()
+
+
 def test_a_handshake_that_has_begun_when_the_server_drains_is_finished_and_its_request_answered(
     authority: Authority,
 ) -> None:

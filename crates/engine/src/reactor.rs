@@ -468,7 +468,9 @@ impl Reactor {
     }
 
     fn keep_deadlines(&mut self, now_ms: Millis) {
-        while let Some((at_ms, (slot, id))) = self.timers.pop_due(now_ms) {
+        // Taken out before the first look: one that is still due after its look is looked at in the next round.
+        let due: Vec<_> = std::iter::from_fn(|| self.timers.pop_due(now_ms)).collect();
+        for (at_ms, (slot, id)) in due {
             let found = self.connections.get(slot).filter(|connection| connection.id == id).cloned();
             if let Some(connection) = found {
                 self.look(&connection, now_ms, |connection, turn| connection.on_time(at_ms, turn));
@@ -697,11 +699,9 @@ impl Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        // A stream and what carries it hold each other until they are closed.
-        if self.streams > 0 {
-            self.connections.drain().for_each(|connection| {
-                connection.on_stop();
-            });
+        // A stream, and what carries streams, is held by what the h2 crate is to wake until it is closed.
+        for connection in self.connections.drain().filter(|connection| connection.is_held()) {
+            connection.on_stop();
         }
         self.shared.abandon();
     }

@@ -6,14 +6,15 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tidegate_engine::http::ws::{Upgrade, upgrade};
 use tidegate_engine::http::{BodyLength, ResponseHead};
 use tidegate_engine::{
-    Admitted, BindAddress, BindOptions, Block, BodyRead, Exchange, LocalAddress, Reactor, Scoreboard,
-    SendError, Settings, bind_all,
+    Admitted, BindAddress, BindOptions, Block, BodyRead, Exchange, Gathering, LocalAddress, Reactor,
+    Scoreboard, SendError, Settings, bind_all,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -354,4 +355,64 @@ fn waiting_for_a_stalled_body_makes_no_work() {
         !watched.is_readable(Duration::from_millis(100)),
         "nothing has happened, so there is nothing to do"
     );
+}
+
+/// How HTTP/2 begins: the preface and empty SETTINGS.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// The head of a GET, or of a POST whose body is to come.
+fn http2_head(stream: u8, goes_on: bool) -> Vec<u8> {
+    let (method, flags) = if goes_on { (0x83, 4) } else { (0x82, 5) };
+    vec![0, 0, 6, 1, flags, 0, 0, 0, stream, method, 0x86, 0x84, 0x41, 1, b'a']
+}
+
+fn speaking_http2() -> Watched {
+    let mut settings = Settings::default();
+    settings.http2.in_plain_text = true;
+    settings.gathering = Gathering::WhatIsIn;
+    Watched::new(settings)
+}
+
+#[test]
+fn streams_are_freed_when_their_connection_is_lost() {
+    let mut watched = speaking_http2();
+    let counted = Arc::new(());
+    let mut client = watched.connect();
+    client.write_all(HTTP2).unwrap();
+    let streams = (1..40).step_by(2);
+    streams.for_each(|stream| client.write_all(&http2_head(stream, stream % 4 == 1)).unwrap());
+    let mut exchanges: Vec<_> = (0..20).map(|_| watched.next()).collect();
+    for exchange in &exchanges {
+        exchange.note(|| counted.clone());
+    }
+    assert_eq!(Arc::strong_count(&counted), 21);
+    // Some are answered, some are dropped, one is reset by the client, and the others are in hands when the client goes.
+    exchanges.drain(..5).for_each(|exchange| answer(exchange, b"body"));
+    exchanges.drain(..5);
+    client.write_all(&[0, 0, 4, 3, 0, 0, 0, 0, 39, 0, 0, 0, 8]).unwrap();
+    watched.serve_until(|_| {}, || Arc::strong_count(&counted) == 11);
+    drop(client);
+    watched.serve_until(|_| {}, || exchanges.iter().all(Exchange::has_left));
+    drop(exchanges);
+    watched.serve_until(|_| {}, || Arc::strong_count(&counted) == 1);
+}
+
+#[test]
+fn a_reactor_that_goes_leaves_no_connection_behind() {
+    for asks in [false, true] {
+        let mut watched = speaking_http2();
+        let mut client = watched.connect();
+        client.write_all(HTTP2).unwrap();
+        if asks {
+            client.write_all(&http2_head(1, false)).unwrap();
+            drop(watched.next());
+        }
+        let mut begun = [0; 9];
+        let mut read = client.try_clone().unwrap();
+        let reader = std::thread::spawn(move || read.read_exact(&mut begun).unwrap());
+        watched.serve_until(|_| {}, || reader.is_finished());
+        reader.join().unwrap();
+        drop(watched);
+        client.read_to_end(&mut Vec::new()).unwrap();
+    }
 }

@@ -442,8 +442,9 @@ impl Connection {
         if core.scheduled_ms == at_ms {
             core.scheduled_ms = NEVER;
             if core.phase == Phase::Waiting && core.deadline_ms(self.settings()) <= turn.now_ms {
-                // A request that has come since the poll is answered, instead of being met with a reset.
-                core.readable = true;
+                // A request that has come since the poll is answered, instead of being met with a reset. Not looked for where that takes a
+                // handshake that there is no time for.
+                core.readable |= self.carrier.is_ready() || *turn.handshake_us > 0;
                 more = core.advance(self, turn);
             }
             if !more && core.deadline_ms(self.settings()) <= turn.now_ms {

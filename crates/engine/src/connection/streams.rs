@@ -27,6 +27,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is a stream, or carries streams: it holds itself then, until it is closed.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.carrier, Carrier::Stream(_)) || self.lock().session.is_some()
+    }
+
     /// The connection of a stream of this one.
     pub(crate) fn of_stream(
         self: &Arc<Self>,

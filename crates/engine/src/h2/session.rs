@@ -227,6 +227,10 @@ impl Session {
         let line = self.line.lock();
         let write_by_ms =
             if line.any_unsent() { line.progress_ms + settings.write_timeout_ms } else { NEVER };
+        if self.ends {
+            // It is over as soon as the peer takes what waits.
+            return write_by_ms;
+        }
         let head_since_ms =
             if line.meter.any_frame() { line.meter.block_since_ms() } else { Some(self.began_ms) };
         let head_by_ms = head_since_ms.map_or(NEVER, |since_ms| since_ms + settings.head_timeout_ms);
