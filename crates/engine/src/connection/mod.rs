@@ -411,7 +411,9 @@ impl Connection {
     /// The turn of a waiting request has come.
     pub(crate) fn end_wait(self: &Arc<Self>, ticket: Ticket) -> Option<Exchange> {
         let exchange = self.lock().end_wait(self, ticket)?;
-        if self.has_left() || self.carrier.is_ended() {
+        // The system is asked of those that have been here for longer than since the last poll.
+        let is_new = self.carrier.socket().is_some() && !self.is_watched.load(Ordering::Relaxed);
+        if self.has_left() || !is_new && self.carrier.is_ended() {
             // It has left without the reactor having come to see it.
             log::debug!("{}: the client has left before its turn came", self.peer);
             exchange.abort();
