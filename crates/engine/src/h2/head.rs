@@ -15,6 +15,10 @@ pub(super) fn of_request(parts: &Parts, goes_on: bool, limits: &Limits) -> Resul
         // It is what would be asked of HTTP/1.1 (RFC 8441 section 5).
         Some("websocket") => "GET",
         Some(_) => return Err(RequestFault::Connect),
+        // It asks nobody for anything (RFC 9113 section 8.5).
+        None if parts.method == Method::CONNECT && parts.uri.authority().is_none() => {
+            return Err(RequestFault::HostMissing);
+        }
         None if parts.method == Method::CONNECT => return Err(RequestFault::Connect),
         None => parts.method.as_str(),
     };

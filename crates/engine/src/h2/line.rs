@@ -70,11 +70,15 @@ impl State {
         if !self.early.is_empty() {
             let count = self.early.len().min(buffer.remaining());
             self.meter.receive(&self.early[..count], self.now_ms);
+            if self.meter.fault().is_some() {
+                self.early.clear();
+                return Poll::Pending;
+            }
             buffer.put_slice(&self.early[..count]);
             self.early.drain(..count);
             return Poll::Ready(Ok(()));
         }
-        if !self.readable || self.meter.is_overdrawn() {
+        if !self.readable || self.meter.is_overdrawn() || self.meter.fault().is_some() {
             return Poll::Pending;
         }
         if self.budget == 0 {
@@ -88,6 +92,10 @@ impl State {
                 self.readable = count == size || self.ended || connection.carrier.holds_more();
                 self.budget = self.budget.saturating_sub(count);
                 self.meter.receive(&space[..count], self.now_ms);
+                if self.meter.fault().is_some() {
+                    // The session ends it.
+                    return Poll::Pending;
+                }
                 if let Some(record) = connection.shared.record() {
                     record.add(Counter::BytesIn, count as u64);
                 }

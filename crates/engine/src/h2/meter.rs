@@ -4,6 +4,10 @@
 //! use. Each is charged to an account that fills up with time and with what is really done: who overdraws it is told to calm down.
 //! (CVE-2019-9512, 9514, 9515, 9518: floods of PING, RST_STREAM, SETTINGS, empty DATA; CVE-2023-44487: rapid reset; CVE-2024-27316 and others:
 //! CONTINUATION; CVE-2025-8671: resets that a server is made to send.)
+//!
+//! Frames whose heads alone break a rule are found here too: the crate has one error for all of them, or waits for what never comes.
+
+use h2::Reason;
 
 use crate::clock::Millis;
 
@@ -25,10 +29,15 @@ const FRAME_HEAD_SIZE: usize = 9;
 /// Types of frames (RFC 9113 section 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -46,6 +55,8 @@ pub(super) struct Meter {
     any_frame: bool,
     /// Since when a block of fields, or a frame's head, is under way.
     block_since_ms: Option<Millis>,
+    /// What is wrong with a frame that has come.
+    fault: Option<Reason>,
 }
 
 impl Meter {
@@ -59,6 +70,7 @@ impl Meter {
             counted_ms: now_ms,
             any_frame: false,
             block_since_ms: None,
+            fault: None,
         }
     }
 
@@ -95,6 +107,7 @@ impl Meter {
         let size = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         self.payload_left = size;
         self.any_frame = true;
+        self.fault = self.fault.or(fault_of(kind, flags, size));
         if matches!(kind, HEADERS | CONTINUATION) {
             let is_open = flags & END_HEADERS == 0;
             self.block_since_ms = if is_open { self.block_since_ms.or(Some(now_ms)) } else { None };
@@ -134,6 +147,25 @@ impl Meter {
     pub(super) fn is_overdrawn(&self) -> bool {
         self.balance == 0
     }
+
+    /// The rule that a frame has broken.
+    pub(super) fn fault(&self) -> Option<Reason> {
+        self.fault
+    }
+}
+
+/// What is wrong with a frame by its head alone: its length (RFC 9113 sections 6.3 to 6.9), or that a client sends it (section 8.4).
+fn fault_of(kind: u8, flags: u8, size: usize) -> Option<Reason> {
+    let has_its_size = match kind {
+        PUSH_PROMISE => return Some(Reason::PROTOCOL_ERROR),
+        PRIORITY => size == 5,
+        RST_STREAM | WINDOW_UPDATE => size == 4,
+        SETTINGS if flags & ACK != 0 => size == 0,
+        SETTINGS => size.is_multiple_of(6),
+        PING => size == 8,
+        _ => true,
+    };
+    (!has_its_size).then_some(Reason::FRAME_SIZE_ERROR)
 }
 
 #[cfg(test)]
@@ -148,7 +180,7 @@ mod tests {
     #[test]
     fn frames_are_found_however_they_are_cut() {
         let bytes =
-            [b"PRI".to_vec(), frame(SETTINGS, 0, b""), frame(6, 0, b"12345678"), frame(DATA, 0, b"abc")]
+            [b"PRI".to_vec(), frame(SETTINGS, 0, b""), frame(PING, 0, b"12345678"), frame(DATA, 0, b"abc")]
                 .concat();
         for size in 1..bytes.len() {
             let mut meter = Meter::new(3, 0);
@@ -161,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_flood_overdraws_an_account_and_an_honest_pace_does_not() {
-        for (kind, payload) in [(DATA, &b""[..]), (RST_STREAM, b"1234"), (SETTINGS, b""), (6, b"12345678")] {
+        for (kind, payload) in [(DATA, &b""[..]), (RST_STREAM, b"1234"), (SETTINGS, b""), (PING, b"12345678")]
+        {
             let mut meter = Meter::new(0, 0);
             let count = (0..BALANCE_MAX + 1)
                 .take_while(|_| {
@@ -183,11 +216,33 @@ mod tests {
         let mut meter = Meter::new(0, 0);
         for _ in 0..100_000 {
             meter.receive(&frame(HEADERS, END_HEADERS | END_STREAM, b"abc"), 0);
-            meter.receive(&frame(8, 0, b"1234"), 0);
+            meter.receive(&frame(WINDOW_UPDATE, 0, b"1234"), 0);
             meter.earn(EARNED_BY_SENDING);
             meter.receive(&frame(DATA, 0, b"abc"), 0);
         }
         assert!(!meter.is_overdrawn());
+    }
+
+    #[test]
+    fn a_frame_is_as_long_as_its_type_has_it() {
+        for (kind, flags, size, fault) in [
+            (SETTINGS, 0, 12, None),
+            (SETTINGS, 0, 13, Some(Reason::FRAME_SIZE_ERROR)),
+            (SETTINGS, ACK, 0, None),
+            (SETTINGS, ACK, 6, Some(Reason::FRAME_SIZE_ERROR)),
+            (PING, 0, 8, None),
+            (PING, 0, 6, Some(Reason::FRAME_SIZE_ERROR)),
+            (PRIORITY, 0, 4, Some(Reason::FRAME_SIZE_ERROR)),
+            (RST_STREAM, 0, 3, Some(Reason::FRAME_SIZE_ERROR)),
+            (WINDOW_UPDATE, 0, 5, Some(Reason::FRAME_SIZE_ERROR)),
+            (PUSH_PROMISE, 0, 4, Some(Reason::PROTOCOL_ERROR)),
+            (DATA, 0, 1000, None),
+            (200, 0, 1, None),
+        ] {
+            let mut meter = Meter::new(0, 0);
+            meter.receive(&frame(kind, flags, &vec![0; size]), 0);
+            assert_eq!(meter.fault(), fault, "{kind} {flags} {size}");
+        }
     }
 
     #[test]

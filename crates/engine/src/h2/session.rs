@@ -128,7 +128,7 @@ impl Session {
         let mut line = self.line.lock();
         line.flush(connection);
         (*readable, *ended, *budget) = (line.readable, line.ended, line.budget);
-        let (lost, overdrawn) = (line.lost.is_some(), line.meter.is_overdrawn());
+        let (lost, overdrawn, fault) = (line.lost.is_some(), line.meter.is_overdrawn(), line.meter.fault());
         // What was held back while much waited can be gathered now.
         let more = line.more;
         drop(line);
@@ -136,6 +136,11 @@ impl Session {
             Stage::Open(crate_connection) if crate_connection.has_streams() || !opened.is_empty() => None,
             _ => self.idle_since_ms.or(Some(now_ms)),
         };
+        if let Some(reason) = fault.filter(|_| !self.ends && !is_over) {
+            log::debug!("{}: HTTP/2: a frame that may not be: {reason}", connection.peer);
+            self.end(reason);
+            return Turned { is_over: false, more: true };
+        }
         if overdrawn && !self.ends && !is_over {
             log::debug!("{}: too many frames that lead nowhere", connection.peer);
             connection.shared.count(Counter::Http2Calmed);
