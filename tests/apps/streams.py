@@ -76,6 +76,8 @@ async def asgi(scope: dict[str, Any], receive, send):
     body, pieces, trailers = b"Hello, world!", 1, False
     if path == "/scope":
         body = json.dumps({k: v for k, v in scope.items() if isinstance(v, str)}).encode()
+    elif path == "/fields":
+        body = json.dumps([(name.decode(), value.decode()) for name, value in scope["headers"]]).encode()
     elif path == "/echo":
         body = await whole(receive)
     elif path == "/reads_late":
