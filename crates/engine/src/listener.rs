@@ -138,6 +138,9 @@ impl fmt::Display for Entrance {
             }
             LocalAddress::Unix(path) => write!(f, "{scheme}unix:{}", path.display())?,
         }
+        if self.speaks.scheme == Scheme::Redirect {
+            f.write_str(", redirects to https")?;
+        }
         let proxied = if self.speaks.proxied { ", with the PROXY protocol" } else { "" };
         f.write_str(proxied)
     }
