@@ -338,6 +338,16 @@ impl Exchange {
         self.give(None, Block::EMPTY, Some(trailers))
     }
 
+    /// Sends an interim response such as 103, if one may be sent to this client now (RFC 9110 section 15.2).
+    pub fn send_informational(&mut self, head: &ResponseHead) {
+        let connection = &self.connection;
+        let mut core = connection.lock();
+        if core.phase == Phase::Serving {
+            core.send_informational(connection, head, clock::now_ms());
+        }
+        self.attend(&core);
+    }
+
     /// As [`Exchange::send`], of what is neither compressed nor replaced.
     pub(crate) fn send_as_it_is(
         &mut self,
@@ -348,6 +358,7 @@ impl Exchange {
         self.send_part(head, block, last.then_some(&ResponseTrailers::NONE))
     }
 
+    /// Sends a part: what names a file is replaced, and what is to be compressed is, before it goes out.
     fn give(
         &mut self,
         head: Option<(&ResponseHead, BodyLength)>,
@@ -358,16 +369,6 @@ impl Exchange {
             return self.give_or_replace(head, block, end_with);
         }
         self.encode(head, block, end_with)
-    }
-
-    /// Sends an interim response such as 103, if one may be sent to this client now (RFC 9110 section 15.2).
-    pub fn send_informational(&mut self, head: &ResponseHead) {
-        let connection = &self.connection;
-        let mut core = connection.lock();
-        if core.phase == Phase::Serving {
-            core.send_informational(connection, head, clock::now_ms());
-        }
-        self.attend(&core);
     }
 
     /// The same where the head may name a file that is to be sent instead.

@@ -56,7 +56,7 @@ impl Reactor {
         self.connections.len() - self.streams
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.open() < self.shared.settings.connections_max
     }
 
@@ -124,7 +124,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn carrier(&self, socket: Socket, scheme: Scheme) -> io::Result<Carrier> {
+    fn carrier(&self, socket: Socket, scheme: Scheme) -> io::Result<Carrier> {
         match (scheme, &self.shared.settings.tls) {
             (Scheme::Https, Some(tls)) => Ok(Carrier::Tls(Box::new(TlsStream::new(socket, tls)?))),
             (Scheme::Https, None) => Err(io::Error::other("there is no certificate")),
