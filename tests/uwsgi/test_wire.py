@@ -283,6 +283,8 @@ def test_too_many_fields_are_refused(server, protocol):
 
 
 USUAL_PACKET = uwsgi(USUAL)
+
+
 def answer_to_what_is_malformed(server, protocol: str, packet: bytes) -> bytes:
     """What comes of a packet that is all there is: the server may close, or reset, before it has read it."""
     with server.connect(index(protocol)) as wire:
