@@ -12,6 +12,7 @@ use std::sync::Arc;
 use httparse::Header;
 use memchr::memchr;
 
+use crate::cgi::Variables;
 use crate::error::RequestFault;
 use crate::field::{FieldList, FieldSpan, Span, admit, is_tchar, is_token, parse_length, trim};
 use crate::forwarded::{Forwarded, ForwardedRules, is_forwarded_field};
@@ -88,8 +89,8 @@ pub(crate) struct Parts {
     pub(crate) line: RequestLine,
     pub(crate) facts: Facts,
     pub(crate) size: u32,
-    /// Where those CGI variables are, in the list's bytes, that are no fields, if it came as such.
-    pub(crate) variables: Option<Vec<FieldSpan>>,
+    /// If it came in such.
+    pub(crate) variables: Option<Variables>,
     pub(crate) forwarded: Option<Box<Forwarded>>,
 }
 

@@ -16,6 +16,7 @@ mod kept;
 mod mounts;
 mod place;
 mod tls;
+mod told;
 mod wsgi;
 mod wsgi_input;
 
