@@ -463,11 +463,14 @@ impl Exchange {
             }
             self.body_sent += take as u64;
             let mut tail = Vec::new();
-            if core.http.has_records() && take > 0 {
+            if let Some(records) = core.http.response_records()
+                && take > 0
+            {
                 if let Some(trailers) = end_with {
                     sent.missing = end(&mut core, trailers, &mut tail)?;
                 }
-                return Ok(records::send(&mut core, &connection.carrier, out, (block, take), &tail));
+                let carrier = &connection.carrier;
+                return Ok(records::send(records, &mut core.output, carrier, out, (block, take), &tail));
             }
             if let Block::Borrowed(bytes) = &block {
                 out.extend_from_slice(&bytes[..take]);

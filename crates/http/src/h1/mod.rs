@@ -24,7 +24,7 @@ pub(crate) use head::split_port;
 pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
 pub(crate) use head::{Facts, Parts, RequestLine};
 
-use crate::cgi::fastcgi::Records;
+use crate::cgi::fastcgi::{Records, ResponseRecords};
 use crate::cgi::{Dialect, Packet, read_params};
 use crate::error::{RequestFault, SendFault};
 use crate::event::{Event, Trailers};
@@ -470,7 +470,7 @@ impl Connection {
         self.exchange.outgoing = plan.outgoing;
         let start = out.len();
         head.write(&plan, context, out);
-        if let Some(records) = &self.records {
+        if let Some(records) = self.response_records() {
             records.wrap(start, out);
         }
         Ok(())
@@ -478,7 +478,7 @@ impl Connection {
 
     /// Frames `size` bytes of body: writes what comes before them and says what to send of them and after them.
     ///
-    /// Where [`Connection::has_records`], what is to be sent goes into records yet, by [`Connection::begin_record`].
+    /// Where there are [`Connection::response_records`], what is to be sent goes into those yet.
     ///
     /// # Errors
     /// [`SendFault::OutOfOrder`] unless the head was sent and the response not ended.
@@ -489,19 +489,9 @@ impl Connection {
         Ok(self.exchange.outgoing.frame(size, out))
     }
 
-    /// Whether what is sent goes in FastCGI's records.
-    pub fn has_records(&self) -> bool {
-        self.records.is_some()
-    }
-
-    /// Writes what comes before the next bytes of a body of which so many are left to send, and says how many they are: all, where there
-    /// are no records.
-    pub fn begin_record(&self, left: u64, out: &mut Vec<u8>) -> usize {
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
-        match &self.records {
-            Some(records) if left > 0 => records.write_header(left, out),
-            _ => left,
-        }
+    /// The records in which what is sent goes, where FastCGI is spoken.
+    pub fn response_records(&self) -> Option<ResponseRecords> {
+        self.records.as_ref().map(|records| records.response())
     }
 
     /// Ends the response: writes what comes after the body. Trailers are left out where the body is not in chunks.
@@ -515,7 +505,7 @@ impl Connection {
     ) -> Result<ResponseEnd, SendFault> {
         self.state = self.state.after(Move::End).ok_or(SendFault::OutOfOrder)?;
         let end = self.exchange.outgoing.end(trailers, out);
-        match &self.records {
+        match self.response_records() {
             _ if end != ResponseEnd::Complete => self.exchange.keep_alive = false,
             Some(records) => records.write_end(out),
             None => {}
@@ -541,7 +531,7 @@ impl Connection {
         if !self.exchange.to_head {
             out.extend_from_slice(text.as_bytes());
         }
-        if let Some(records) = &self.records {
+        if let Some(records) = self.response_records() {
             records.wrap(start, out);
             records.write_end(out);
         }
