@@ -1,28 +1,37 @@
 //! One HTTP/1.1 connection, server side.
 //!
-//! `state` holds every move a connection can make, `head` and `body` read requests, `framing` writes responses. This file
-//! joins them; it owns the input and the facts of the exchange at hand.
+//! `state` holds every move a connection can make. `head` reads the heads of requests, by `gate`, `request_line`, `authority`, `field_lines` and
+//! `facts`, or by `assembly` where they come otherwise; `body` reads bodies, and `framing` writes responses. This file joins them; it owns
+//! the input and the facts of the exchange at hand.
 
 mod assembly;
+mod authority;
 mod body;
+mod facts;
+mod field_lines;
 mod framing;
 mod gate;
 mod head;
 mod input;
+mod request_line;
 mod state;
 
 use std::mem;
 use std::sync::Arc;
 
 pub use assembly::Assembly;
+pub(crate) use authority::split_port;
+pub use body::BodyKind;
+pub(crate) use facts::Facts;
 pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
 pub(crate) use framing::{Outgoing, Plan};
-pub(crate) use head::split_port;
-pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
-pub(crate) use head::{Facts, Parts, RequestLine};
+pub(crate) use head::Parts;
+pub use head::{RequestHead, is_same_variable};
+pub(crate) use request_line::RequestLine;
+pub use request_line::{TargetForm, Version};
 
 use crate::cgi::fastcgi::{Records, ResponseRecords};
 use crate::cgi::{Dialect, Packet, read_params};
@@ -31,9 +40,10 @@ use crate::event::{Event, Trailers};
 use crate::field::FieldList;
 use crate::limits::Limits;
 use body::{Decoded, Decoder};
+use field_lines::{Line, may_be_trailer, read_fields};
 use gate::{BlockLimits, LineGate};
-use head::{Line, may_be_trailer, may_begin_request, read_fields};
 use input::Input;
+use request_line::may_begin_request;
 pub(crate) use state::{Move, Receiving, Sending, State};
 
 /// What must be known of a request until its response is complete.
