@@ -31,6 +31,7 @@ pub(crate) struct FactFinder {
 }
 
 impl FactFinder {
+    #[inline(always)]
     pub(crate) fn note(&mut self, field: Line<'_>) -> Result<(), RequestFault> {
         let Line { name, value, value_span } = field;
         // The length tells most names apart, so that most fields cost one comparison of numbers.
@@ -68,6 +69,7 @@ impl FactFinder {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn conclude(self, bytes: &[u8], line: &RequestLine) -> Result<Facts, RequestFault> {
         let http11 = line.version != Version::Http10;
         let body = match (self.content_length, self.transfer_encoding) {

@@ -124,6 +124,7 @@ impl RequestLine {
     }
 
     /// Takes apart what holds no byte that it may not.
+    #[inline(always)]
     fn of_parts(
         bytes: &[u8],
         method_span: Span,
