@@ -12,6 +12,7 @@ import re
 import pytest
 
 from support.cgi import USUAL, fastcgi, record, scgi, unwrapped, uwsgi
+from support.looks import resident_kib
 from support.server import Server
 
 FRAMES = {"uwsgi": uwsgi, "scgi": scgi, "fastcgi": fastcgi}
@@ -400,6 +401,22 @@ def test_a_file_arrives_whole(server, protocol, size, tmp_path):
     path.write_bytes(os.urandom(size))
     answer = answer_to(server, protocol, USUAL | {"PATH_INFO": "/file", "QUERY_STRING": str(path)})
     assert answer.partition(b"\r\n\r\n")[2] == path.read_bytes()
+
+
+def test_a_file_costs_no_more_memory_for_being_large(server, tmp_path):
+    path = tmp_path / "ocean"
+    with path.open("wb") as file:
+        file.truncate(32 << 30)
+    ask(server, {}, protocol="fastcgi")
+    before = resident_kib(server.pid)
+    with server.connect(index("fastcgi")) as wire:
+        wire.send(fastcgi(USUAL | {"PATH_INFO": "/file", "QUERY_STRING": str(path)}))
+        received = sum(len(wire.receive(1 << 20)) for _ in range(8))
+        grown = resident_kib(server.pid) - before
+        wire.reset()
+    assert received == 8 << 20
+    # A header for each of its records would be 60 MiB.
+    assert grown < 8 << 10
 
 
 def test_the_log_says_what_was_sent_instead(server):
