@@ -253,33 +253,34 @@ impl Environs {
         recurring: &Recurring,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (names, head) = (&self.names, exchange.head());
-        let environ = self.told.begin(py, exchange, || self.template(py, exchange.local()))?;
+        let (environ, missing) = self.told.begin(py, exchange, || self.template(py, exchange.local()))?;
         environ.set_item(&names.cancelled, &recurring.cancelled)?;
         let place = Place::told_in(head).within(self.script_name.as_bytes());
-        environ.set_item(&names.script_name, latin1(py, &place.script_name)?)?;
+        if *place.script_name != *self.script_name.as_bytes() {
+            environ.set_item(&names.script_name, latin1(py, &place.script_name)?)?;
+        }
         environ.set_item(&names.path_info, latin1(py, &place.path_info)?)?;
         let target = latin1(py, head.target())?;
-        let is_told = |name| head.variable(name).is_some();
-        if !is_told("REQUEST_URI") {
+        if missing.target {
             environ.set_item(&names.request_uri, &target)?;
         }
         environ.set_item(&names.raw_uri, target)?;
-        if !is_told("QUERY_STRING") {
+        if missing.query {
             environ.set_item(&names.query_string, latin1(py, head.query())?)?;
         }
-        if let Some(host) = place::host_of_unnamed(head) {
+        if missing.server_name
+            && let Some(host) = place::host_of_unnamed(head)
+        {
             environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, host)?)?;
         }
-        match (is_told("REMOTE_ADDR"), is_told("REMOTE_PORT")) {
-            (true, true) => {}
-            // Not the client's.
+        if missing.remote_addr {
+            environ.set_item(&names.remote_addr, &recurring.address)?;
+        }
+        match (missing.remote_port, missing.remote_addr) {
+            (false, _) => {}
+            // That of whom was said is not known.
             (true, false) => environ.del_item(&names.remote_port)?,
-            (false, is_port_told) => {
-                environ.set_item(&names.remote_addr, &recurring.address)?;
-                if !is_port_told {
-                    environ.set_item(&names.remote_port, &recurring.port)?;
-                }
-            }
+            (true, true) => environ.set_item(&names.remote_port, &recurring.port)?,
         }
         Ok(environ)
     }

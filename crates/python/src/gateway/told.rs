@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use tidegate_engine::http::RequestHead;
 use tidegate_engine::{Exchange, LocalAddress};
 
 use crate::ffi::latin1;
@@ -30,6 +31,7 @@ struct Template {
     scheme: Scheme,
     local: Arc<LocalAddress>,
     said: Vec<Said>,
+    missing: Missing,
     environ: Py<PyDict>,
 }
 
@@ -38,6 +40,29 @@ struct Said {
     value: Box<[u8]>,
     key: Py<PyString>,
     role: Role,
+}
+
+/// Which variables a front server leaves out, or empty, that environs are to have.
+#[derive(Clone, Copy)]
+pub(super) struct Missing {
+    pub(super) target: bool,
+    pub(super) query: bool,
+    pub(super) server_name: bool,
+    pub(super) remote_addr: bool,
+    pub(super) remote_port: bool,
+}
+
+impl Missing {
+    fn of(head: &RequestHead) -> Self {
+        let is_missing = |name| head.variable(name).is_none();
+        Self {
+            target: is_missing("REQUEST_URI"),
+            query: is_missing("QUERY_STRING"),
+            server_name: head.variable("SERVER_NAME").is_some_and(<[u8]>::is_empty),
+            remote_addr: is_missing("REMOTE_ADDR"),
+            remote_port: is_missing("REMOTE_PORT"),
+        }
+    }
 }
 
 /// What environs say of it.
@@ -90,13 +115,13 @@ impl Template {
 }
 
 impl Told {
-    /// An environ with what this request was told. `make` makes one with what is the same for all requests.
+    /// An environ with what this request was told, and what it was not. `make` makes one with what is the same for all requests.
     pub(super) fn begin<'py>(
         &self,
         py: Python<'py>,
         exchange: &Exchange,
         make: impl FnOnce() -> PyResult<Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<(Bound<'py, PyDict>, Missing)> {
         let head = exchange.head();
         let scheme = Scheme { is_told_secure: head.is_told_secure(), is_encrypted: exchange.is_encrypted() };
         let known = {
@@ -110,7 +135,7 @@ impl Told {
                 environ.set_item(&said.key, latin1(py, value)?)?;
             }
         }
-        Ok(environ)
+        Ok((environ, template.missing))
     }
 
     /// Sets all of it in an environ, and keeps a copy as a template.
@@ -122,11 +147,12 @@ impl Told {
         exchange: &Exchange,
         scheme: Scheme,
         environ: Bound<'py, PyDict>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<(Bound<'py, PyDict>, Missing)> {
         if scheme.is_told_secure || scheme.is_encrypted {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
             environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
         }
+        let missing = Missing::of(exchange.head());
         let mut said = Vec::new();
         let (mut names, mut size) = (HashSet::new(), 0);
         for (name, value) in exchange.head().variables() {
@@ -141,13 +167,13 @@ impl Told {
         // Of what is said twice the last counts, which is not found out one by one.
         if names.len() == said.len() && size <= TEMPLATE_SIZE_MAX {
             let local = exchange.local().clone();
-            let template = Template { scheme, local, said, environ: environ.copy()?.unbind() };
+            let template = Template { scheme, local, said, missing, environ: environ.copy()?.unbind() };
             let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
             if templates.len() == TEMPLATES_MAX {
                 templates.clear();
             }
             templates.push(Arc::new(template));
         }
-        Ok(environ)
+        Ok((environ, missing))
     }
 }
