@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -246,6 +247,32 @@ fn a_body_that_is_longer_than_memory_is_streamed_and_a_chunked_one_is_whole() {
         }
     }
     assert_eq!(total, 5000);
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_a_while_is_asked_for_its_body_once_it_does() {
+    let mut watched = Watched::new(Settings { gathering: Gathering::All, ..Settings::default() });
+    let (mut near, mut client) = UnixStream::pair().unwrap();
+    watched.reactor.welcome_peer(near.try_clone().unwrap().into()).unwrap();
+    // As if the response before had filled what the system holds for it.
+    let mut filled = 0;
+    while let Ok(count) = near.write(&[b'.'; 4096]) {
+        filled += count;
+    }
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    watched.reactor.turn(Some(Duration::ZERO)).unwrap();
+    let reader = std::thread::spawn(move || {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut received = vec![0; filled + b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        client.read_exact(&mut received).unwrap();
+        client.write_all(b"body").unwrap();
+        (client, received.split_off(filled))
+    });
+    let mut exchange = watched.next();
+    assert!(matches!(exchange.read_body(), BodyRead::Data(bytes) if *bytes == *b"body"));
+    assert_eq!(reader.join().unwrap().1, b"HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 #[test]
