@@ -85,6 +85,13 @@ impl Watched {
         }
     }
 
+    fn look_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.look();
+        }
+    }
+
     fn next(&mut self) -> Exchange {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -398,6 +405,47 @@ fn speaking_http2() -> Watched {
     settings.http2.in_plain_text = true;
     settings.gathering = Gathering::WhatIsIn;
     Watched::new(settings)
+}
+
+/// Reads frames up to the first of this kind, answers no ping, and gives its payload (RFC 9113 section 4.1).
+fn read_frame(client: &mut TcpStream, kind: u8) -> Vec<u8> {
+    loop {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+        client.read_exact(&mut payload).unwrap();
+        if head[3] == kind {
+            return payload;
+        }
+    }
+}
+
+#[test]
+fn a_request_that_crosses_with_the_drain_of_a_long_idle_connection_is_answered() {
+    const GOAWAY: u8 = 7;
+    const PING: u8 = 6;
+    let linger_ms = 1_000;
+    let mut settings = Settings { linger_ms, ..Settings::default() };
+    settings.http2.in_plain_text = true;
+    let mut watched = Watched::new(settings);
+    let mut client = watched.connect();
+    client.write_all(&[HTTP2, &http2_head(1, false)].concat()).unwrap();
+    answer(watched.next(), b"first");
+    watched.look_for(Duration::from_millis(linger_ms + 100));
+    watched.reactor.handle().drain();
+    watched.look_for(Duration::from_millis(linger_ms / 5));
+    // The client has not read that yet.
+    client.write_all(&http2_head(3, false)).unwrap();
+    answer(watched.next(), b"second");
+    let reader = std::thread::spawn(move || {
+        assert_eq!(read_frame(&mut client, GOAWAY), [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        let asked = read_frame(&mut client, PING);
+        client.write_all(&[&[0, 0, 8, PING, 1, 0, 0, 0, 0], &asked[..]].concat()).unwrap();
+        assert_eq!(read_frame(&mut client, GOAWAY), [0, 0, 0, 3, 0, 0, 0, 0], "all that was taken");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    });
+    watched.serve_until(|_| {}, || reader.is_finished());
+    reader.join().unwrap();
 }
 
 #[test]
