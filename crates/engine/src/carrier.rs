@@ -74,6 +74,7 @@ impl Carrier {
     }
 
     /// Receives as many bytes as there are and fit: fewer only when there were no more, or when it holds more.
+    #[inline(always)]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Moved {
         match self {
             Self::Plain(socket) => socket.receive(buffer),
@@ -100,6 +101,7 @@ impl Carrier {
     }
 
     /// `more` says that what follows belongs to it. What is taken may not be on its way yet: see [`Carrier::is_pending`].
+    #[inline(always)]
     pub(crate) fn send(&self, data: &[u8], more: bool) -> Moved {
         match self {
             Self::Plain(socket) => socket.send(data, more),
@@ -155,6 +157,7 @@ impl Carrier {
     }
 
     /// All that was given to it is sent: an end that is to be said is said. Why it cannot be, if it cannot.
+    #[inline(always)]
     pub(crate) fn conclude(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Plain(_) | Self::Tls(_) => None,

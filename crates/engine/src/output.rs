@@ -148,6 +148,7 @@ impl Output {
     }
 
     /// Everything is in the carrier's hands, if not in the kernel's.
+    #[inline(always)]
     fn all_is_taken(&mut self, carrier: &Carrier) -> Flushed {
         if let Some(kind) = carrier.conclude() {
             return Flushed::Lost(kind);

@@ -152,6 +152,7 @@ impl Protocol {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn send_head(
         &mut self,
         head: &ResponseHead,

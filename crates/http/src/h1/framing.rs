@@ -492,6 +492,7 @@ impl Outgoing {
     }
 }
 
+#[inline(always)]
 fn push_decimal(out: &mut Vec<u8>, number: u64) {
     push_digits::<10>(out, number);
 }

@@ -372,6 +372,7 @@ impl RequestLine {
     }
 
     /// Takes apart what holds no byte that it may not.
+    #[inline(always)]
     fn of_parts(
         bytes: &[u8],
         method_span: Span,
@@ -587,6 +588,7 @@ pub(crate) struct FactFinder {
 }
 
 impl FactFinder {
+    #[inline(always)]
     pub(crate) fn note(&mut self, field: Line<'_>) -> Result<(), RequestFault> {
         let Line { name, value, value_span } = field;
         // The length tells most names apart, so that most fields cost one comparison of numbers.
@@ -624,6 +626,7 @@ impl FactFinder {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn conclude(self, bytes: &[u8], line: &RequestLine) -> Result<Facts, RequestFault> {
         let http11 = line.version != Version::Http10;
         let body = match (self.content_length, self.transfer_encoding) {

@@ -23,6 +23,7 @@ impl Input {
         self.begin == self.bytes.len()
     }
 
+    #[inline(always)]
     pub(super) fn receive(&mut self, data: &[u8]) {
         // What was parsed is dropped when it is at least half of the buffer, so that each byte is moved once on average.
         if self.begin > 0 && self.begin >= self.bytes.len() - self.begin {
@@ -37,6 +38,7 @@ impl Input {
     }
 
     /// Takes the next `size` bytes out, with the buffer around them if it holds nothing else.
+    #[inline(always)]
     pub(super) fn take(&mut self, size: usize) -> Vec<u8> {
         if self.begin == 0 && size == self.bytes.len() {
             return mem::take(&mut self.bytes);

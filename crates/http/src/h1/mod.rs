@@ -104,6 +104,7 @@ impl Connection {
     }
 
     /// Takes in what the peer has sent.
+    #[inline(always)]
     pub fn receive(&mut self, data: &[u8]) {
         if matches!(self.state.receiving, Receiving::Refused | Receiving::Closed) {
             return;

@@ -265,8 +265,8 @@ impl Environs {
                 _ => {}
             }
             let value = latin1(py, value)?;
-            match keys.get(name) {
-                Some(key) => environ.set_item(key, value)?,
+            match keys.get_key_value(name) {
+                Some((_, key)) => environ.set_item(key, value)?,
                 None => {
                     let key = latin1(py, name)?;
                     environ.set_item(&key, value)?;
