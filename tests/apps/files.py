@@ -1,10 +1,12 @@
 """Applications that name files by the heads of their responses, in WSGI and in ASGI.
 
 The query says what the head has: `status`, and `field=Name:value` as often as wanted. `body` is the body.
+With `fails` they fail after its first block; with `mends` the WSGI one catches that and responds anew.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -24,11 +26,25 @@ def wanted(query: str) -> tuple[str, list[tuple[str, str]], bytes]:
     return status, fields, body
 
 
+class Failed(Exception):
+    """What the query asks for."""
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     status, fields, body = wanted(environ["QUERY_STRING"])
     start_response(status, [*fields, ("X-Path", environ["PATH_INFO"])])
     # Block by block, so that the body is dropped wherever it comes from.
-    return iter([body[:3], body[3:]])
+    yield body[:3]
+    try:
+        if "fails" in environ["QUERY_STRING"]:
+            raise Failed
+    except Failed:
+        if "mends" not in environ["QUERY_STRING"]:
+            raise
+        start_response("503 Low Water", [("X-Mended", "yes")], sys.exc_info())
+        yield b"mended"
+        return
+    yield body[3:]
 
 
 async def asynchronous(
@@ -43,4 +59,6 @@ async def asynchronous(
     headers.append((b"x-path", scope["path"].encode()))
     await send({"type": "http.response.start", "status": int(status[:3]), "headers": headers})
     await send({"type": "http.response.body", "body": body[:3], "more_body": True})
+    if b"fails" in scope["query_string"]:
+        raise Failed
     await send({"type": "http.response.body", "body": body[3:]})

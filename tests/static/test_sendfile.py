@@ -38,8 +38,9 @@ def by_redirect(host, files):
         yield server
 
 
-def ask(server, name, value, *fields, method="GET", status="200 OK", given=()):
-    query = [("status", status), ("field", f"{name}:{value}"), *(("field", each) for each in given)]
+def ask(server, name, value, *fields, method="GET", status="200 OK", given=(), wish=""):
+    query = [("status", status), ("wish", wish), ("field", f"{name}:{value}")]
+    query += (("field", each) for each in given)
     with server.connect() as wire:
         answer = wire.ask(method, f"/?{urlencode(query)}", *fields)
         # Nothing of the application's body is left on the connection.
@@ -105,6 +106,27 @@ def test_what_is_not_to_be_named_is_not_sent(by_path, files, value, status, said
     assert (answer.status, answer.headers["Set-Cookie"]) == (status, None)
     assert SECRET not in answer.body
     by_path.wait_for_log(said, since=since)
+
+
+def test_an_application_that_fails_when_it_has_named_a_file_is_answered_for_as_any_other(by_path, files):
+    since = len(by_path.log)
+    answer = ask(by_path, "X-Sendfile", files / "report.csv", wish="fails", given=["Set-Cookie:a=b"])
+    assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
+    assert answer.headers["Set-Cookie"] is None
+    by_path.wait_for_log("the application failed on GET", since=since)
+
+
+def test_a_response_begun_anew_names_a_file_or_none_by_its_own_head(files):
+    with serve("threads", "--sendfile-header", "x-sendfile", "--sendfile-root", str(files)) as server:
+        answer = ask(server, "X-Sendfile", files / "report.csv", wish="fails mends")
+        assert (answer.status, answer.reason, answer.body) == (503, "Low Water", b"mended")
+        assert answer.headers["X-Mended"] == "yes"
+        # Where some of it was sent, the response is what it is, and cut.
+        with server.connect() as wire:
+            wire.send(b"GET /?wish=fails+mends HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = wire.rest()
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert b"mended" not in received
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "302 Found", "304 Not Modified", "204 No Content"])

@@ -393,3 +393,28 @@ def test_signals_for_the_supervisor_may_be_sent_to_all_processes(tides):
             os.killpg(server.pid, number)
         server.wait_for_log("reloaded: 2 new workers serve")
         assert "was ended by signal" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("bind", "options", "policy"),
+    [
+        ("uwsgi://127.0.0.1:0", [], os.SCHED_BATCH),
+        ("scgi://127.0.0.1:0", ["--threads", "20", "--workers", "2"], os.SCHED_BATCH),
+        ("fastcgi://127.0.0.1:0", ["--preload"], os.SCHED_BATCH),
+        ("uwsgi://127.0.0.1:0", ["--scheduling", "normal"], os.SCHED_OTHER),
+        ("127.0.0.1:0", [], os.SCHED_OTHER),
+        ("127.0.0.1:0", ["--scheduling", "batch"], os.SCHED_BATCH),
+    ],
+)
+def test_workers_that_front_servers_wake_with_each_request_wait_for_their_turn(tides, bind, options, policy):
+    with served(tides, *options, binds=(bind,)) as server:
+        for pid in all_workers(server, 2 if "--workers" in options else 1):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                assert os.sched_getscheduler(int(thread.name)) == policy
+        assert os.sched_getscheduler(server.pid) == os.SCHED_OTHER
+
+
+def test_a_process_without_supervisor_waits_for_its_turn(tides):
+    options = {"env": {"TIDES": str(tides)}, "options": ["--threads", "20"]}
+    with Server(APP, binds=("uwsgi://127.0.0.1:0",), **options) as server:
+        assert os.sched_getscheduler(server.pid) == os.SCHED_BATCH

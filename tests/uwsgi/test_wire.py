@@ -12,6 +12,7 @@ import re
 import pytest
 
 from support.cgi import USUAL, fastcgi, record, scgi, unwrapped, uwsgi
+from support.looks import resident_kib
 from support.server import Server
 
 FRAMES = {"uwsgi": uwsgi, "scgi": scgi, "fastcgi": fastcgi}
@@ -402,6 +403,22 @@ def test_a_file_arrives_whole(server, protocol, size, tmp_path):
     assert answer.partition(b"\r\n\r\n")[2] == path.read_bytes()
 
 
+def test_a_file_costs_no_more_memory_for_being_large(server, tmp_path):
+    path = tmp_path / "ocean"
+    with path.open("wb") as file:
+        file.truncate(32 << 30)
+    ask(server, {}, protocol="fastcgi")
+    before = resident_kib(server.pid)
+    with server.connect(index("fastcgi")) as wire:
+        wire.send(fastcgi(USUAL | {"PATH_INFO": "/file", "QUERY_STRING": str(path)}))
+        received = sum(len(wire.receive(1 << 20)) for _ in range(8))
+        grown = resident_kib(server.pid) - before
+        wire.reset()
+    assert received == 8 << 20
+    # A header for each of its records would be 60 MiB.
+    assert grown < 8 << 10
+
+
 def test_the_log_says_what_was_sent_instead(server):
     since = len(server.log)
     for number in range(3):
@@ -436,3 +453,45 @@ def test_what_is_said_twice_is_what_was_said_last(server):
     seen = told(server.raw(uwsgi(variables)))
     assert (seen["HTTP_HOST"], seen["PATH_INFO"], seen["REMOTE_ADDR"]) == ("b.example", "/b", "192.0.2.8")
     assert seen["CONTENT_LENGTH"] == "0"
+
+
+def without(*names):
+    return [pair for pair in USUAL.items() if pair[0] not in names]
+
+
+TOLD_DIFFERENTLY = {
+    "as usual": without(),
+    "another place": [*without("PATH_INFO"), ("PATH_INFO", "/tide"), ("REMOTE_USER", "ada")],
+    "nobody": [*without("PATH_INFO"), ("PATH_INFO", "/ebb"), ("REMOTE_USER", "")],
+    "another query": (USUAL | {"QUERY_STRING": "a=1", "REQUEST_URI": "/?a=1", "REMOTE_PORT": "4712"}).items(),
+    "a post": (USUAL | {"REQUEST_METHOD": "POST", "SERVER_PROTOCOL": "HTTP/1.0"}).items(),
+    "no name": (USUAL | {"SERVER_NAME": ""}).items(),
+    "another name": (USUAL | {"SERVER_NAME": "quay", "SERVER_PORT": "8080"}).items(),
+    "neither name nor port": (USUAL | {"SERVER_NAME": "", "SERVER_PORT": ""}).items(),
+    "nobody's address": without("REMOTE_ADDR"),
+    "nobody's port": without("REMOTE_PORT"),
+    "neither": without("REMOTE_ADDR", "REMOTE_PORT"),
+    "no query": [*without("QUERY_STRING", "REQUEST_URI"), ("REQUEST_URI", "/?b=2")],
+    "secure": [*USUAL.items(), ("HTTPS", "on")],
+    "secure in another way": [*USUAL.items(), ("HTTPS", "1")],
+    "not secure": [*USUAL.items(), ("HTTPS", "")],
+    "said otherwise": [*USUAL.items(), ("HTTPS", "off")],
+    "twice": [*USUAL.items(), ("BERTH", "1"), ("BERTH", "2")],
+    "twice otherwise": [*USUAL.items(), ("BERTH", "3"), ("BERTH", "2")],
+    "large": [*USUAL.items(), ("BERTH", "4" * 20_000)],
+    "mounted": [("SCRIPT_NAME", "/pier"), *without("PATH_INFO"), ("PATH_INFO", "/pier/tide")],
+}
+
+
+def test_a_request_is_told_nothing_that_another_was_told(tmp_path):
+    def served(name):
+        return Server("apps.handed_on:application", binds=(f"uwsgi://unix:{tmp_path}/{name}",))
+
+    with served("seasoned") as seasoned:
+        for number, variables in enumerate(TOLD_DIFFERENTLY.values()):
+            with served(f"fresh-{number}") as fresh:
+                expected = told(fresh.raw(uwsgi(variables)))
+            for others in (TOLD_DIFFERENTLY.values(), reversed(TOLD_DIFFERENTLY.values())):
+                for other in others:
+                    seasoned.raw(uwsgi(other))
+                    assert told(seasoned.raw(uwsgi(variables))) == expected

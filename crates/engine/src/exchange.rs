@@ -386,15 +386,14 @@ impl Exchange {
     ) -> Result<Sent, SendError> {
         let Settings { sendfile, static_files, .. } = &self.connection.shared.settings;
         if let (Some(sendfile), Some((head, length))) = (sendfile, head) {
+            // A head after one that named a file: nothing was sent yet, and the response is another one.
+            self.replacement = None;
             match sendfile.replace(static_files, &self.head, head) {
                 Ok(Replaced::Not) => {}
                 Ok(Replaced::Head(head)) => {
                     return self.encode(Some((&head, length)), block, end_with);
                 }
-                Ok(Replaced::By(answer)) => {
-                    self.status = answer.status();
-                    self.replacement = Some(Box::new(answer));
-                }
+                Ok(Replaced::By(answer)) => self.replacement = Some(Box::new(answer)),
                 Err(fault) => {
                     // Fields that are valid in one head are so in another.
                     log::error!("a file cannot be answered with: {fault}");
@@ -469,11 +468,14 @@ impl Exchange {
             }
             self.body_sent += take as u64;
             let mut tail = Vec::new();
-            if core.http.has_records() && take > 0 {
+            if let Some(records) = core.http.response_records()
+                && take > 0
+            {
                 if let Some(trailers) = end_with {
                     sent.missing = end(&mut core, trailers, &mut tail)?;
                 }
-                return Ok(records::send(&mut core, &connection.carrier, out, (block, take), &tail));
+                let carrier = &connection.carrier;
+                return Ok(records::send(records, &mut core.output, carrier, out, (block, take), &tail));
             }
             if let Block::Borrowed(bytes) = &block {
                 out.extend_from_slice(&bytes[..take]);

@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use tidegate_http::ResponseRecords;
 
 use crate::carrier::Carrier;
 use crate::socket::Moved;
@@ -38,7 +39,28 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 enum Segment {
     Bytes(Bytes),
     Copied(BytesMut),
-    File { file: Arc<File>, offset: u64, remaining: u64 },
+    File(FilePart),
+    /// Framed record by record as it is sent.
+    InRecords(ResponseRecords, FilePart),
+}
+
+#[derive(Debug)]
+struct FilePart {
+    file: Arc<File>,
+    offset: u64,
+    remaining: u64,
+}
+
+impl FilePart {
+    /// Takes off what goes into the next record; with what comes before it.
+    fn take_record(&mut self, records: ResponseRecords) -> (Bytes, Self) {
+        let mut header = Vec::new();
+        let size = records.begin(self.remaining, &mut header) as u64;
+        let content = Self { file: self.file.clone(), offset: self.offset, remaining: size };
+        self.offset += size;
+        self.remaining -= size;
+        (header.into(), content)
+    }
 }
 
 /// How far a flush came.
@@ -90,7 +112,7 @@ impl Output {
         let size = match &segment {
             Segment::Bytes(bytes) => bytes.len() as u64,
             Segment::Copied(bytes) => bytes.len() as u64,
-            Segment::File { remaining, .. } => *remaining,
+            Segment::File(part) | Segment::InRecords(_, part) => part.remaining,
         };
         if size > 0 {
             self.unsent += size;
@@ -119,7 +141,17 @@ impl Output {
     }
 
     pub(crate) fn push_file(&mut self, file: Arc<File>, offset: u64, length: u64) {
-        self.push(Segment::File { file, offset, remaining: length });
+        self.push(Segment::File(FilePart { file, offset, remaining: length }));
+    }
+
+    pub(crate) fn push_file_in_records(
+        &mut self,
+        records: ResponseRecords,
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+    ) {
+        self.push(Segment::InRecords(records, FilePart { file, offset, remaining: length }));
     }
 
     /// Sends `bytes` after what already waits; what the socket does not take is copied and kept.
@@ -218,13 +250,23 @@ impl Output {
             let (moved, left) = match segment {
                 Segment::Bytes(bytes) => (carrier.send_shared(bytes, more), bytes.len() as u64),
                 Segment::Copied(bytes) => send_from(carrier, bytes, more),
-                Segment::File { file, offset, remaining } => {
+                Segment::File(FilePart { file, offset, remaining }) => {
                     let piece = usize::try_from(*remaining).unwrap_or(FILE_PIECE_MAX).min(FILE_PIECE_MAX);
                     let moved = carrier.send_file(file, offset, piece, more || piece as u64 != *remaining);
                     if let Moved::Bytes(count) = moved {
                         *remaining -= count as u64;
                     }
                     (moved, *remaining)
+                }
+                Segment::InRecords(records, part) => {
+                    let (header, content) = part.take_record(*records);
+                    if part.remaining == 0 {
+                        self.segments.pop_front();
+                    }
+                    self.unsent += header.len() as u64;
+                    self.segments.push_front(Segment::File(content));
+                    self.segments.push_front(Segment::Bytes(header));
+                    continue;
                 }
             };
             match moved {

@@ -2,8 +2,8 @@
 
 use tidegate_http as http;
 use tidegate_http::{
-    BodyLength, Event, Framed, RequestFault, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
-    SendFault,
+    BodyLength, Event, Framed, RequestFault, ResponseEnd, ResponseHead, ResponseRecords, ResponseTrailers,
+    SendContext, SendFault,
 };
 
 use std::sync::Arc;
@@ -88,14 +88,10 @@ impl Protocol {
         }
     }
 
-    pub(crate) fn has_records(&self) -> bool {
-        matches!(self, Self::Http1(http) if http.has_records())
-    }
-
-    pub(crate) fn begin_record(&self, left: u64, out: &mut Vec<u8>) -> usize {
+    pub(crate) fn response_records(&self) -> Option<ResponseRecords> {
         match self {
-            Self::Http1(http) => http.begin_record(left, out),
-            Self::Stream(..) => usize::try_from(left).unwrap_or(usize::MAX),
+            Self::Http1(http) => http.response_records(),
+            Self::Stream(..) => None,
         }
     }
 

@@ -160,6 +160,26 @@ pub(crate) fn close_descriptor(number: RawFd) {
     unsafe { libc::close(number) };
 }
 
+/// Has this thread, and those that it starts from now on, wait for their turn when they wake: they take the processor from nobody who
+/// is at work (SCHED_BATCH of sched(7)).
+///
+/// # Errors
+/// The system's, and that it has nothing of the kind.
+pub fn wake_in_turn() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: sched_param is plain data, and SCHED_BATCH wants a priority of zero.
+        let no_priority: libc::sched_param = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: 0 is the calling thread; the call reads what it is given and keeps nothing of it.
+        if unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const no_priority) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+    #[cfg(not(target_os = "linux"))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Ends the process without running exit handlers: the last resort when application code does not let go.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit takes any status, touches no memory and does not return.

@@ -37,6 +37,7 @@ mod trace;
 pub mod ws;
 
 pub use cgi::Dialect;
+pub use cgi::fastcgi::ResponseRecords;
 pub use error::{HeadFault, RequestFault, SendFault};
 pub use event::{Event, Trailers};
 pub use forwarded::{Forwarded, ForwardedFact, ForwardedFields, ForwardedRules, is_forwarded_field};

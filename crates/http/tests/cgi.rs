@@ -436,7 +436,7 @@ fn a_connection_is_kept_where_fastcgi_says_so_and_serves_what_has_come_meanwhile
                     let head = ResponseHead::from_status_line(b"200 OK").unwrap();
                     connection.send_head(&head, BodyLength::Unknown, &CONTEXT, &mut out).unwrap();
                     connection.frame_data(3, &mut out).unwrap();
-                    assert_eq!(connection.begin_record(3, &mut out), 3);
+                    assert_eq!(connection.response_records().unwrap().begin(3, &mut out), 3);
                     out.extend_from_slice(b"ebb");
                     connection.send_end(&ResponseTrailers::NONE, &mut out).unwrap();
                     if !connection.start_next() {
@@ -466,8 +466,11 @@ fn large_parts_of_a_response_go_in_several_records() {
     assert_eq!(out[..8], [1, 6, 0, 7, 0xff, 0xf8, 0, 0]);
     assert_eq!(out[8 + 65_528..][..4], [1, 6, 0, 7]);
     assert_eq!(connection.frame_data(80_000, &mut out).unwrap().take, 70_000);
-    assert_eq!(connection.begin_record(70_000, &mut out), 65_528);
-    assert_eq!(connection.begin_record(70_000 - 65_528, &mut out), 70_000 - 65_528);
+    let records = connection.response_records().unwrap();
+    assert_eq!(records.begin(70_000, &mut out), 65_528);
+    assert_eq!(records.begin(70_000 - 65_528, &mut out), 70_000 - 65_528);
+    out.clear();
+    assert_eq!((records.begin(0, &mut out), out.len()), (0, 0));
 }
 
 #[test]

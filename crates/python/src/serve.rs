@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate_engine::{LocalAddress, SignalHandlers, raise_descriptor_limit};
+use tidegate_engine::{LocalAddress, SignalHandlers, raise_descriptor_limit, wake_in_turn};
 use tidegate_supervisor::control::{self, Question};
 use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Value, top};
 
@@ -162,6 +162,15 @@ pub(crate) fn enter(settings: &Settings) -> Result<(), Refusal> {
     std::env::set_current_dir(directory).map_err(|error| settings.refusal("chdir", &error.to_string()).into())
 }
 
+/// As the settings have it, for this process from here on.
+pub(crate) fn schedule(settings: &Settings) {
+    if settings.wakes_in_turn()
+        && let Err(error) = wake_in_turn()
+    {
+        log::warn!("scheduling stays as it is: {error}");
+    }
+}
+
 /// As `python -m` does: modules in the working directory are found first.
 pub(crate) fn import_from_here(py: Python<'_>) -> PyResult<()> {
     let directory = std::env::current_dir()?;
@@ -180,6 +189,7 @@ fn run_command(py: Python<'_>, settings: &Settings, started_in: PathBuf) -> Resu
     if !settings.no_supervisor {
         return supervise(py, settings, started_in);
     }
+    schedule(settings);
     let tls = tls::load(settings)?;
     // Loaded before anything is bound, so that nobody connects to a server that will not be.
     let applications = load(py, settings)?;

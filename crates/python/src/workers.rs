@@ -23,7 +23,7 @@ use crate::admin::{Admin, Application, Scope, Sight, memory_of, state};
 use crate::privileges::{PidFile, give_up_privileges};
 use crate::refusal::Refusal;
 use crate::run::{Post, bind, bind_admin, run};
-use crate::serve::{load, say};
+use crate::serve::{load, say, schedule};
 use crate::stacks::show_unless_in_time;
 use crate::tls;
 use crate::translate;
@@ -114,6 +114,7 @@ pub(crate) fn supervise(py: Python<'_>, settings: &Settings, started_in: PathBuf
             let Forks { listeners, seat, record, tls, control, admin, .. } = forks;
             drop((control, admin));
             mask_the_supervisors_signals(py, "SIG_UNBLOCK")?;
+            schedule(settings);
             show_unless_in_time(py, Duration::from_millis(settings.start_timeout_ms).mul_f64(PATIENCE))?;
             if settings.reload {
                 py.import("tidegate._bytecode")?.call_method0("keep_none_of_young_sources")?;

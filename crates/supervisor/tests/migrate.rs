@@ -132,6 +132,60 @@ fn options_of_uwsgis_become_settings_in_our_units() {
 }
 
 #[test]
+fn directories_of_uwsgis_are_served_and_what_is_no_file_goes_to_the_application() {
+    let table = |prefix, dir, more: &str| {
+        format!("static = [{{ prefix = \"{prefix}\", dir = \"{dir}\"{more}, fallthrough = true }}]")
+    };
+    let off = ", index = \"off\"";
+    for (index, (lines, expected)) in [
+        ("static-map = /static=/srv/static", table("/static", "/srv/static", off)),
+        ("static-map = /static/=assets/", table("/static", "assets/", off)),
+        ("static-map2 = /a/b=/srv/", table("/a/b", "/srv/a/b", off)),
+        ("check-static = /srv/public\nstatic-index = index.html", table("/", "/srv/public", "")),
+        ("static-map = /a=/b\nstatic-index = start.htm", table("/a", "/b", ", index = \"start.htm\"")),
+        (
+            "static-map = /a=/b\nstatic-expires-uri = /* 3600",
+            table("/a", "/b", &format!("{off}, max-age = \"1h\"")),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (settings, migrated) = of_uwsgi(&format!("uwsgi-files-{index}"), lines);
+        assert_eq!(settings, [expected], "{lines}");
+        assert!(migrated.is_whole, "{lines}: {}", migrated.text);
+        assert!(migrated.text.contains("Names that begin with a dot"), "{}", migrated.text);
+        assert_eq!(migrated.text.contains("60 seconds"), !lines.contains("expires"), "{}", migrated.text);
+    }
+
+    let cwd = directory("uwsgi-file", &[("robots.txt", "")]);
+    let lines = [
+        &format!("static-map = /robots.txt={}", cwd.join("robots.txt").display()),
+        "static-map = /static",
+        "check-static = /a",
+        "check-static = /b",
+        "static-expires = /img/.* 3600",
+        "static-index = a.html",
+        "static-index = b.html",
+        "static-safe = /srv/other",
+    ];
+    let (settings, migrated) = of_uwsgi("uwsgi-files-not", &lines.join("\n"));
+    assert_eq!(settings, [table("/", "/a", ", index = \"a.html\"")]);
+    for (option, said) in [
+        ("static-map = /robots.txt", "a single file"),
+        ("static-map = /static", "not PREFIX=DIR"),
+        ("check-static = /b", "have the same prefix"),
+        ("static-expires", "where it is said of all files"),
+        ("static-index = b.html", "one index"),
+        ("static-safe", "links lead nowhere outside"),
+    ] {
+        let line = migrated.text.lines().find(|line| line.trim_start().starts_with(option));
+        assert!(line.is_some_and(|line| line.contains(said)), "{option}: {}", migrated.text);
+    }
+    assert!(migrated.text.contains("Cannot be done (6)"), "{}", migrated.text);
+}
+
+#[test]
 fn one_request_at_a_time_stays_one_request_at_a_time() {
     let cwd = directory("single", &[("uwsgi.ini", "[uwsgi]\nmodule = site:app\nharakiri = 30\n")]);
     let migrated = migrate(&["uwsgi", "uwsgi.ini"], &cwd);
@@ -380,11 +434,50 @@ fn granians_arguments_become_ours() {
 }
 
 #[test]
+fn granians_routes_and_mounts_become_tables_in_pairs() {
+    let cwd = directory("granian-files", &[]);
+    let of_granian = |args: &str| {
+        let args = format!("granian --force -- site:app --interface asgi {args}");
+        let migrated = migrate(&args.split_whitespace().collect::<Vec<_>>(), &cwd);
+        let found = written(&cwd).into_iter().find(|line| line.starts_with("static = "));
+        (found.unwrap_or_default(), migrated)
+    };
+    let (settings, migrated) = of_granian("--static-path-mount assets");
+    assert_eq!(
+        settings,
+        r#"static = [{ prefix = "/static", dir = "assets", index = "off", max-age = "24h" }]"#
+    );
+    assert!(migrated.is_whole, "{}", migrated.text);
+
+    let (settings, migrated) = of_granian(
+        "--static-path-route /a --static-path-mount /srv/a --static-path-route /b --static-path-mount b --working-dir /site \
+         --static-path-expires 600 --static-path-dir-to-file index.html",
+    );
+    let b = cwd.join("b").display().to_string();
+    assert_eq!(
+        settings,
+        format!(
+            r#"static = [{{ prefix = "/a", dir = "/srv/a", max-age = "10m" }}, {{ prefix = "/b", dir = "{b}", max-age = "10m" }}]"#
+        )
+    );
+    assert!(migrated.is_whole, "{}", migrated.text);
+
+    let (settings, migrated) = of_granian(
+        "--static-path-route /a --static-path-mount /a --static-path-mount /b --static-path-expires 0",
+    );
+    assert_eq!(settings, r#"static = [{ prefix = "/a", dir = "/a", index = "off", max-age = "off" }]"#);
+    assert!(migrated.text.contains("no static-path-route goes with it"), "{}", migrated.text);
+    let (settings, migrated) = of_granian("--static-path-route /a --static-path-expires 600");
+    assert_eq!((settings.as_str(), migrated.is_whole), ("", true), "{}", migrated.text);
+}
+
+#[test]
 fn mod_wsgis_arguments_become_ours() {
     let cwd = directory("mod_wsgi", &[]);
     let args = "mod_wsgi -- start-server --application-type module site.wsgi --processes 2 --port 80 --user www --limit-request-body 0 \
                 --maximum-requests 100 --restart-interval 600 --header-timeout 15 --header-max-timeout 30 --mount-point /shop \
-                --url-alias /static static --access-log --log-to-terminal --deadlock-timeout 20 --working-directory /srv";
+                --url-alias /static static --access-log --log-to-terminal --deadlock-timeout 20 --working-directory /srv \
+                --document-root /srv/public --directory-index start.html";
     let migrated = migrate(&args.split_whitespace().collect::<Vec<_>>(), &cwd);
     let expected = [
         "app = \"site.wsgi\"",
@@ -400,8 +493,13 @@ fn mod_wsgis_arguments_become_ours() {
         "body-size-max = \"unlimited\"",
         "access-log = \"-\"",
     ];
-    assert_eq!(written(&cwd), expected);
-    assert!(migrated.text.contains("Cannot be done (1)\n  url-alias"), "{}", migrated.text);
+    let alias = format!(r#"{{ prefix = "/static", dir = "{}" }}"#, cwd.join("static").display());
+    let root = r#"{ prefix = "/", dir = "/srv/public", index = "start.html", fallthrough = true }"#;
+    let mut settings = written(&cwd);
+    settings.retain(|line| *line != format!("static = [{alias}, {root}]"));
+    assert_eq!(settings.len() + 1, written(&cwd).len(), "{settings:?}");
+    assert_eq!(settings, expected);
+    assert!(migrated.is_whole, "{}", migrated.text);
 }
 
 #[test]

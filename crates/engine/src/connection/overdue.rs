@@ -108,9 +108,11 @@ impl Core {
         with_scratch(|out| {
             let length = BodyLength::Known(EXPIRED.len() as u64);
             let written = self.http.send_head(&head, length, &context, out).and_then(|()| {
-                let framed = self.http.frame_data(EXPIRED.len(), out)?;
-                let size = self.http.begin_record(framed.take as u64, out);
-                out.extend_from_slice(&EXPIRED[..size]);
+                let take = self.http.frame_data(EXPIRED.len(), out)?.take;
+                if let Some(records) = self.http.response_records() {
+                    records.begin(take as u64, out);
+                }
+                out.extend_from_slice(&EXPIRED[..take]);
                 self.http.send_end(&ResponseTrailers::NONE, out)
             });
             if written.is_err() {

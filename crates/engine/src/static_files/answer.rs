@@ -116,10 +116,6 @@ impl FileAnswer {
         }
     }
 
-    pub(crate) fn status(&self) -> u16 {
-        self.head.status()
-    }
-
     /// Sends it as all there is of the response.
     pub(crate) fn send(self, exchange: &mut Exchange) -> Result<Sent, SendError> {
         let Self { head, body } = self;

@@ -177,30 +177,48 @@ impl Records {
         *self = Self { id: self.id, stage: Stage::Whole, ..Self::new(0) };
     }
 
-    /// Writes the header of a record for the next bytes of the response, of which so many are left, and says how many go into it.
-    pub(crate) fn write_header(&self, left: usize, out: &mut Vec<u8>) -> usize {
-        let size = left.min(CONTENT_MAX);
-        self.write(STDOUT, size, out);
+    /// In what the response goes.
+    pub(crate) fn response(&self) -> ResponseRecords {
+        ResponseRecords { id: self.id }
+    }
+}
+
+/// The records in which a response goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseRecords {
+    id: u16,
+}
+
+impl ResponseRecords {
+    /// Writes what comes before the next bytes of a response of which so many are left, and says how many go into the record.
+    pub fn begin(self, left: u64, out: &mut Vec<u8>) -> usize {
+        let size = usize::try_from(left).unwrap_or(CONTENT_MAX).min(CONTENT_MAX);
+        // A record of no bytes would be the end of them.
+        if size > 0 {
+            self.write(STDOUT, size, out);
+        }
         size
     }
 
     /// Puts what stands in `out` from `start` on into records.
-    pub(crate) fn wrap(&self, start: usize, out: &mut Vec<u8>) {
+    pub(crate) fn wrap(self, start: usize, out: &mut Vec<u8>) {
         let bytes = out.split_off(start);
-        for content in bytes.chunks(CONTENT_MAX) {
-            self.write_header(content.len(), out);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (content, after) = rest.split_at(self.begin(rest.len() as u64, out));
             out.extend_from_slice(content);
+            rest = after;
         }
     }
 
     /// Writes the end of a response. Both statuses are 0: it was answered, and completely.
-    pub(crate) fn write_end(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_end(self, out: &mut Vec<u8>) {
         self.write(STDOUT, 0, out);
         self.write(END, 8, out);
         out.extend_from_slice(&[0; 8]);
     }
 
-    fn write(&self, kind: u8, size: usize, out: &mut Vec<u8>) {
+    fn write(self, kind: u8, size: usize, out: &mut Vec<u8>) {
         let (id, size) = (self.id.to_be_bytes(), (size as u16).to_be_bytes());
         out.extend_from_slice(&[VERSION, kind, id[0], id[1], size[0], size[1], 0, 0]);
     }

@@ -7,16 +7,28 @@ use crate::field::{FieldList, FieldSpan, Span, admit, is_token, is_value, parse_
 use crate::h1::{BodyKind, Facts, Parts, RequestHead, RequestLine, Version, split_port};
 use crate::limits::{Limits, UnderscoreNames};
 
+/// Where those CGI variables are, in the bytes of a head's list, that are no fields, and those of them that are asked for with each request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variables {
+    spans: Vec<FieldSpan>,
+    script_name: Option<Span>,
+    path_info: Option<Span>,
+    is_told_secure: bool,
+}
+
 /// What the variables say of the request itself. What is said twice is what was said last.
 #[derive(Default)]
 struct Found {
     method: Span,
     target: Span,
     protocol: Span,
-    script_name: Span,
+    script_name: Option<Span>,
     query: Span,
     /// Its place among the variables.
     path_info: Option<usize>,
+    scheme: Span,
+    https: Span,
+    uwsgi_scheme: Span,
     content_length: Option<u64>,
     authority: Option<Span>,
 }
@@ -27,18 +39,21 @@ pub(super) fn read(
     strips_script_name: bool,
     limits: &Limits,
 ) -> Result<RequestHead, RequestFault> {
-    let FieldList { mut bytes, spans: pairs } = list;
+    let FieldList { mut bytes, spans: mut pairs } = list;
     let size = bytes.len() as u32;
     let mut found = Found::default();
-    let mut variables: Vec<FieldSpan> = Vec::with_capacity(pairs.len());
+    // The first of the pairs, as they are found.
+    let mut variables = 0;
     let mut fields: Vec<FieldSpan> = Vec::with_capacity(pairs.len());
-    for pair in pairs {
+    for place in 0..pairs.len() {
+        let pair = pairs[place];
         let name = pair.name.in_bytes(&bytes);
         let is_prefixed = matches!(name, [b'H', b'T', b'T', b'P', b'_', _, ..]);
         if !is_prefixed && name != b"CONTENT_TYPE" && name != b"CONTENT_LENGTH" {
             if !is_for_servers(name) {
-                found.note(name, pair.value, variables.len());
-                variables.push(pair);
+                found.note(name, pair.value, variables);
+                pairs[variables] = pair;
+                variables += 1;
             }
             continue;
         }
@@ -83,13 +98,15 @@ pub(super) fn read(
         }
         fields.push(field);
     }
+    pairs.truncate(variables);
+    let script_name = found.script_name.unwrap_or_default();
     if found.target.is_empty() {
-        let path_info = found.path_info.map_or(Span::default(), |place| variables[place].value);
-        found.target = push_target(&mut bytes, [found.script_name, path_info], found.query);
+        let path_info = found.path_info.map_or(Span::default(), |place| pairs[place].value);
+        found.target = push_target(&mut bytes, [script_name, path_info], found.query);
     }
     if let Some(place) = found.path_info.filter(|_| strips_script_name) {
-        let path_info = &mut variables[place].value;
-        let script_name = found.script_name.in_bytes(&bytes);
+        let path_info = &mut pairs[place].value;
+        let script_name = script_name.in_bytes(&bytes);
         if path_info
             .in_bytes(&bytes)
             .strip_prefix(script_name)
@@ -120,6 +137,12 @@ pub(super) fn read(
         keep_alive: false,
         asks_for_websocket: false,
     };
+    let variables = Variables {
+        script_name: found.script_name,
+        path_info: found.path_info.map(|place| pairs[place].value),
+        is_told_secure: found.is_told_secure(&bytes),
+        spans: pairs,
+    };
     let list = FieldList { bytes, spans: fields };
     Ok(RequestHead(Arc::new(Parts { list, line, facts, size, variables: Some(variables), forwarded: None })))
 }
@@ -130,10 +153,24 @@ impl Found {
             b"REQUEST_METHOD" => self.method = value,
             b"REQUEST_URI" => self.target = value,
             b"SERVER_PROTOCOL" => self.protocol = value,
-            b"SCRIPT_NAME" => self.script_name = value,
+            b"SCRIPT_NAME" => self.script_name = Some(value),
             b"QUERY_STRING" => self.query = value,
             b"PATH_INFO" => self.path_info = Some(place),
+            b"REQUEST_SCHEME" => self.scheme = value,
+            b"HTTPS" => self.https = value,
+            b"UWSGI_SCHEME" => self.uwsgi_scheme = value,
             _ => {}
+        }
+    }
+
+    /// In one of the ways in which it is said: uWSGI's own, the usual one of CGI, nginx's own.
+    fn is_told_secure(&self, bytes: &[u8]) -> bool {
+        if !self.uwsgi_scheme.is_empty() {
+            return self.uwsgi_scheme.in_bytes(bytes) == b"https";
+        }
+        match self.https.in_bytes(bytes) {
+            b"" => self.scheme.in_bytes(bytes) == b"https",
+            https => https == b"1" || https.eq_ignore_ascii_case(b"on"),
         }
     }
 }
@@ -173,31 +210,38 @@ fn push_target(bytes: &mut Vec<u8>, path: [Span; 2], query: Span) -> Span {
 impl RequestHead {
     /// What a front server says of the request in CGI variables, where it speaks a protocol of such: without those that say the
     /// request's fields, which are among [`RequestHead::fields`].
-    pub fn variables(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let Parts { list, variables, .. } = &*self.0;
-        let spans = variables.as_deref().unwrap_or_default();
-        spans.iter().map(|span| (span.name.in_bytes(&list.bytes), span.value.in_bytes(&list.bytes)))
+    pub fn variables(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        let list = &self.0.list;
+        self.variable_spans()
+            .iter()
+            .map(|span| (span.name.in_bytes(&list.bytes), span.value.in_bytes(&list.bytes)))
     }
 
     /// The last value of one of them.
     pub fn variable(&self, name: &str) -> Option<&[u8]> {
-        let Parts { list, variables, .. } = &*self.0;
-        let spans = variables.as_deref().unwrap_or_default();
-        let found = spans.iter().rfind(|span| span.name.in_bytes(&list.bytes) == name.as_bytes())?;
-        Some(found.value.in_bytes(&list.bytes))
+        let bytes = &self.0.list.bytes;
+        let found =
+            self.variable_spans().iter().rfind(|span| span.name.in_bytes(bytes) == name.as_bytes())?;
+        Some(found.value.in_bytes(bytes))
     }
 
-    /// Whether a front server says that its client has used https, in one of the ways in which that is said: uWSGI's own, the usual one of CGI,
-    /// nginx's own.
+    fn variable_spans(&self) -> &[FieldSpan] {
+        self.0.variables.as_ref().map_or(&[], |variables| &variables.spans)
+    }
+
+    /// The variable SCRIPT_NAME.
+    pub fn told_script_name(&self) -> Option<&[u8]> {
+        Some(self.0.variables.as_ref()?.script_name?.in_bytes(&self.0.list.bytes))
+    }
+
+    /// The variable PATH_INFO.
+    pub fn told_path_info(&self) -> Option<&[u8]> {
+        Some(self.0.variables.as_ref()?.path_info?.in_bytes(&self.0.list.bytes))
+    }
+
+    /// Whether a front server says in variables that its client has used https.
     pub fn is_told_secure(&self) -> bool {
-        let said = |name| self.variable(name).filter(|value| !value.is_empty());
-        if let Some(scheme) = said("UWSGI_SCHEME") {
-            return scheme == b"https";
-        }
-        match said("HTTPS") {
-            Some(https) => https == b"1" || https.eq_ignore_ascii_case(b"on"),
-            None => self.variable("REQUEST_SCHEME") == Some(b"https"),
-        }
+        self.0.variables.as_ref().is_some_and(|variables| variables.is_told_secure)
     }
 
     /// Whether a front server has handed it on in CGI variables.

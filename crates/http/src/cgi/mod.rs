@@ -18,6 +18,7 @@ use crate::error::RequestFault;
 use crate::field::{FieldList, FieldSpan, Span};
 use crate::h1::RequestHead;
 use crate::limits::Limits;
+pub(crate) use head::Variables;
 
 /// Variables that a request may have beside as many as it may have fields: what a front server says of its own. nginx does with 15,
 /// Apache with all that mod_ssl knows with 60.

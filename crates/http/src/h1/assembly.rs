@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::error::RequestFault;
 use crate::field::{FieldList, Span, admit, is_token, is_value, trim};
-use crate::h1::head::{
-    BodyKind, FactFinder, HEAD_SIZE_CEILING, Line, Parts, RequestHead, RequestLine, Version,
-};
+use crate::h1::body::BodyKind;
+use crate::h1::facts::FactFinder;
+use crate::h1::field_lines::Line;
+use crate::h1::head::{HEAD_SIZE_CEILING, Parts, RequestHead};
+use crate::h1::request_line::{RequestLine, Version};
 use crate::limits::Limits;
 
 /// What a head says besides its fields.

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use crate::error::RequestFault;
 use crate::field::is_tchar;
-use crate::h1::head::BodyKind;
 use crate::limits::Limits;
 
 /// Chunks that any body may have, however small they are.
@@ -16,6 +15,17 @@ const CHUNK_DATA_MIN: u64 = 16;
 
 /// Hexadecimal digits of a chunk size, leading zeros among them: those of 64 bits. More are work without data.
 const CHUNK_DIGITS_MAX: u8 = 16;
+
+/// How a request's body is delimited (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyKind {
+    /// Neither Content-Length nor Transfer-Encoding: there is no body.
+    Empty,
+    /// Content-Length, which may be zero.
+    Length(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+}
 
 /// What the next bytes of a body are.
 #[derive(Debug, PartialEq, Eq)]

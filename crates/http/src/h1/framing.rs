@@ -5,7 +5,8 @@ use memchr::{memchr, memchr_iter};
 use crate::cgi::Dialect;
 use crate::error::HeadFault;
 use crate::field::{is_token, is_value, parse_length, trim};
-use crate::h1::head::{Version, may_be_trailer};
+use crate::h1::field_lines::may_be_trailer;
+use crate::h1::request_line::Version;
 
 /// How much of a response the caller knows when it sends the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,39 +1,49 @@
 //! One HTTP/1.1 connection, server side.
 //!
-//! `state` holds every move a connection can make, `head` and `body` read requests, `framing` writes responses. This file
-//! joins them; it owns the input and the facts of the exchange at hand.
+//! `state` holds every move a connection can make. `head` reads the heads of requests, by `gate`, `request_line`, `authority`, `field_lines` and
+//! `facts`, or by `assembly` where they come otherwise; `body` reads bodies, and `framing` writes responses. This file joins them; it owns
+//! the input and the facts of the exchange at hand.
 
 mod assembly;
+mod authority;
 mod body;
+mod facts;
+mod field_lines;
 mod framing;
 mod gate;
 mod head;
 mod input;
+mod request_line;
 mod state;
 
 use std::mem;
 use std::sync::Arc;
 
 pub use assembly::Assembly;
+pub(crate) use authority::split_port;
+pub use body::BodyKind;
+pub(crate) use facts::Facts;
 pub(crate) use framing::is_hop_by_hop;
 pub use framing::{
     BodyLength, FieldOutcome, Framed, ResponseEnd, ResponseHead, ResponseTrailers, SendContext,
 };
 pub(crate) use framing::{Outgoing, Plan};
-pub(crate) use head::split_port;
-pub use head::{BodyKind, RequestHead, TargetForm, Version, is_same_variable};
-pub(crate) use head::{Facts, Parts, RequestLine};
+pub(crate) use head::Parts;
+pub use head::{RequestHead, is_same_variable};
+pub(crate) use request_line::RequestLine;
+pub use request_line::{TargetForm, Version};
 
-use crate::cgi::fastcgi::Records;
+use crate::cgi::fastcgi::{Records, ResponseRecords};
 use crate::cgi::{Dialect, Packet, read_params};
 use crate::error::{RequestFault, SendFault};
 use crate::event::{Event, Trailers};
 use crate::field::FieldList;
 use crate::limits::Limits;
 use body::{Decoded, Decoder};
+use field_lines::{Line, may_be_trailer, read_fields};
 use gate::{BlockLimits, LineGate};
-use head::{Line, may_be_trailer, may_begin_request, read_fields};
 use input::Input;
+use request_line::may_begin_request;
 pub(crate) use state::{Move, Receiving, Sending, State};
 
 /// What must be known of a request until its response is complete.
@@ -471,7 +481,7 @@ impl Connection {
         self.exchange.outgoing = plan.outgoing;
         let start = out.len();
         head.write(&plan, context, out);
-        if let Some(records) = &self.records {
+        if let Some(records) = self.response_records() {
             records.wrap(start, out);
         }
         Ok(())
@@ -479,7 +489,7 @@ impl Connection {
 
     /// Frames `size` bytes of body: writes what comes before them and says what to send of them and after them.
     ///
-    /// Where [`Connection::has_records`], what is to be sent goes into records yet, by [`Connection::begin_record`].
+    /// Where there are [`Connection::response_records`], what is to be sent goes into those yet.
     ///
     /// # Errors
     /// [`SendFault::OutOfOrder`] unless the head was sent and the response not ended.
@@ -490,19 +500,9 @@ impl Connection {
         Ok(self.exchange.outgoing.frame(size, out))
     }
 
-    /// Whether what is sent goes in FastCGI's records.
-    pub fn has_records(&self) -> bool {
-        self.records.is_some()
-    }
-
-    /// Writes what comes before the next bytes of a body of which so many are left to send, and says how many they are: all, where there
-    /// are no records.
-    pub fn begin_record(&self, left: u64, out: &mut Vec<u8>) -> usize {
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
-        match &self.records {
-            Some(records) if left > 0 => records.write_header(left, out),
-            _ => left,
-        }
+    /// The records in which what is sent goes, where FastCGI is spoken.
+    pub fn response_records(&self) -> Option<ResponseRecords> {
+        self.records.as_ref().map(|records| records.response())
     }
 
     /// Ends the response: writes what comes after the body. Trailers are left out where the body is not in chunks.
@@ -516,7 +516,7 @@ impl Connection {
     ) -> Result<ResponseEnd, SendFault> {
         self.state = self.state.after(Move::End).ok_or(SendFault::OutOfOrder)?;
         let end = self.exchange.outgoing.end(trailers, out);
-        match &self.records {
+        match self.response_records() {
             _ if end != ResponseEnd::Complete => self.exchange.keep_alive = false,
             Some(records) => records.write_end(out),
             None => {}
@@ -542,7 +542,7 @@ impl Connection {
         if !self.exchange.to_head {
             out.extend_from_slice(text.as_bytes());
         }
-        if let Some(records) = &self.records {
+        if let Some(records) = self.response_records() {
             records.wrap(start, out);
             records.write_end(out);
         }

@@ -34,7 +34,7 @@ impl Calls {
     /// Begins the call that answers `exchange`.
     #[inline(never)]
     pub(crate) fn begin(self: &Arc<Self>, py: Python<'_>, exchange: Exchange) -> PyResult<Object<Call>> {
-        let state = State { exchange: Some(exchange), head: None, started: false, head_sent: false };
+        let state = State { exchange: Some(exchange), head: None, started: false, head_given: false };
         self.call.object(py, Call { state: Mutex::new(state), calls: self.clone() })
     }
 }
@@ -47,7 +47,8 @@ struct State {
     head: Option<ResponseHead>,
     /// `start_response` was called, whether or not it succeeded.
     started: bool,
-    head_sent: bool,
+    /// The exchange has the head, and has sent it unless a file is to be sent in place of what the application gives.
+    head_given: bool,
 }
 
 /// One call, and its `start_response`. Its lock is held for moments, never while Python code runs or this thread waits.
@@ -90,10 +91,6 @@ impl Call {
         self.state().exchange.take()
     }
 
-    pub(crate) fn head_sent(&self) -> bool {
-        self.state().head_sent
-    }
-
     /// The Content-Length that the application has announced.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.state().head.as_ref().and_then(ResponseHead::content_length)
@@ -111,9 +108,9 @@ impl Call {
     ) -> PyResult<Emitted> {
         let sent = {
             let mut state = self.state();
-            let State { exchange, head, head_sent, .. } = &mut *state;
+            let State { exchange, head, head_given, .. } = &mut *state;
             let exchange = exchange.as_mut().ok_or_else(over)?;
-            let head = match (&*head, *head_sent) {
+            let head = match (&*head, *head_given) {
                 (_, true) => None,
                 (Some(head), false) => Some((head, length)),
                 (None, false) => {
@@ -122,7 +119,7 @@ impl Call {
                     ));
                 }
             };
-            *head_sent = true;
+            *head_given = true;
             exchange.send(head, block, last)
         };
         let Sent { overrun, missing } = sent.map_err(|error| match error {
@@ -230,7 +227,8 @@ impl Callable for Call {
         let exc_info = arguments.get(2).filter(|exc_info| !exc_info.is_none());
         let (already, head_sent) = {
             let mut state = call.state();
-            (std::mem::replace(&mut state.started, true), state.head_sent)
+            let head_sent = state.exchange.as_ref().is_none_or(Exchange::head_sent);
+            (std::mem::replace(&mut state.started, true), head_sent)
         };
         match exc_info {
             Some(exc_info) if head_sent => {
@@ -247,7 +245,11 @@ impl Callable for Call {
         }
         // Without the lock, as it may run code: a subclass of str has a representation of its own.
         let head = call.parse_head(&arguments.require(0)?, &arguments.require(1)?)?;
-        call.state().head = Some(head);
+        {
+            let mut state = call.state();
+            state.head = Some(head);
+            state.head_given = false;
+        }
         Ok(call.calls.write.object(py, Write { call: call.clone_ref(py) })?.into_any(py))
     }
 }

@@ -20,6 +20,7 @@ use crate::gateway::fronted;
 use crate::gateway::kept::Kept;
 use crate::gateway::place::{self, Place, below, decoded, without_first};
 use crate::gateway::tls;
+use crate::gateway::told::Told;
 use crate::gateway::{Cancelled, FileWrapper, RequestNumber, WsgiInput, WsgiOptions};
 use crate::host::Host;
 use crate::request_id;
@@ -51,8 +52,7 @@ pub(crate) struct Environs {
     empty_input: Py<WsgiInput>,
     templates: Mutex<Vec<(Arc<LocalAddress>, Py<PyDict>)>>,
     keys: Mutex<Keys>,
-    /// The same for CGI variables, whose keys are their names.
-    variables: Mutex<Keys>,
+    told: Told,
     names: Names,
 }
 
@@ -78,21 +78,21 @@ impl HostTemplate {
     /// Whether it says of this request what its `Host` field says, and comes from the gateway of this script name.
     fn suits(&self, script_name: &Arc<str>, head: &RequestHead) -> bool {
         head.target_form() == TargetForm::Origin
-            && !head.is_handed_on()
             && head.authority() == Some(&self.host)
             && Arc::ptr_eq(script_name, &self.script_name)
     }
 }
 
 impl Recurring {
-    fn new(py: Python<'_>, exchange: &Exchange, host: &Arc<dyn Host>) -> PyResult<Self> {
+    fn new(py: Python<'_>, exchange: &Exchange, names: &Names, host: &Arc<dyn Host>) -> PyResult<Self> {
+        let text = |text: String| PyString::new(py, &text).unbind();
         let (address, port) = match exchange.peer() {
-            Peer::Inet(address) => (address.ip().to_string(), address.port().to_string()),
-            Peer::Unix => (UNIX_REMOTE_ADDR.to_owned(), "0".to_owned()),
+            Peer::Inet(address) => (text(address.ip().to_string()), text(address.port().to_string())),
+            Peer::Unix => (names.local_address.clone_ref(py), names.no_port.clone_ref(py)),
         };
         Ok(Self {
-            address: PyString::new(py, &address).unbind(),
-            port: PyString::new(py, &port).unbind(),
+            address,
+            port,
             cancelled: Py::new(py, Cancelled::new(exchange, host))?,
             reused: AtomicBool::new(false),
             template: OnceLock::new(),
@@ -123,6 +123,8 @@ struct Names {
     https: Py<PyString>,
     on: Py<PyString>,
     secure: Py<PyString>,
+    local_address: Py<PyString>,
+    no_port: Py<PyString>,
     empty: Py<PyString>,
     root: Py<PyString>,
 }
@@ -152,6 +154,8 @@ impl Names {
             https: name("HTTPS"),
             on: name("on"),
             secure: name("https"),
+            local_address: name(UNIX_REMOTE_ADDR),
+            no_port: name("0"),
             empty: name(""),
             root: name("/"),
         }
@@ -176,7 +180,7 @@ impl Environs {
             empty_input: Py::new(py, WsgiInput::empty())?,
             templates: Mutex::new(Vec::new()),
             keys: Mutex::default(),
-            variables: Mutex::default(),
+            told: Told::default(),
             names: Names::new(py),
         })
     }
@@ -193,39 +197,19 @@ impl Environs {
         let head = exchange.head();
         let recurring = self.recurring(py, exchange)?;
         let number = recurring.cancelled.get().begin_request();
-        let (environ, has_host) = self.begin(py, exchange, recurring)?;
-
+        let (environ, has_host) = match head.is_handed_on() {
+            true => (self.begin_handed_on(py, exchange, recurring)?, false),
+            false => self.begin(py, exchange, recurring)?,
+        };
         if let Some(forwarded) = exchange.head().forwarded() {
             fronted::set_in_environ(&environ, exchange, forwarded, &self.script_name)?;
         }
         if let Some(header) = exchange.proxy_header() {
             environ.set_item(intern!(py, "tidegate.proxy_protocol"), fronted::proxy_protocol(py, header)?)?;
         }
-        // What most requests have stands in the template.
-        if head.method() != USUAL_METHOD {
-            environ.set_item(&names.request_method, head.method())?;
+        if !head.is_handed_on() {
+            self.set_line(py, &environ, head)?;
         }
-        match head.version() {
-            Version::Http11 => {}
-            Version::Http10 => environ.set_item(&names.server_protocol, &names.http10)?,
-            Version::Http2 => environ.set_item(&names.server_protocol, &names.http2)?,
-        }
-        let (path, query) = (head.path(), head.query());
-        if head.is_handed_on() {
-            let place = Place::told_in(head).within(self.script_name.as_bytes());
-            environ.set_item(&names.script_name, latin1(py, &place.script_name)?)?;
-            environ.set_item(&names.path_info, latin1(py, &place.path_info)?)?;
-        } else if path == b"/" && self.script_name.is_empty() {
-            environ.set_item(&names.path_info, &names.root)?;
-        } else {
-            environ.set_item(&names.path_info, latin1(py, &self.path_info(head))?)?;
-        }
-        if !query.is_empty() {
-            environ.set_item(&names.query_string, latin1(py, query)?)?;
-        }
-        let target = latin1(py, head.target())?;
-        environ.set_item(&names.request_uri, &target)?;
-        environ.set_item(&names.raw_uri, target)?;
         let id = request_id::of(py, exchange)?;
         if let Some(id) = &id {
             environ.set_item(&names.request_id, id)?;
@@ -234,51 +218,70 @@ impl Environs {
         if let Some(waited_us) = exchange.front_queue_us() {
             environ.set_item(&names.front_queue_us, waited_us)?;
         }
-        if head.is_handed_on() {
-            self.set_variables(py, &environ, head)?;
-        }
         Ok((environ, number, id))
     }
 
-    /// Sets what a front server says in CGI variables, in place of what this server would have said.
-    fn set_variables<'py>(
+    /// Sets what the request line says. What most requests have stands in the template.
+    fn set_line(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
+        let names = &self.names;
+        if head.method() != USUAL_METHOD {
+            environ.set_item(&names.request_method, head.method())?;
+        }
+        match head.version() {
+            Version::Http11 => {}
+            Version::Http10 => environ.set_item(&names.server_protocol, &names.http10)?,
+            Version::Http2 => environ.set_item(&names.server_protocol, &names.http2)?,
+        }
+        if head.path() == b"/" && self.script_name.is_empty() {
+            environ.set_item(&names.path_info, &names.root)?;
+        } else {
+            environ.set_item(&names.path_info, latin1(py, &self.path_info(head))?)?;
+        }
+        if !head.query().is_empty() {
+            environ.set_item(&names.query_string, latin1(py, head.query())?)?;
+        }
+        let target = latin1(py, head.target())?;
+        environ.set_item(&names.request_uri, &target)?;
+        environ.set_item(&names.raw_uri, target)
+    }
+
+    /// An environ with what a front server says in CGI variables, and with what it leaves out.
+    fn begin_handed_on<'py>(
         &self,
         py: Python<'py>,
-        environ: &Bound<'py, PyDict>,
-        head: &RequestHead,
-    ) -> PyResult<()> {
-        let names = &self.names;
+        exchange: &Exchange,
+        recurring: &Recurring,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (names, head) = (&self.names, exchange.head());
+        let environ = self.told.begin(py, exchange, || self.template(py, exchange.local()))?;
+        environ.set_item(&names.cancelled, &recurring.cancelled)?;
+        let place = Place::told_in(head).within(self.script_name.as_bytes());
+        environ.set_item(&names.script_name, latin1(py, &place.script_name)?)?;
+        environ.set_item(&names.path_info, latin1(py, &place.path_info)?)?;
+        let target = latin1(py, head.target())?;
+        let is_told = |name| head.variable(name).is_some();
+        if !is_told("REQUEST_URI") {
+            environ.set_item(&names.request_uri, &target)?;
+        }
+        environ.set_item(&names.raw_uri, target)?;
+        if !is_told("QUERY_STRING") {
+            environ.set_item(&names.query_string, latin1(py, head.query())?)?;
+        }
         if let Some(host) = place::host_of_unnamed(head) {
             environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, host)?)?;
         }
-        if head.is_told_secure() {
-            environ.set_item(&names.url_scheme, &names.secure)?;
-            environ.set_item(&names.https, &names.on)?;
-        }
-        let mut keys = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, value) in head.variables() {
-            match name {
-                // Those have been brought into accord with where the application is.
-                b"SCRIPT_NAME" | b"PATH_INFO" => continue,
-                // PEP 3333: neither may be empty. nginx has no name for a server that was given none.
-                b"SERVER_NAME" | b"SERVER_PORT" if value.is_empty() => continue,
-                _ => {}
-            }
-            let value = latin1(py, value)?;
-            match keys.get_key_value(name) {
-                Some((_, key)) => environ.set_item(key, value)?,
-                None => {
-                    let key = latin1(py, name)?;
-                    environ.set_item(&key, value)?;
-                    keep(&mut keys, name, key);
+        match (is_told("REMOTE_ADDR"), is_told("REMOTE_PORT")) {
+            (true, true) => {}
+            // Not the client's.
+            (true, false) => environ.del_item(&names.remote_port)?,
+            (false, is_port_told) => {
+                environ.set_item(&names.remote_addr, &recurring.address)?;
+                if !is_port_told {
+                    environ.set_item(&names.remote_port, &recurring.port)?;
                 }
             }
         }
-        drop(keys);
-        if head.variable("REMOTE_ADDR").is_some() && head.variable("REMOTE_PORT").is_none() {
-            environ.del_item(&names.remote_port)?;
-        }
-        Ok(())
+        Ok(environ)
     }
 
     /// What is kept with the connection, made for its first request.
@@ -287,7 +290,7 @@ impl Environs {
         if let Some(recurring) = kept.for_environs.get() {
             return Ok(recurring);
         }
-        let new = Recurring::new(py, exchange, &self.host)?;
+        let new = Recurring::new(py, exchange, &self.names, &self.host)?;
         Ok(kept.for_environs.get_or_init(|| new))
     }
 
@@ -319,7 +322,6 @@ impl Environs {
         if reused
             && recurring.template.get().is_none()
             && head.target_form() == TargetForm::Origin
-            && !head.is_handed_on()
             && let Some(host) = head.authority()
         {
             environ.set_item(&names.http_host, latin1(py, host)?)?;

@@ -17,6 +17,7 @@ mod mounts;
 mod place;
 mod rest_of_file;
 mod tls;
+mod told;
 mod wsgi;
 mod wsgi_input;
 

@@ -31,13 +31,12 @@ pub(super) fn below<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
 impl<'a> Place<'a> {
     /// By what a front server says in CGI variables.
     pub(super) fn told_in(head: &'a RequestHead) -> Self {
-        let told = |name| head.variable(name);
         // PEP 3333: the root of a server is an empty SCRIPT_NAME.
-        let script_name = told("SCRIPT_NAME").filter(|name| *name != b"/").unwrap_or_default();
-        if let Some(path_info) = told("PATH_INFO") {
+        let script_name = head.told_script_name().filter(|name| *name != b"/").unwrap_or_default();
+        if let Some(path_info) = head.told_path_info() {
             return Self { script_name: script_name.into(), path_info: path_info.into() };
         }
-        let path = told("DOCUMENT_URI").map_or_else(|| decoded(head), Cow::Borrowed);
+        let path = head.variable("DOCUMENT_URI").map_or_else(|| decoded(head), Cow::Borrowed);
         let size = script_name.len();
         match below(&path, script_name).filter(|rest| !rest.is_empty()) {
             Some(_) => Self { script_name: script_name.into(), path_info: without_first(path, size) },

@@ -238,7 +238,6 @@ impl Wsgi {
     #[cold]
     #[inline(never)]
     fn fail(&self, py: Python<'_>, call: &Call, error: &PyErr) {
-        let head_sent = call.head_sent();
         let Some(mut exchange) = call.take_exchange() else { return };
         let fault = exchange.body_fault();
         let (method, target) = (exchange.head().method(), String::from_utf8_lossy(exchange.head().target()));
@@ -269,9 +268,7 @@ impl Wsgi {
             }
         };
         match status {
-            Some((status, reason)) if !head_sent => {
-                answer_error(&mut exchange, status, reason);
-            }
+            Some((status, reason)) if !exchange.head_sent() => answer_error(&mut exchange, status, reason),
             _ => exchange.abort(),
         }
     }

@@ -2,14 +2,14 @@
 
 use super::application::{Application, object};
 use super::arguments::POSITIONAL;
+use super::files::{Files, from_start};
 use super::option::*;
 use super::plan::Plan;
-use crate::settings::Value;
+use crate::settings::{Value, shown_duration};
 
 const OF_HTTP2: &str = "HTTP/2 has the limits of all HTTP, and few of its own";
 const RUNTIME: &str = "there is no runtime beside Python's threads: the thread that reads a request runs it";
-const STATIC: &str =
-    "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";
+const STATIC_EXPIRES_S: u64 = 86_400;
 const METRICS: &str = "\"tidegate ctl status\" prints what the server knows, as JSON";
 const RELOAD: &str = "reload-include and reload-exclude take patterns of files";
 
@@ -87,10 +87,9 @@ pub(super) static OPTIONS: &[Entry] = &[
     becomes(&["ssl-ca"], "client-ca", text, ""),
     becomes(&["ssl-crl"], "client-crl", text, ""),
     together(&["ssl-client-verify"], "`client-auth`, with ssl-ca").switch(),
-    together(
-        &["static-path-route", "static-path-mount", "static-path-dir-to-file", "static-path-expires"],
-        STATIC,
-    ),
+    together(&["static-path-mount", "static-path-route"], "`static`"),
+    together(&["static-path-dir-to-file"], "the `index` of `static`; without it none"),
+    together(&["static-path-expires"], "the `max-age` of `static`; without it a day, as there"),
     // Logs.
     together(&["log"], "`log-level`").switch(),
     becomes(&["log-level"], "log-level", level, ""),
@@ -111,6 +110,10 @@ fn http_versions(value: &Value) -> Reading {
 }
 
 pub(super) fn decide(plan: &mut Plan) {
+    if let Some((index, value)) = plan.last(&["working-dir"]) {
+        plan.start.chdir = Some(plain(&value));
+        plan.starts(index, "--chdir");
+    }
     let positional = plan.all(&[POSITIONAL]);
     for (index, _) in positional.iter().skip(1) {
         plan.not_needed(*index, "an application is named already");
@@ -224,22 +227,45 @@ fn tls_version(value: &Value) -> Reading {
     }
 }
 
-/// Files are one thing, in however many options.
+/// Routes and mounts are pairs, in their order.
 fn files(plan: &mut Plan) {
-    let mounts = plan.all(&["static-path-mount"]);
-    let details = plan.all(&["static-path-route", "static-path-dir-to-file", "static-path-expires"]);
-    for (index, _) in &mounts {
-        plan.impossible(*index, STATIC);
+    let (routes, mounts) = (plan.all(&["static-path-route"]), plan.all(&["static-path-mount"]));
+    let (index, expires) = (plan.last(&["static-path-dir-to-file"]), plan.last(&["static-path-expires"]));
+    let max_age = expires.as_ref().map_or(Ok(STATIC_EXPIRES_S), |(_, value)| number_of(value));
+    let max_age = max_age.map(|seconds| match seconds {
+        0 => "off".to_owned(),
+        seconds => shown_duration(seconds.saturating_mul(1_000)),
+    });
+    for (place, (mount, value)) in mounts.iter().enumerate() {
+        let prefix = match routes.get(place) {
+            Some((route, value)) => {
+                plan.is_part(*route, "a prefix of static");
+                plain(value)
+            }
+            None if routes.is_empty() && place == 0 => "/static".to_owned(),
+            None => {
+                plan.impossible(*mount, "no static-path-route goes with it");
+                continue;
+            }
+        };
+        let files = Files {
+            prefix,
+            directory: from_start(plan, &plain(value)),
+            index: index.as_ref().map(|(_, value)| plain(value)),
+            max_age: max_age.as_ref().ok().map(|time| Value::Text(time.clone())),
+            falls_through: false,
+        };
+        files.serve(plan, *mount, "");
     }
-    for (index, _) in details {
-        plan.not_needed(
-            index,
-            if mounts.is_empty() {
-                "without static-path-mount it means nothing"
-            } else {
-                "it is said of static-path-mount"
-            },
-        );
+    for (route, _) in plan.all(&["static-path-route"]) {
+        plan.not_needed(route, "no static-path-mount goes with it");
+    }
+    for (given, _) in index.into_iter().chain(expires) {
+        match (mounts.is_empty(), &max_age) {
+            (true, _) => plan.not_needed(given, "without static-path-mount it means nothing"),
+            (false, Err(fault)) if plan.name(given) == "static-path-expires" => plan.impossible(given, fault),
+            (false, _) => plan.is_part(given, "static"),
+        }
     }
 }
 

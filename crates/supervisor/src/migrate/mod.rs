@@ -5,11 +5,13 @@
 //! - `ini`: uWSGI's files, with their includes, placeholders and conditions.
 //! - `arguments`: command lines of the others.
 //! - `application`: from what they call an application to what is called one here.
+//! - `files`: from what they call directories that are served to those of `static`.
 //! - `plan`: what has been decided so far, and the two texts made from it.
 //! - `page`: the tables as they stand in docs/migrate-*.md.
 
 mod application;
 mod arguments;
+mod files;
 mod granian;
 mod gunicorn;
 mod ini;
@@ -101,7 +103,7 @@ impl Request {
     /// # Errors
     /// What could not be read or written, in one line; the command then ends with status 2.
     pub fn run(&self, evaluate: &mut Evaluate<'_>) -> Result<Migrated, SettingsError> {
-        let mut plan = Plan::new(self.source.options(), self.read(evaluate)?);
+        let mut plan = Plan::new(self.source.options(), self.cwd.clone(), self.read(evaluate)?);
         match self.source {
             Source::Uwsgi => uwsgi::decide(&mut plan),
             Source::Gunicorn => gunicorn::decide(&mut plan),

@@ -2,6 +2,7 @@
 
 use super::application::{Application, module_of, object};
 use super::arguments::POSITIONAL;
+use super::files::{Files, KEPT, from_start};
 use super::option::*;
 use super::plan::Plan;
 use crate::settings::Value;
@@ -10,8 +11,7 @@ const TLS: &str =
     "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
 const OF_TLS: &str = "it is said of TLS: keyfile, client-ca, client-auth and hsts are its settings here";
 const APACHE: &str = "there is no Apache: nginx, HAProxy or Apache's mod_proxy_http in front has what it did";
-const FILES: &str =
-    "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";
+const FILES: &str = "an application, and static for the files, or nginx alone";
 const HOSTS: &str = "the proxy in front chooses by the host (nginx: server_name)";
 const ERRORS: &str = "error_page of the proxy in front, or the application";
 const AUTH: &str = "auth_request of nginx, or middleware in the application";
@@ -88,9 +88,11 @@ pub(super) static OPTIONS: &[Entry] = &[
     not_needed(&["map-head-to-get"], "HEAD reaches the application as it is, and no body goes out"),
     instead(&["compress-responses"], "the proxy in front (nginx: gzip), or the framework's middleware").switch(),
     instead(&["trust-proxy-header", "trust-proxy"], PROXIED),
-    instead(&["document-root", "directory-index", "allow-override"], FILES),
-    instead(&["directory-listing"], FILES).switch(),
-    instead(&["url-alias"], FILES).takes(Takes::Two),
+    together(&["document-root"], "`static` for `/`, with fallthrough: what is no file is for the application"),
+    together(&["directory-index"], "the `index` of that; without it none"),
+    instead(&["allow-override"], "there are no .htaccess files: what they say, the proxy in front can"),
+    instead(&["directory-listing"], "there are no listings: the proxy in front (nginx: autoindex)").switch(),
+    together(&["url-alias"], "`static`").takes(Takes::Two),
     instead(&["error-document"], ERRORS).takes(Takes::Two),
     instead(&["error-override"], ERRORS).switch(),
     instead(&["proxy-mount-point", "proxy-url-alias", "proxy-virtual-host"], APACHE).takes(Takes::Two),
@@ -144,6 +146,7 @@ pub(super) fn decide(plan: &mut Plan) {
             prefix => plan.becomes(index, "script-name", Value::Text(prefix.to_owned()), ""),
         }
     }
+    files(plan);
     head_timeout(plan);
     access_log(plan);
 }
@@ -203,6 +206,43 @@ fn listening(plan: &mut Plan) {
     }
     for (index, _) in given {
         plan.joins(index, "bind", address.clone(), "");
+    }
+}
+
+fn files(plan: &mut Plan) {
+    for (given, value) in plan.all(&["url-alias"]) {
+        let texts = texts(&value);
+        let [prefix, directory] = &texts[..] else { continue };
+        let files = Files {
+            prefix: prefix.clone(),
+            directory: from_start(plan, directory),
+            index: Some("index.html".to_owned()),
+            max_age: None,
+            falls_through: false,
+        };
+        files.serve(plan, given, "");
+    }
+    let index = plan.last(&["directory-index"]);
+    match plan.last(&["document-root"]) {
+        Some((given, value)) => {
+            if let Some((index, _)) = &index {
+                plan.is_part(*index, "the index of static");
+            }
+            let files = Files {
+                prefix: "/".to_owned(),
+                directory: from_start(plan, &plain(&value)),
+                index: index.map(|(_, value)| plain(&value)),
+                max_age: None,
+                falls_through: true,
+            };
+            files.serve(plan, given, "");
+        }
+        None => {
+            index.into_iter().for_each(|(index, _)| plan.not_needed(index, "it is said of document-root"))
+        }
+    }
+    if plan.has("static") {
+        plan.remark(KEPT);
     }
 }
 

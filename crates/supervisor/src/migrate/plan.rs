@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::option::{Entry, Fate, Given, Reading, Start, is_off, plain, texts};
 use crate::settings::{SETTINGS, Value};
@@ -18,6 +18,8 @@ enum Verdict {
 
 pub(super) struct Plan {
     table: &'static [Entry],
+    /// Where the other server is started.
+    pub(super) cwd: PathBuf,
     given: Vec<Given>,
     verdicts: BTreeMap<usize, Verdict>,
     /// What speaks of no option that was given: what the other server does without being told.
@@ -30,9 +32,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(table: &'static [Entry], given: Vec<Given>) -> Self {
+    pub(super) fn new(table: &'static [Entry], cwd: PathBuf, given: Vec<Given>) -> Self {
         Self {
             table,
+            cwd,
             given,
             verdicts: BTreeMap::new(),
             others: Vec::new(),
@@ -97,12 +100,17 @@ impl Plan {
 
     /// Adds to a setting that holds a list.
     pub(super) fn joins(&mut self, index: usize, setting: &'static str, text: String, note: &str) {
+        self.joins_value(index, setting, Value::Text(text), note);
+    }
+
+    /// The same of what is no text.
+    pub(super) fn joins_value(&mut self, index: usize, setting: &'static str, value: Value, note: &str) {
         let mut values = match self.settings.get(setting) {
             Some((Value::List(values), _)) => values.clone(),
             _ => Vec::new(),
         };
-        if !values.contains(&Value::Text(text.clone())) {
-            values.push(Value::Text(text));
+        if !values.contains(&value) {
+            values.push(value);
         }
         self.becomes(index, setting, Value::List(values), note);
     }

@@ -167,6 +167,16 @@ choices! {
         Keep = "keep",
     }
 
+    /// When a process that wakes has the processor.
+    Scheduling {
+        /// When its turn comes, where front servers wake it with each request.
+        Auto = "auto",
+        /// As others do: often at once, from the process that has woken it.
+        Normal = "normal",
+        /// When its turn comes.
+        Batch = "batch",
+    }
+
     /// Which versions of HTTP are spoken.
     HttpVersions {
         /// HTTP/1.1, and HTTP/2 over TLS where the client wants it.

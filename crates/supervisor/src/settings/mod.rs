@@ -37,7 +37,7 @@ pub use address::{Address, Bind, Scheme};
 pub use app_spec::AppSpec;
 pub use choice::{
     ClientAuth, Concurrency, EventLoop, ForwardedFact, ForwardedFields, HopByHop, HttpVersions, Interface,
-    Lifespan, LogLevel, Observe, Priority, ReadyBy, RequestBuffering, SendfileHeader, Shedding,
+    Lifespan, LogLevel, Observe, Priority, ReadyBy, RequestBuffering, Scheduling, SendfileHeader, Shedding,
     UnderscoreNames, UntrustedForwarded,
 };
 pub use compression::Coding;
@@ -124,6 +124,7 @@ pub struct Settings {
     pub request_buffering: RequestBuffering,
     pub cancel_on_disconnect: bool,
     /// 0: as Python has it.
+    pub scheduling: Scheduling,
     pub gc_threshold: u32,
     pub graceful_timeout_ms: u64,
     pub drain_delay_ms: u64,
@@ -283,6 +284,17 @@ impl Settings {
     pub fn scheme(&self, bind: &Bind) -> Scheme {
         let usual = if self.has_certificate() { Scheme::Https } else { Scheme::Http };
         bind.scheme.unwrap_or(usual)
+    }
+
+    /// Whether this server's processes wait for their turn when they wake.
+    pub fn wakes_in_turn(&self) -> bool {
+        let is_handed_on =
+            |bind: &Bind| matches!(bind.scheme, Some(Scheme::Uwsgi | Scheme::Scgi | Scheme::FastCgi));
+        match self.scheduling {
+            Scheduling::Auto => self.bind.iter().any(is_handed_on),
+            Scheduling::Normal => false,
+            Scheduling::Batch => true,
+        }
     }
 
     /// What the settings of TLS ask of the others.
@@ -533,6 +545,7 @@ impl Settings {
             limits: Vec::new(),
             request_buffering: RequestBuffering::Auto,
             cancel_on_disconnect: false,
+            scheduling: Scheduling::Auto,
             gc_threshold: 0,
             graceful_timeout_ms: 0,
             drain_delay_ms: 0,

@@ -516,6 +516,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "scheduling",
+        category: Category::Running,
+        reach: Reach::Process,
+        kind: Kind::Choice(|s| &mut s.scheduling),
+        default: Some("auto"),
+        help: "How the system shares the processor with what wakes the server.",
+        doc: "batch: a worker that wakes takes the processor from nobody (SCHED_BATCH of sched(7)): a front server or a database on the same \
+              machine goes on until it waits itself, and the worker then finds more to do at once. normal: it often takes it at once. They differ \
+              only where all processors are busy, by some milliseconds at most. auto: batch where a --bind speaks uwsgi, SCGI or FastCGI, as \
+              a front server wakes the worker there before it has written the request. Programs that the application starts inherit it.",
+        ..PLAIN
+    },
+    Setting {
         name: "gc-threshold",
         category: Category::Running,
         reach: Reach::Process,

@@ -5,6 +5,7 @@ mod options;
 pub(super) use options::OPTIONS;
 
 use super::application::{Application, module_of, object};
+use super::files::{Files, KEPT};
 use super::ini::unresolved;
 use super::option::*;
 use super::plan::Plan;
@@ -27,6 +28,7 @@ pub(super) fn decide(plan: &mut Plan) {
     listening(plan);
     running(plan);
     limits(plan);
+    files(plan);
     logs(plan);
     plan.remark(
         "The application is loaded by each worker, as with lazy-apps; preload = true shares its memory, but then a reload does not \
@@ -234,6 +236,59 @@ fn limits(plan: &mut Plan) {
     if let Some((index, value)) = plan.last(&["post-buffering"]) {
         plan.becomes_read(index, "body-memory-max", bytes_from_4096(&value), "");
         plan.adds("request-buffering", Value::Text("on".into()), "post-buffering");
+    }
+}
+
+/// Patterns of all paths.
+const ALL_PATHS: [&str; 5] = ["/*", ".*", "/.*", "^/.*", "^.*"];
+
+fn files(plan: &mut Plan) {
+    let indexes = plan.all(&["static-index"]);
+    let expires = plan.all(&["static-expires", "static-expires-uri", "static-expires-path-info"]);
+    let max_age = expires.into_iter().find_map(|(given, value)| {
+        let text = plain(&value);
+        let (pattern, seconds) = text.split_once([' ', '='])?;
+        let seconds = number_of(&Value::Text(seconds.to_owned())).ok()?;
+        ALL_PATHS.contains(&pattern).then_some((given, seconds))
+    });
+    for (given, value) in plan.all(&["static-map", "static-map2", "check-static"]) {
+        let text = plain(&value);
+        let (prefix, directory) = match (plan.name(given), text.split_once('=')) {
+            ("check-static", _) => ("/".to_owned(), text),
+            ("static-map", Some((prefix, directory))) => (prefix.to_owned(), directory.to_owned()),
+            // The prefix is a part of the path on the disk.
+            ("static-map2", Some((prefix, directory))) => (
+                prefix.to_owned(),
+                format!("{}/{}", directory.trim_end_matches('/'), prefix.trim_matches('/')),
+            ),
+            _ => {
+                plan.impossible(given, "not PREFIX=DIR");
+                continue;
+            }
+        };
+        let files = Files {
+            prefix,
+            directory,
+            index: indexes.first().map(|(_, value)| plain(value)),
+            max_age: max_age.map(|(_, seconds)| Value::Text(shown_duration(seconds.saturating_mul(1_000)))),
+            falls_through: true,
+        };
+        files.serve(plan, given, "");
+    }
+    if !plan.has("static") {
+        indexes.into_iter().for_each(|(given, _)| plan.not_needed(given, "it is said of static-map"));
+        return;
+    }
+    plan.remark("Of the prefixes of static the longest that matches whole segments has the request, and not the first one.");
+    match max_age {
+        Some((given, _)) => plan.is_part(given, "the max-age of static"),
+        None => plan.remark(KEPT),
+    }
+    for (place, (given, _)) in indexes.into_iter().enumerate() {
+        match place {
+            0 => plan.is_part(given, "the index of static"),
+            _ => plan.impossible(given, "one index for each table of static"),
+        }
     }
 }
 

@@ -8,8 +8,7 @@ pub(super) const OTHER_PROTOCOL: &str = "it is not spoken: have the front server
 const TLS: &str =
     "bind = [\"https://:443\"] with certfile and keyfile (docs/tls.md), or TLS ended by a proxy in front";
 const PROXY: &str = "there is no proxy beside the server: nginx or HAProxy in front";
-const STATIC: &str =
-    "files are served by the proxy in front (nginx: location and alias), or in the application by WhiteNoise";
+const STATIC: &str = "max-age, immutable and precompressed of a table of static say what there is to say of its files: docs/static.md";
 const CHEAPER: &str = "the number of workers changes by TTIN, TTOU and \"tidegate ctl workers N\" only; threads and greenlets start as calls wait";
 const EMPEROR: &str =
     "one systemd unit for each application: a template unit, tidegate@.service, does what vassals are for";
@@ -530,10 +529,34 @@ pub(in crate::migrate) static OPTIONS: &[Entry] = &[
     instead(&["catch-exceptions"], "tracebacks go to the log; the framework's debug mode shows them"),
     instead(&["exception-handler", "after-request-hook", "after-request-call"], AFTER_REQUEST),
     not_needed(
-        &["honour-range", "file-serve-mode", "fileserve-mode", "disable-sendfile"],
-        "for files that the server would serve",
+        &[
+            "honour-range",
+            "file-serve-mode",
+            "fileserve-mode",
+            "disable-sendfile",
+            "static-offload-to-thread",
+        ],
+        "ranges of files are answered, and the system sends them",
     ),
-    instead(&["static-*", "check-static", "check-static-docroot", "mimefile", "mime-file"], STATIC),
+    together(
+        &["static-map", "static-map2", "check-static"],
+        "`static`, with fallthrough: what is no file is for the application",
+    ),
+    together(&["static-index"], "the `index` of `static`, which has one; without it none"),
+    together(
+        &["static-expires", "static-expires-uri", "static-expires-path-info"],
+        "the `max-age` of `static`, where it is said of all files",
+    ),
+    not_needed(&["static-gzip*"], "a .br, .zst or .gz beside a file is sent to clients that take it"),
+    not_needed(&["static-cache-paths", "static-cache-paths-name"], "paths are cheap to look up"),
+    instead(&["static-safe"], "links lead nowhere outside: a table of static for the other directory"),
+    instead(&["static-skip-ext"], "what is not to be served lies outside of the directories of static"),
+    instead(&["check-static-docroot"], "a table of static that names the directory"),
+    instead(
+        &["mimefile", "mime-file"],
+        "types are those of the names' endings; the proxy in front can say others",
+    ),
+    instead(&["static-*"], STATIC),
     instead(&["route", "route-*", "final-route*", "error-route*", "response-route*"], ROUTING),
     instead(
         &[
