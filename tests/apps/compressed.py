@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ from starlette.routing import Route
 from apps.asgi_parts import Receive, Send
 
 if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
     from asgiref.typing import Scope
 
 FOLDER = Path(os.environ.get("COMPRESSED_FOLDER", "."))
@@ -129,6 +131,29 @@ async def asgi_file(request: Request) -> Response:
 starlette = Starlette(
     routes=[Route("/whole", asgi_whole), Route("/stream", asgi_stream), Route("/file", asgi_file)]
 )
+
+
+def wsgi_with_parts(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """`wsgi`, and the file that the query names after a block that was written before it."""
+    if environ["PATH_INFO"] != "/part":
+        return wsgi(environ, start_response)
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    write(text(3000))
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](open(FOLDER / environ["QUERY_STRING"], "rb"))  # noqa: SIM115
+    return wrapped
+
+
+async def asgi_with_parts(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same of `asgi`, with the file's beginning once more behind it."""
+    if scope["type"] != "http" or scope["path"] != "/part":
+        await asgi(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": text(3000), "more_body": True})
+    with (FOLDER / scope["query_string"].decode()).open("rb") as file:
+        part = {"type": "http.response.zerocopysend", "file": file.fileno()}
+        await send({**part, "more_body": True})
+        await send({**part, "offset": 0, "count": 1000})
 
 
 async def asgi(scope: Scope, receive: Receive, send: Send) -> None:

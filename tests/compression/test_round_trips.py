@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import os
+import select
 import subprocess
 
 import pytest
 
 from apps.compressed import text
+from compression.conftest import HOSTS
 from support.codings import CODINGS, decoded, decoder
-from support.server import PATIENCE_S
+from support.looks import descriptors, most_resident_kib
+from support.server import PATIENCE_S, Server
 
 
 @pytest.mark.parametrize("coding", CODINGS)
@@ -53,6 +57,50 @@ def test_a_file_that_is_too_large_is_sent_as_it_is(site):
     assert "Content-Encoding" not in response.headers
     assert response.headers["Vary"] == "Accept-Encoding"
     assert response.raw_body == text(1_048_577)
+
+
+@pytest.fixture(params=["threads", "greenlets", "asyncio"])
+def parts(request, options, tmp_path):
+    """A server that sends a file after a block, and both of them. Compressing makes nothing less of it."""
+    kind, own = HOSTS[request.param]
+    noise = os.urandom(48 << 20)
+    (tmp_path / "noise").write_bytes(noise)
+    with Server(
+        f"apps.compressed:{kind}_with_parts",
+        options=[*own, *options],
+        env={"COMPRESSED_FOLDER": str(tmp_path)},
+    ) as server:
+        with server.connect() as wire:
+            assert wire.ask("GET", "/whole", "Accept-Encoding: gzip").status == 200
+        yield server, text(3000) + noise + (noise[:1000] if kind == "asgi" else b"")
+
+
+def ask_for_parts(wire):
+    wire.send(b"GET /part?noise HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+    assert select.select([wire.sock], [], [], PATIENCE_S)[0]
+
+
+def test_a_large_file_after_a_block_is_compressed_as_its_client_takes_it(parts):
+    """Or it would be in memory as a whole."""
+    server, sent = parts
+    before = most_resident_kib(server.pid)
+    with server.connect() as wire, server.connect() as other:
+        ask_for_parts(wire)
+        # Others are served while this one takes nothing.
+        assert other.ask("GET", "/whole").status == 200
+        assert decoded("gzip", wire.answer().body) == sent
+    assert most_resident_kib(server.pid) - before < 16 << 10
+
+
+def test_a_client_that_leaves_in_the_middle_of_such_a_file_ends_it(parts):
+    server, _ = parts
+    before = descriptors(server.pid)
+    with server.connect() as wire:
+        ask_for_parts(wire)
+        wire.reset()
+    server.wait_until(lambda: descriptors(server.pid) == before or None)
+    with server.connect() as wire:
+        assert wire.ask("GET", "/whole").status == 200
 
 
 def test_clients_that_accept_what_they_can_read(site):

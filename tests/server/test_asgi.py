@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from apps import asgi_basics
+from support.looks import most_resident_kib
 from support.server import TESTS, Server
 from support.wire import Wire
 
@@ -298,16 +299,10 @@ def test_a_shutdown_that_hangs_ends_at_its_deadline():
         assert "shutdown took longer than 0.2 s" in server.log
 
 
-def memory_at_most(server: Server) -> int:
-    """The most bytes that the server has had in memory."""
-    with open(f"/proc/{server.pid}/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-
-
 def test_a_client_that_has_closed_its_side_is_not_sent_more_than_it_takes():
     with Server(APP, options=["--loop", "asyncio"]) as server, server.connect() as wire:
         wire.ask("GET", "/echo")
-        before = memory_at_most(server)
+        before = most_resident_kib(server.pid)
         ask(wire, "/stream", "Connection: close")
         wire.sock.shutdown(socket.SHUT_WR)
         server.wait_until(lambda: "streaming" in server.output or None)
@@ -315,7 +310,7 @@ def test_a_client_that_has_closed_its_side_is_not_sent_more_than_it_takes():
         with server.connect() as other:
             assert other.ask("GET", "/echo").status == 200
         assert len(wire.answer().body) == asgi_basics.STREAM_PARTS << 20
-        assert memory_at_most(server) - before < 16 << 20
+        assert most_resident_kib(server.pid) - before < 16 << 10
 
 
 def test_what_is_wrong_with_a_body_is_the_clients_fault_whatever_the_application_answers(server):

@@ -17,7 +17,16 @@ STILL_S = 0.4
 
 def resident_kib(pid: int) -> int:
     """A process's resident memory."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return _stated_kib(pid, "VmRSS")
+
+
+def most_resident_kib(pid: int) -> int:
+    """The most resident memory that it has had."""
+    return _stated_kib(pid, "VmHWM")
+
+
+def _stated_kib(pid: int, name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1])
 

@@ -157,3 +157,44 @@ def test_a_session_from_before_a_revocation_is_not_resumed(
             while time.monotonic() < deadline:
                 ask(server, context, session)
                 time.sleep(0.1)
+
+
+def resumed_until_refused(server: Server, context: ssl.SSLContext, ends: datetime.datetime) -> None:
+    """A client that comes again and again with its first session is let in until then, and no longer."""
+    with secure_wire(server, context) as wire:
+        assert json.loads(wire.ask("GET", "/").body)["SSL_SESSION_RESUMED"] == "Initial"
+        assert isinstance(wire.sock, ssl.SSLSocket)
+        session = wire.sock.session
+    resumed = ask(server, context, session)
+    assert (resumed["SSL_SESSION_RESUMED"], resumed["SSL_CLIENT_VERIFY"]) == ("Resumed", "SUCCESS")
+    deadline = time.monotonic() + PATIENCE_S
+    with pytest.raises(REFUSED):
+        while time.monotonic() < deadline:
+            ask(server, context, session)
+            time.sleep(0.1)
+    assert datetime.datetime.now(datetime.timezone.utc) >= ends
+
+
+def soon(seconds: int) -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_is_not_resumed_once_the_certificate_of_its_client_has_expired(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
+    with Server("apps.secure:application", options=options(authority)) as server:
+        ends = soon(4)
+        certificate = authority.issue("client@example.com", file="client", not_after=ends)
+        context = authority.context(certificate=certificate)
+        context.minimum_version = context.maximum_version = version
+        resumed_until_refused(server, context, ends.replace(microsecond=0))
+
+
+def test_a_session_is_not_resumed_once_the_list_of_revoked_certificates_is_out_of_date(
+    authority: Authority, client: tuple[Path, Path]
+) -> None:
+    ends = soon(8)
+    crl = revoke(authority, ends=ends)
+    with Server("apps.secure:application", options=options(authority, "--client-crl", str(crl))) as server:
+        resumed_until_refused(server, authority.context(certificate=client), ends.replace(microsecond=0))

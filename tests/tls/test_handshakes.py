@@ -207,6 +207,27 @@ def test_a_crowd_of_new_connections_does_not_hold_up_an_old_one(authority: Autho
                 sock.close()
 
 
+def test_nothing_is_computed_for_those_that_have_gone_before_their_turn(authority: Authority) -> None:
+    first = hello(authority)
+    with Server(APP, options=[*authority.options(), "--admin", "127.0.0.1:0"]) as server:
+        admin = Admin(server)
+        server.signal(signal.SIGSTOP)
+        try:
+            gone = [server.connect() for _ in range(5)]
+            for wire in gone:
+                wire.send(first)
+                wire.sock.shutdown(socket.SHUT_WR)
+        finally:
+            server.signal(signal.SIGCONT)
+        for wire in gone:
+            assert wire.rest() == b""
+            wire.close()
+        assert is_served(server, authority)
+        scrape = admin.scrape()
+        for result, count in (("full", 1), ("failed", 5)):
+            assert scrape.value("tidegate_tls_handshakes_total", result=result) == count
+
+
 def test_those_that_say_nothing_are_ended_while_a_crowd_comes(authority: Authority) -> None:
     options = [*authority.options(key_type=trustme.KeyType.RSA), "--head-timeout", "500ms"]
     first = hello(authority)

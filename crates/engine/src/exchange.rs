@@ -330,6 +330,11 @@ impl Exchange {
         self.give(head, block, last.then_some(&ResponseTrailers::NONE))
     }
 
+    /// Whether what is sent next is compressed: by whoever sends it, and in memory, so that a large file is to be given in pieces.
+    pub fn is_compressing(&self) -> bool {
+        self.compressed.is_some()
+    }
+
     /// Ends a response whose head and body were sent, with trailers if its body goes in chunks.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,13 @@ impl Watched {
             while let Some(Admitted { exchange, .. }) = self.reactor.next_exchange() {
                 self.waiting.push_back(exchange);
             }
+        }
+    }
+
+    fn look_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.look();
         }
     }
 
@@ -249,6 +257,32 @@ fn a_body_that_is_longer_than_memory_is_streamed_and_a_chunked_one_is_whole() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_for_a_while_is_asked_for_its_body_once_it_does() {
+    let mut watched = Watched::new(Settings { gathering: Gathering::All, ..Settings::default() });
+    let (mut near, mut client) = UnixStream::pair().unwrap();
+    watched.reactor.welcome_peer(near.try_clone().unwrap().into()).unwrap();
+    // As if the response before had filled what the system holds for it.
+    let mut filled = 0;
+    while let Ok(count) = near.write(&[b'.'; 4096]) {
+        filled += count;
+    }
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    watched.reactor.turn(Some(Duration::ZERO)).unwrap();
+    let reader = std::thread::spawn(move || {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut received = vec![0; filled + b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        client.read_exact(&mut received).unwrap();
+        client.write_all(b"body").unwrap();
+        (client, received.split_off(filled))
+    });
+    let mut exchange = watched.next();
+    assert!(matches!(exchange.read_body(), BodyRead::Data(bytes) if *bytes == *b"body"));
+    assert_eq!(reader.join().unwrap().1, b"HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+#[test]
 fn a_peer_that_sends_without_end_brings_in_no_more_in_a_turn_the_longer_it_does() {
     let mut watched = Watched::new(Settings::default());
     let mut client = watched.connect();
@@ -371,6 +405,47 @@ fn speaking_http2() -> Watched {
     settings.http2.in_plain_text = true;
     settings.gathering = Gathering::WhatIsIn;
     Watched::new(settings)
+}
+
+/// Reads frames up to the first of this kind, answers no ping, and gives its payload (RFC 9113 section 4.1).
+fn read_frame(client: &mut TcpStream, kind: u8) -> Vec<u8> {
+    loop {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+        client.read_exact(&mut payload).unwrap();
+        if head[3] == kind {
+            return payload;
+        }
+    }
+}
+
+#[test]
+fn a_request_that_crosses_with_the_drain_of_a_long_idle_connection_is_answered() {
+    const GOAWAY: u8 = 7;
+    const PING: u8 = 6;
+    let linger_ms = 1_000;
+    let mut settings = Settings { linger_ms, ..Settings::default() };
+    settings.http2.in_plain_text = true;
+    let mut watched = Watched::new(settings);
+    let mut client = watched.connect();
+    client.write_all(&[HTTP2, &http2_head(1, false)].concat()).unwrap();
+    answer(watched.next(), b"first");
+    watched.look_for(Duration::from_millis(linger_ms + 100));
+    watched.reactor.handle().drain();
+    watched.look_for(Duration::from_millis(linger_ms / 5));
+    // The client has not read that yet.
+    client.write_all(&http2_head(3, false)).unwrap();
+    answer(watched.next(), b"second");
+    let reader = std::thread::spawn(move || {
+        assert_eq!(read_frame(&mut client, GOAWAY), [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        let asked = read_frame(&mut client, PING);
+        client.write_all(&[&[0, 0, 8, PING, 1, 0, 0, 0, 0], &asked[..]].concat()).unwrap();
+        assert_eq!(read_frame(&mut client, GOAWAY), [0, 0, 0, 3, 0, 0, 0, 0], "all that was taken");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    });
+    watched.serve_until(|_| {}, || reader.is_finished());
+    reader.join().unwrap();
 }
 
 #[test]

@@ -143,10 +143,11 @@ impl Core {
         Step::Rest
     }
 
-    /// Sends what waits while the application goes on. True when the socket would take more in a later turn.
-    pub(super) fn flush_while_serving(&mut self, connection: &Connection, now_ms: Millis) -> bool {
-        matches!(self.phase, Phase::Serving | Phase::Open)
-            && !self.output.is_empty()
+    /// Sends what waits while the request goes on: of its response, or that its body is awaited. True when the socket would take more in a
+    /// later turn.
+    pub(super) fn flush_meanwhile(&mut self, connection: &Connection, now_ms: Millis) -> bool {
+        !self.output.is_empty()
+            && matches!(self.phase, Phase::Gathering | Phase::Queued(_) | Phase::Serving | Phase::Open)
             && self.flush(connection, now_ms) == Flushed::Enough
     }
 

@@ -310,7 +310,7 @@ impl Connection {
         {
             core.lose(self, io::ErrorKind::ConnectionReset);
         }
-        let more = wake.writable && core.flush_while_serving(self, turn.now_ms);
+        let more = wake.writable && core.flush_meanwhile(self, turn.now_ms);
         if wake.writable && core.output.is_empty() && self.carrier.is_pending() {
             // Its part of a handshake.
             if let Moved::Lost(kind) = self.carrier.flush() {
@@ -356,7 +356,7 @@ impl Connection {
                 core.lose(self, io::ErrorKind::ConnectionReset);
             }
         }
-        let more = core.flush_while_serving(self, turn.now_ms);
+        let more = core.flush_meanwhile(self, turn.now_ms);
         let more = core.advance(self, turn) || more;
         core.looked(self.settings(), more)
     }

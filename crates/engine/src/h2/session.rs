@@ -124,7 +124,7 @@ impl Session {
             line.begin(now_ms, *budget);
             (line.readable, line.ended) = (*readable, *ended);
         }
-        let is_over = self.poll(connection, opened).is_ready();
+        let is_over = self.poll(connection, now_ms, opened).is_ready();
         let mut line = self.line.lock();
         line.flush(connection);
         (*readable, *ended, *budget) = (line.readable, line.ended, line.budget);
@@ -150,7 +150,7 @@ impl Session {
         Turned { is_over: is_over || lost, more }
     }
 
-    fn poll(&mut self, connection: &Connection, opened: &mut Vec<Opened>) -> Poll<()> {
+    fn poll(&mut self, connection: &Connection, now_ms: Millis, opened: &mut Vec<Opened>) -> Poll<()> {
         let waker = self.waker.clone();
         let mut context = Context::from_waker(&waker);
         if let Stage::Beginning(handshake) = &mut self.stage {
@@ -161,7 +161,7 @@ impl Session {
             }
         }
         if !self.drains && connection.shared.lifecycle() > crate::shared::Lifecycle::Serving {
-            self.drain();
+            self.drain(now_ms);
         }
         let Stage::Open(open) = &mut self.stage else { return Poll::Ready(()) };
         loop {
@@ -206,9 +206,11 @@ impl Session {
         Poll::Ready(())
     }
 
-    /// Has the peer begin nothing more; what has begun goes on.
-    pub(crate) fn drain(&mut self) {
+    /// Has the peer begin nothing more; what has begun goes on. What it has sent before it knew of that is answered (RFC 9113 section 6.8): it has
+    /// some time to say that it knows, however long nothing has come before.
+    fn drain(&mut self, now_ms: Millis) {
         self.drains = true;
+        self.idle_since_ms = self.idle_since_ms.map(|_| now_ms);
         if let Stage::Open(open) = &mut self.stage {
             open.graceful_shutdown();
         }

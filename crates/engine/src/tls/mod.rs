@@ -4,6 +4,7 @@
 //! - `pem`: files of certificates, keys and lists of revoked ones.
 //! - `certificates`: which certificate is shown to whom.
 //! - `tickets`: the keys of session tickets, the same in every worker.
+//! - `remembered`: whose session a ticket holds.
 //! - `server`: what is in force, made anew when its files change.
 //! - `stream`: the bytes of a connection, encrypted.
 //! - `session`: what is known of a connection once the handshake is over.
@@ -17,6 +18,7 @@ mod development;
 mod identity;
 mod pem;
 mod plan;
+mod remembered;
 mod server;
 mod session;
 mod stream;

@@ -196,10 +196,11 @@ fn load(
         .with_protocol_versions(versions)
         .map_err(|_| TlsFault::new("tls-ciphers", "none of them is one of a version that is spoken"))?;
     let (builder, tickets) = match clients(plan, &provider)? {
-        None => (builder.with_no_client_auth(), Tickets::new(secrets.clone(), &[])),
+        None => (builder.with_no_client_auth(), Tickets::new(secrets.clone(), &[], None)),
         Some((verifier, asks)) => {
             let asks: Vec<_> = asks.iter().map(Vec::as_slice).collect();
-            (builder.with_client_cert_verifier(verifier), Tickets::new(secrets.clone(), &asks))
+            let tickets = Tickets::new(secrets.clone(), &asks, Some(verifier.clone()));
+            (builder.with_client_cert_verifier(verifier), tickets)
         }
     };
     let mut config = builder.with_cert_resolver(certificates.clone());

@@ -199,8 +199,14 @@ impl TlsStream {
                 let Moved::Bytes(count) = moved else { return Err(moved) };
                 state.is_wet = count == scratch.len();
                 let received = &scratch[..count];
-                if !mem::replace(&mut state.began, true) && received[0] != HANDSHAKE_RECORD {
-                    return Err(self.refuse(&mut state, received));
+                if !mem::replace(&mut state.began, true) {
+                    if received[0] != HANDSHAKE_RECORD {
+                        return Err(self.refuse(&mut state, received));
+                    }
+                    // Who sends no more before it has had an answer cannot finish its handshake: no arithmetic for that.
+                    if self.socket.is_ended() {
+                        return Err(Moved::End);
+                    }
                 }
                 Ok(self.decrypt(&mut state, received, &mut take))
             });

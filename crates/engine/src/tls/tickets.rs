@@ -9,8 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{digest, hmac};
 use rustls::server::ProducesTickets;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::UnixTime;
 
 use crate::clock::{self, Millis};
+
+use super::remembered::client_chain;
 
 /// How long a secret makes tickets. They are taken for as long again.
 const PERIOD_MS: Millis = 6 * 3_600_000;
@@ -87,6 +91,8 @@ struct Keys {
 pub(super) struct Tickets {
     secrets: Arc<TicketSecrets>,
     audience: Vec<u8>,
+    /// Who looks at clients' certificates, where they are asked for them.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     keys: Mutex<Keys>,
 }
 
@@ -97,15 +103,31 @@ impl std::fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// `asks` is what is asked of clients. A ticket vouches for what was asked when it was made: where something else is, it is worth nothing.
-    pub(super) fn new(secrets: Arc<TicketSecrets>, asks: &[&[u8]]) -> Self {
+    /// `asks` is what is asked of clients. A ticket vouches for what was asked when it was made: where something else is, it is worth nothing. So it is
+    /// where `verifier` would not let its client in any more.
+    pub(super) fn new(
+        secrets: Arc<TicketSecrets>,
+        asks: &[&[u8]],
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for part in asks {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
         let audience = context.finish().as_ref().to_vec();
-        Self { secrets, audience, keys: Mutex::default() }
+        Self { secrets, audience, verifier, keys: Mutex::default() }
+    }
+
+    /// Whether the client of this session would be let in if it came now: its certificate may have expired since, and so may the list of those that
+    /// are revoked. Sessions beget sessions, so there is no other end to what is remembered (RFC 8446 section 4.6.1).
+    fn still_lets_in(&self, session: &[u8]) -> bool {
+        let Some(verifier) = &self.verifier else { return true };
+        let Some(chain) = client_chain(session) else { return false };
+        let now = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        chain.split_first().map_or(!verifier.client_auth_mandatory(), |(own, others)| {
+            verifier.verify_client_cert(own, others, UnixTime::since_unix_epoch(now)).is_ok()
+        })
     }
 
     fn with_keys<T>(&self, work: impl FnOnce(&Keys) -> T) -> T {
@@ -156,6 +178,7 @@ impl ProducesTickets for Tickets {
             opened.truncate(length);
             Some(opened)
         })
+        .filter(|session| self.still_lets_in(session))
     }
 }
 
@@ -176,21 +199,28 @@ mod tests {
     fn what_one_process_makes_another_one_takes_that_was_forked_beside_it() {
         let parent = secrets();
         let (one, other) = (Arc::new(copy(&parent)), Arc::new(copy(&parent)));
-        let ticket = Tickets::new(one, &[b"nobody"]).encrypt(b"session").unwrap();
-        assert_eq!(Tickets::new(other, &[b"nobody"]).decrypt(&ticket).as_deref(), Some(&b"session"[..]));
+        let ticket = Tickets::new(one, &[b"nobody"], None).encrypt(b"session").unwrap();
+        assert_eq!(
+            Tickets::new(other, &[b"nobody"], None).decrypt(&ticket).as_deref(),
+            Some(&b"session"[..])
+        );
     }
 
     #[test]
     fn a_ticket_is_worth_nothing_where_something_else_is_asked_or_once_it_is_changed() {
         let secrets = Arc::new(secrets());
-        let mut ticket = Tickets::new(secrets.clone(), &[b"nobody"]).encrypt(b"session").unwrap();
-        assert_eq!(Tickets::new(secrets.clone(), &[b"an authority"]).decrypt(&ticket), None);
+        let mut ticket = Tickets::new(secrets.clone(), &[b"nobody"], None).encrypt(b"session").unwrap();
+        assert_eq!(Tickets::new(secrets.clone(), &[b"an authority"], None).decrypt(&ticket), None);
         for index in 0..ticket.len() {
             ticket[index] ^= 1;
-            assert_eq!(Tickets::new(secrets.clone(), &[b"nobody"]).decrypt(&ticket), None, "byte {index}");
+            assert_eq!(
+                Tickets::new(secrets.clone(), &[b"nobody"], None).decrypt(&ticket),
+                None,
+                "byte {index}"
+            );
             ticket[index] ^= 1;
         }
-        assert_eq!(Tickets::new(secrets, &[b"nobody"]).decrypt(&ticket[..20]), None);
+        assert_eq!(Tickets::new(secrets, &[b"nobody"], None).decrypt(&ticket[..20]), None);
     }
 
     #[test]

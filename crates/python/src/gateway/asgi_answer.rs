@@ -40,6 +40,14 @@ pub(crate) fn gone() -> PyErr {
 pub(crate) trait Conversation: Send + Sync + Sized + 'static {
     /// The client is behind: `send` is to wait.
     fn is_full(&self) -> bool;
+    /// `send` is to wait for that reason, or as something of its message is left for when there is room.
+    fn must_wait(&self) -> bool {
+        self.is_full()
+    }
+    /// Sends some of what is left. False where nothing is.
+    fn send_rest(&self, _py: Python<'_>) -> PyResult<bool> {
+        Ok(false)
+    }
     /// The next message, if there is one.
     fn poll_receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>>;
     /// Whether there is one, as far as that can be told without taking it.
@@ -87,7 +95,7 @@ impl<T: Conversation> Answers<T> {
     /// What `send` gives when its message is on its way.
     pub(crate) fn sent<'py>(&self, py: Python<'py>, call: &Object<T>) -> PyResult<Bound<'py, PyAny>> {
         let long = call.sent_at_once().fetch_add(1, Ordering::Relaxed) >= SENT_AT_ONCE_MAX;
-        if long || call.is_full() {
+        if long || call.must_wait() {
             let answer = Answer(Mutex::new(What::Room { call: call.clone_ref(py), others_first: long }));
             return Ok(self.answer.object(py, answer)?.into_any(py));
         }
@@ -225,6 +233,19 @@ impl<T: Conversation> Coroutine for Answer<T> {
                 }
             }
         } else if !call.is_full() {
+            match call.send_rest(py) {
+                // Others have their turn.
+                Ok(true) => return Ok(Step::Yield(py.None().into_bound(py))),
+                Ok(false) => {}
+                Err(error) if error.is_instance_of::<ClientDisconnected>(py) => {
+                    this.go_on_as(What::Gone { rounds: 0 });
+                    return Self::step(this, py);
+                }
+                Err(error) => {
+                    this.end();
+                    return Err(error);
+                }
+            }
             if call.is_gone() && !call.others_are_told() {
                 this.go_on_as(What::Gone { rounds: 0 });
                 return Self::step(this, py);

@@ -26,6 +26,7 @@ use crate::gateway::asgi_answer::{Answers, ClientDisconnected, Conversation, UNS
 use crate::gateway::asgi_message::{Message, as_dict, kind_of};
 use crate::gateway::asgi_scope::takes_trailers;
 use crate::gateway::call::block_of;
+use crate::gateway::rest_of_file::RestOfFile;
 use crate::host::{AsyncioHost, Pauses, PausesIfAny, lock};
 
 /// Messages that `send` still takes, for nobody, when the client has left and another task waited in `receive`. That task is told and
@@ -101,6 +102,7 @@ impl HttpCalls {
             told_departure: false,
             sent_meanwhile: false,
             leeway: None,
+            rest: None,
         };
         let pauses = PausesIfAny::new(host);
         self.call.object(
@@ -161,6 +163,22 @@ struct State {
     sent_meanwhile: bool,
     /// See [`LEEWAY`]: how much is left of it, which is given once.
     leeway: Option<u32>,
+    /// What the message that was sent last has left to send, as its client takes it.
+    rest: Option<Rest>,
+}
+
+/// What is left of a message that names a file.
+struct Rest {
+    file: RestOfFile,
+    more: bool,
+    kind: Box<str>,
+    rule: &'static str,
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.unsent() > UNSENT_MAX)
+    }
 }
 
 /// One request, and its `send`. Its lock is held for moments, never while Python code runs.
@@ -251,6 +269,9 @@ impl HttpCall {
                 }
                 None if state.told_departure => return Err(gone()),
                 None => {}
+            }
+            if state.rest.is_some() {
+                return Err(message.out_of_order("what send() gave for the file before is to be awaited"));
             }
             state.sent_meanwhile = self.pauses.any_first();
             let State { exchange, registration, progress, head, trailers_due, .. } = &mut *state;
@@ -378,7 +399,18 @@ impl HttpCall {
             return Err(message.wrong_value("path", "not a regular file"));
         }
         let length = about.len();
-        self.body(py, message, Block::File { file, offset: 0, length }, length, false)
+        self.file(py, message, RestOfFile { file, offset: 0, length }, false)
+    }
+
+    /// Sends a file, or what can be sent of it now.
+    fn file(&self, py: Python<'_>, message: &Message<'_, '_>, file: RestOfFile, more: bool) -> PyResult<()> {
+        let is_compressed = self.with_exchange(Exchange::is_compressing).unwrap_or(false);
+        let size = file.length;
+        let (block, rest) = file.split(is_compressed)?;
+        self.body(py, message, block, size, more || rest.is_some())?;
+        let rest = rest.map(|file| Rest { file, more, kind: message.kind.into(), rule: message.rule });
+        self.state().rest = rest;
+        Ok(())
     }
 
     fn zero_copy_send(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
@@ -414,7 +446,7 @@ impl HttpCall {
             // As os.sendfile does it: the next message goes on from here.
             rustix::fs::seek(&file, SeekFrom::Start(offset + length)).map_err(std::io::Error::from)?;
         }
-        self.body(py, message, Block::File { file, offset, length }, length, more)
+        self.file(py, message, RestOfFile { file, offset, length }, more)
     }
 
     /// Does what a message says.
@@ -458,7 +490,19 @@ impl HttpCall {
 impl Conversation for HttpCall {
     fn is_full(&self) -> bool {
         // Also of a client that has closed its own side: it may still read, or it may not, and then this is all that bounds what waits for it.
-        self.with_exchange(|exchange| exchange.unsent() > UNSENT_MAX).unwrap_or(false)
+        self.state().is_full()
+    }
+
+    fn must_wait(&self) -> bool {
+        let state = self.state();
+        state.rest.is_some() || state.is_full()
+    }
+
+    fn send_rest(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(Rest { file, more, kind, rule }) = self.state().rest.take() else { return Ok(false) };
+        let message = Message { fields: &PyDict::new(py), kind: &kind, rule };
+        self.file(py, &message, file, more)?;
+        Ok(true)
     }
 
     fn poll_receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {

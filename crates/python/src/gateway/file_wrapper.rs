@@ -9,19 +9,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::gateway::rest_of_file::RestOfFile;
+
 /// A file as an iterable of blocks. Returned as it is from the application, a regular file is sent by the kernel from its
 /// current position on.
 #[pyclass(frozen, module = "tidegate", name = "FileWrapper")]
 pub(crate) struct FileWrapper {
     file: Py<PyAny>,
     block_size: usize,
-}
-
-/// The part of a regular file that is still unread.
-pub(crate) struct RestOfFile {
-    pub(crate) file: File,
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
 }
 
 impl FileWrapper {

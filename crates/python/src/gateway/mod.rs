@@ -15,6 +15,7 @@ mod fronted;
 mod kept;
 mod mounts;
 mod place;
+mod rest_of_file;
 mod tls;
 mod told;
 mod wsgi;

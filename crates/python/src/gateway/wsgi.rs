@@ -15,7 +15,7 @@ use crate::ffi::{Object, in_fresh_context, latin1};
 use crate::gateway::call::{Emitted, block_of};
 use crate::gateway::environ::Environs;
 use crate::gateway::error_response::{answer_error, status_of};
-use crate::gateway::file_wrapper::RestOfFile;
+use crate::gateway::rest_of_file::RestOfFile;
 use crate::gateway::{Call, Calls, ClientLeft, FileWrapper, WsgiInput};
 use crate::host::Host;
 use crate::request_id;
@@ -194,8 +194,18 @@ impl Wsgi {
 
     fn send_file(&self, py: Python<'_>, call: &Call, rest: RestOfFile) -> PyResult<()> {
         let length = call.content_length().map_or(rest.length, |announced| announced.min(rest.length));
-        let block = Block::File { file: rest.file, offset: rest.offset, length };
-        self.finish(py, call, block, BodyLength::Known(length))
+        let mut rest = RestOfFile { length, ..rest };
+        loop {
+            let (block, left) = rest.split(call.with_exchange(|exchange| exchange.is_compressing())?)?;
+            let Some(left) = left else {
+                return self.finish(py, call, block, BodyLength::Known(length));
+            };
+            rest = left;
+            if call.emit(py, block, BodyLength::Unknown, false)? == Emitted::Overrun {
+                self.say_overrun(py, call);
+                return self.finish(py, call, Block::EMPTY, BodyLength::Known(0));
+            }
+        }
     }
 
     fn finish(&self, py: Python<'_>, call: &Call, block: Block<'_>, length: BodyLength) -> PyResult<()> {
