@@ -489,8 +489,10 @@ impl Exchange {
                     sent.missing = end(&mut core, trailers, &mut tail)?;
                 }
             }
+            let is_last = end_with.is_some() && core.http.must_close() && connection.ends_with_data();
             let output = &mut core.output;
             Ok(match block {
+                Block::Borrowed(_) if is_last => output.send_last(&connection.carrier, out),
                 Block::Borrowed(_) => output.send(&connection.carrier, out, false),
                 Block::Shared(bytes) => {
                     output.send_large(&connection.carrier, out, bytes.slice(..take), &tail)

@@ -179,6 +179,15 @@ impl Output {
         if more { Flushed::All } else { self.all_is_taken(carrier) }
     }
 
+    /// Sends the last bytes of a connection, and says so in the same segment.
+    pub(crate) fn send_last(&mut self, carrier: &Carrier, bytes: &[u8]) -> Flushed {
+        let flushed = self.send(carrier, bytes, true);
+        if flushed == Flushed::All {
+            carrier.shut_output();
+        }
+        flushed
+    }
+
     /// Everything is in the carrier's hands, if not in the kernel's.
     #[inline(always)]
     fn all_is_taken(&mut self, carrier: &Carrier) -> Flushed {

@@ -274,6 +274,11 @@ impl Connection {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether its end goes out in one segment with the last bytes before it.
+    pub(crate) fn ends_with_data(&self) -> bool {
+        matches!((&self.carrier, self.peer), (Carrier::Plain(_), Peer::Inet(_)))
+    }
+
     pub(crate) fn has_left(&self) -> bool {
         self.left.is_set()
     }
