@@ -34,6 +34,7 @@ use crate::socket::Socket;
 use crate::sys;
 use crate::timer::{Target, Timers};
 use crate::websocket::FRAME_HEAD_MAX;
+use arrivals::Accepting;
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -335,6 +336,7 @@ impl Reactor {
                 self.listeners.iter_mut().for_each(|listener| listener.ready = true);
             }
             Work::EndRound => self.end_round(),
+            Work::Accept(accepting) => self.go_on_accepting(accepting),
         }
         true
     }
@@ -345,8 +347,8 @@ impl Reactor {
         self.follow_lifecycle();
         // By the time of the poll: what has come since is seen before it is missed.
         self.keep_deadlines(self.polled_ms);
-        self.accept(self.now_ms);
         if self.watched {
+            self.accept_all();
             self.watch_new();
             // From here on, whoever adds work wakes the outer loop; what is left already does so at once.
             self.schedule_queue();
@@ -356,6 +358,9 @@ impl Reactor {
             if !silent {
                 self.shared.wake();
             }
+        } else {
+            let accepting = self.begin_accepting();
+            self.go_on_accepting(accepting);
         }
     }
 
@@ -483,7 +488,7 @@ impl Reactor {
         if lifecycle == Lifecycle::Draining && before != Lifecycle::Waiting {
             // Who has connected in time is answered; a listener that is closed resets those in its backlog.
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
-            self.accept(now_ms);
+            self.accept_all();
         }
         // Closed at once, so that a successor may bind and peers are refused instead of left waiting.
         for listener in self.listeners.drain(..) {
@@ -541,6 +546,8 @@ pub(crate) enum Work {
     /// Another worker leaves a connection to this one.
     BellRang,
     EndRound,
+    /// More connections may be waiting.
+    Accept(Accepting),
 }
 
 impl Work {

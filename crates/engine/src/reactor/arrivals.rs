@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
-use super::{LISTENER_TOP, NOBODY, Reactor};
+use super::{LISTENER_TOP, NOBODY, Reactor, Work};
 use crate::carrier::Carrier;
 use crate::clock::{Millis, NEVER};
 use crate::connection::Connection;
@@ -18,7 +18,7 @@ use crate::socket::Socket;
 use crate::timer::Timers;
 use crate::tls::TlsStream;
 
-/// Connections accepted from one listener in one turn.
+/// Connections accepted from one listener in one round.
 const ACCEPTS_MAX: usize = 512;
 
 /// When a worker looks again for a connection that it has left to another one, at the least; timers are coarse.
@@ -27,6 +27,16 @@ const PASSED_ON_MS: Millis = 50;
 /// First and longest pause after the system ran out of descriptors or memory.
 const BACKOFF_FIRST_MS: Millis = 100;
 const BACKOFF_MAX_MS: Millis = 1_000;
+
+/// How far a round has come with accepting.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    listener: usize,
+    /// Connections accepted from that one.
+    count: usize,
+    /// The next connection is taken, whoever else could.
+    takes_next: bool,
+}
 
 impl Reactor {
     pub(super) fn watch_listeners(&self) -> io::Result<()> {
@@ -64,61 +74,80 @@ impl Reactor {
         self.has_room() && self.listeners.iter().any(|listener| listener.ready && listener.retry_ms == NEVER)
     }
 
-    pub(super) fn accept(&mut self, now_ms: Millis) {
+    pub(super) fn begin_accepting(&mut self) -> Accepting {
         // Who was asked to take a connection and has not is not asked twice for it.
-        let mut takes_next = self.look_again_ms <= now_ms;
+        let takes_next = self.look_again_ms <= self.now_ms;
         if takes_next {
             self.look_again_ms = NEVER;
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
         }
-        for index in 0..self.listeners.len() {
-            let listener = &mut self.listeners[index];
-            if listener.retry_ms <= now_ms {
+        Accepting { listener: 0, count: 0, takes_next }
+    }
+
+    pub(super) fn accept_all(&mut self) {
+        let mut accepting = self.begin_accepting();
+        while self.accept_next(&mut accepting) {}
+    }
+
+    /// Accepts one connection. What came with it is answered before the next, and who has had its answer goes before that: what the system
+    /// and this process have for one connection is used again for another while it is in the processor's caches.
+    pub(super) fn go_on_accepting(&mut self, mut accepting: Accepting) {
+        if self.accept_next(&mut accepting) {
+            self.work.push_front(Work::Accept(accepting));
+            self.shared.take_attention_first(&mut self.work);
+        }
+    }
+
+    /// False when there is nobody more in this round.
+    fn accept_next(&mut self, accepting: &mut Accepting) -> bool {
+        let now_ms = self.now_ms;
+        loop {
+            let has_room = self.has_room();
+            let connections = self.open();
+            let Some(listener) = self.listeners.get_mut(accepting.listener) else { return false };
+            if accepting.count == 0 && listener.retry_ms <= now_ms {
                 listener.retry_ms = NEVER;
             }
-            for _ in 0..ACCEPTS_MAX {
-                let has_room = self.has_room();
-                let connections = self.open();
-                let listener = &mut self.listeners[index];
-                if !listener.ready || listener.retry_ms != NEVER {
-                    break;
-                }
-                if !self.seen.is_ending()
-                    && let Some(seat) = &self.shared.settings.seat
-                {
-                    let passed_on =
-                        (!takes_next || !has_room) && seat.passes_on(connections, has_room, now_ms);
-                    if passed_on || !has_room {
-                        // Should who was asked be gone, or nobody wait now, it is looked after. What comes meanwhile is looked at as it comes.
-                        // Where nobody was asked, this one takes it as soon as it has room.
-                        listener.ready = !passed_on;
-                        if self.look_again_ms == NEVER {
-                            self.look_again_ms = Timers::round_up(now_ms + PASSED_ON_MS);
-                            self.timers.push(self.look_again_ms, NOBODY);
-                        }
-                        break;
+            let mut accepts = listener.ready && listener.retry_ms == NEVER && accepting.count < ACCEPTS_MAX;
+            if accepts
+                && !self.seen.is_ending()
+                && let Some(seat) = &self.shared.settings.seat
+            {
+                let passed_on =
+                    (!accepting.takes_next || !has_room) && seat.passes_on(connections, has_room, now_ms);
+                if passed_on || !has_room {
+                    // Should who was asked be gone, or nobody wait now, it is looked after. What comes meanwhile is looked at as it comes.
+                    // Where nobody was asked, this one takes it as soon as it has room.
+                    listener.ready = !passed_on;
+                    if self.look_again_ms == NEVER {
+                        self.look_again_ms = Timers::round_up(now_ms + PASSED_ON_MS);
+                        self.timers.push(self.look_again_ms, NOBODY);
                     }
+                    accepts = false;
                 }
-                if !has_room {
-                    break;
+            }
+            if !accepts || !has_room {
+                accepting.listener += 1;
+                accepting.count = 0;
+                continue;
+            }
+            accepting.count += 1;
+            match listener.accept() {
+                Accepted::Connection(fd, caller) => {
+                    accepting.takes_next = false;
+                    listener.backoff_ms = 0;
+                    self.welcome(Socket::new(fd), caller, now_ms);
+                    return true;
                 }
-                match listener.accept() {
-                    Accepted::Connection(fd, caller) => {
-                        takes_next = false;
-                        listener.backoff_ms = 0;
-                        self.welcome(Socket::new(fd), caller, now_ms);
+                Accepted::Nobody => listener.ready = false,
+                Accepted::Again => {}
+                Accepted::Exhausted(error) => {
+                    if listener.backoff_ms == 0 {
+                        log::warn!("no new connections for now: {error}");
                     }
-                    Accepted::Nobody => listener.ready = false,
-                    Accepted::Again => {}
-                    Accepted::Exhausted(error) => {
-                        if listener.backoff_ms == 0 {
-                            log::warn!("no new connections for now: {error}");
-                        }
-                        listener.backoff_ms =
-                            (listener.backoff_ms * 2).clamp(BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
-                        listener.retry_ms = Timers::round_up(now_ms + listener.backoff_ms);
-                        self.timers.push(listener.retry_ms, NOBODY);
-                    }
+                    listener.backoff_ms = (listener.backoff_ms * 2).clamp(BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+                    listener.retry_ms = Timers::round_up(now_ms + listener.backoff_ms);
+                    self.timers.push(listener.retry_ms, NOBODY);
                 }
             }
         }
