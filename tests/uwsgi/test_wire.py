@@ -478,6 +478,7 @@ TOLD_DIFFERENTLY = {
     "said otherwise": [*USUAL.items(), ("HTTPS", "off")],
     "twice": [*USUAL.items(), ("BERTH", "1"), ("BERTH", "2")],
     "twice otherwise": [*USUAL.items(), ("BERTH", "3"), ("BERTH", "2")],
+    "raw": [*USUAL.items(), ("RAW_URI", "/%2f")],
     "large": [*USUAL.items(), ("BERTH", "4" * 20_000)],
     "mounted": [("SCRIPT_NAME", "/pier"), *without("PATH_INFO"), ("PATH_INFO", "/pier/tide")],
 }
@@ -491,6 +492,8 @@ def test_a_request_is_told_nothing_that_another_was_told(tmp_path):
         for number, variables in enumerate(TOLD_DIFFERENTLY.values()):
             with served(f"fresh-{number}") as fresh:
                 expected = told(fresh.raw(uwsgi(variables)))
+            said = {name: value for name, value in variables if name == "RAW_URI"}
+            assert expected.items() >= said.items()
             for others in (TOLD_DIFFERENTLY.values(), reversed(TOLD_DIFFERENTLY.values())):
                 for other in others:
                     seasoned.raw(uwsgi(other))

@@ -82,7 +82,7 @@ pub use settings::{Aside, Gathering, Http2Settings, Settings, WebSocketSettings}
 pub use shared::{Handle, Lifecycle};
 pub use socket::Peer;
 pub use static_files::{Directory, Immutable, SendfileHeader, StaticFiles, StaticMount};
-pub use sys::{SignalHandlers, peer_user, wake_in_turn};
+pub use sys::{SignalHandlers, is_scheduled_as_most, peer_user, wake_in_turn};
 pub use tls::{
     CertificatePlan, ClientAuth, DevelopmentCertificate, Identity, TLS_SUITES, Tls, TlsFault, TlsPlan,
     TlsSession, development_certificate,

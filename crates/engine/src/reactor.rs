@@ -295,6 +295,7 @@ impl Reactor {
     /// As [`Reactor::poll`].
     pub fn turn(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
         self.poll(max_wait)?;
+        self.now_ms = clock::now_ms();
         while self.handle_one() {}
         Ok(())
     }
@@ -311,7 +312,9 @@ impl Reactor {
                 }
             }
             Work::Wake(number, wake) => {
-                if let Some(connection) = self.connections.get(number).cloned() {
+                // A stream may have the place of a connection that has closed in this round; nothing wakes it.
+                let woken = self.connections.get(number).filter(|known| known.carrier.socket().is_some());
+                if let Some(connection) = woken.cloned() {
                     self.look(&connection, now_ms, |connection, turn| connection.on_wake(wake, turn));
                 } else if let Some(listener) = self.listeners.get_mut(LISTENER_TOP.saturating_sub(number)) {
                     listener.ready = true;
@@ -342,7 +345,7 @@ impl Reactor {
     }
 
     /// What comes after all wakes of a round: a slot that they set free must not be used again while there are more for its
-    /// former owner, so accepting is last.
+    /// former owner, so accepting is last; streams, which have no wakes, are opened at any time.
     fn end_round(&mut self) {
         self.follow_lifecycle();
         // By the time of the poll: what has come since is seen before it is missed.
@@ -488,6 +491,7 @@ impl Reactor {
         if lifecycle == Lifecycle::Draining && before != Lifecycle::Waiting {
             // Who has connected in time is answered; a listener that is closed resets those in its backlog.
             self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+            self.now_ms = now_ms;
             self.accept_all();
         }
         // Closed at once, so that a successor may bind and peers are refused instead of left waiting.

@@ -160,6 +160,16 @@ pub(crate) fn close_descriptor(number: RawFd) {
     unsafe { libc::close(number) };
 }
 
+/// Whether the system shares the processor out to this thread as it does to most (SCHED_OTHER of sched(7)).
+pub fn is_scheduled_as_most() -> bool {
+    #[cfg(target_os = "linux")]
+    // SAFETY: 0 is the calling thread; the call touches no memory.
+    return unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) }
+        == libc::c_long::from(libc::SCHED_OTHER);
+    #[cfg(not(target_os = "linux"))]
+    true
+}
+
 /// Has this thread, and those that it starts from now on, wait for their turn when they wake: they take the processor from nobody who
 /// is at work (SCHED_BATCH of sched(7)).
 ///
@@ -168,13 +178,12 @@ pub(crate) fn close_descriptor(number: RawFd) {
 pub fn wake_in_turn() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: sched_param is plain data, and SCHED_BATCH wants a priority of zero.
-        let no_priority: libc::sched_param = unsafe { MaybeUninit::zeroed().assume_init() };
-        // SAFETY: 0 is the calling thread; the call reads what it is given and keeps nothing of it.
-        if unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const no_priority) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        let no_priority: libc::c_int = 0;
+        // By its number, as musl's function is an empty one. SAFETY: 0 is the calling thread; what the pointer is to is read during the call.
+        let result = unsafe {
+            libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const no_priority)
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
     #[cfg(not(target_os = "linux"))]
     Err(io::ErrorKind::Unsupported.into())

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use log::Level;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate_engine::{LocalAddress, SignalHandlers, raise_descriptor_limit, wake_in_turn};
+use tidegate_engine::{
+    LocalAddress, SignalHandlers, is_scheduled_as_most, raise_descriptor_limit, wake_in_turn,
+};
 use tidegate_supervisor::control::{self, Question};
-use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Settings, Value, top};
+use tidegate_supervisor::{self as supervisor, Concurrency, Outcome, Scheduling, Settings, Value, top};
 
 use crate::applications::Applications;
 use crate::check::{check, check_packages};
@@ -162,12 +165,15 @@ pub(crate) fn enter(settings: &Settings) -> Result<(), Refusal> {
     std::env::set_current_dir(directory).map_err(|error| settings.refusal("chdir", &error.to_string()).into())
 }
 
-/// As the settings have it, for this process from here on.
+/// As the settings have it, for this process from here on. What somebody else has seen to is left alone, unless it is asked for.
 pub(crate) fn schedule(settings: &Settings) {
-    if settings.wakes_in_turn()
-        && let Err(error) = wake_in_turn()
-    {
-        log::warn!("scheduling stays as it is: {error}");
+    let is_asked = settings.scheduling == Scheduling::Batch;
+    if !settings.wakes_in_turn() || !is_asked && !is_scheduled_as_most() {
+        return;
+    }
+    if let Err(error) = wake_in_turn() {
+        let level = if is_asked { Level::Warn } else { Level::Debug };
+        log::log!(level, "scheduling stays as it is: {error}");
     }
 }
 

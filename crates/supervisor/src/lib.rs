@@ -37,7 +37,7 @@ pub use settings::{
     AccessLogFormat, AccessLogTarget, Address, AppSpec, Bind, Certificate, ClientAuth, Coding, Collector,
     CollectorAddress, Concurrency, Config, EventLoop, ForwardedFact, ForwardedFields, HopByHop, Hsts,
     HttpVersions, Interface, Lifespan, Limit, LogAtom, LogLevel, LogPiece, LogShape, Mount, Observe, Origin,
-    Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Scheme, Settings, SettingsError, Shedding,
-    StatsdAddress, TrustedProxy, UnderscoreNames, UntrustedForwarded, Value, from_python,
+    Own, Owner, Priority, ReadyBy, RequestBuffering, RunsOn, Scheduling, Scheme, Settings, SettingsError,
+    Shedding, StatsdAddress, TrustedProxy, UnderscoreNames, UntrustedForwarded, Value, from_python,
 };
 pub use settings::{Immutable, SendfileHeader, StaticDirectory};

@@ -310,7 +310,10 @@ impl Connection {
             self.mark_left();
         }
         core.readable |= wake.readable || wake.ended;
+        // Where both sides have said that they send no more, that is all it means.
+        let is_shut = core.phase == Phase::Flushing && core.output.is_empty();
         if wake.broken
+            && !is_shut
             && !matches!(core.phase, Phase::Lingering | Phase::Waiting | Phase::Head | Phase::Multiplexed)
         {
             core.lose(self, io::ErrorKind::ConnectionReset);

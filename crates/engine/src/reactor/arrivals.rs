@@ -71,7 +71,8 @@ impl Reactor {
     }
 
     pub(super) fn listeners_want(&self) -> bool {
-        self.has_room() && self.listeners.iter().any(|listener| listener.ready && listener.retry_ms == NEVER)
+        self.has_room()
+            && self.listeners.iter().any(|listener| listener.ready && matches!(listener.retry_ms, 0 | NEVER))
     }
 
     pub(super) fn begin_accepting(&mut self) -> Accepting {
@@ -105,7 +106,7 @@ impl Reactor {
             let has_room = self.has_room();
             let connections = self.open();
             let Some(listener) = self.listeners.get_mut(accepting.listener) else { return false };
-            if accepting.count == 0 && listener.retry_ms <= now_ms {
+            if listener.retry_ms <= now_ms {
                 listener.retry_ms = NEVER;
             }
             let mut accepts = listener.ready && listener.retry_ms == NEVER && accepting.count < ACCEPTS_MAX;

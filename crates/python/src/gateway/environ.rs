@@ -264,7 +264,9 @@ impl Environs {
         if missing.target {
             environ.set_item(&names.request_uri, &target)?;
         }
-        environ.set_item(&names.raw_uri, target)?;
+        if missing.raw_target {
+            environ.set_item(&names.raw_uri, target)?;
+        }
         if missing.query {
             environ.set_item(&names.query_string, latin1(py, head.query())?)?;
         }

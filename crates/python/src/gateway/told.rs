@@ -46,6 +46,7 @@ struct Said {
 #[derive(Clone, Copy)]
 pub(super) struct Missing {
     pub(super) target: bool,
+    pub(super) raw_target: bool,
     pub(super) query: bool,
     pub(super) server_name: bool,
     pub(super) remote_addr: bool,
@@ -57,6 +58,7 @@ impl Missing {
         let is_missing = |name| head.variable(name).is_none();
         Self {
             target: is_missing("REQUEST_URI"),
+            raw_target: is_missing("RAW_URI"),
             query: is_missing("QUERY_STRING"),
             server_name: head.variable("SERVER_NAME").is_some_and(<[u8]>::is_empty),
             remote_addr: is_missing("REMOTE_ADDR"),

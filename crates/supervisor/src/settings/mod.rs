@@ -123,8 +123,8 @@ pub struct Settings {
     pub limits: Vec<Limit>,
     pub request_buffering: RequestBuffering,
     pub cancel_on_disconnect: bool,
-    /// 0: as Python has it.
     pub scheduling: Scheduling,
+    /// 0: as Python has it.
     pub gc_threshold: u32,
     pub graceful_timeout_ms: u64,
     pub drain_delay_ms: u64,

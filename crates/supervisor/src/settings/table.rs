@@ -525,7 +525,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         doc: "batch: a worker that wakes takes the processor from nobody (SCHED_BATCH of sched(7)): a front server or a database on the same \
               machine goes on until it waits itself, and the worker then finds more to do at once. normal: it often takes it at once. They differ \
               only where all processors are busy, by some milliseconds at most. auto: batch where a --bind speaks uwsgi, SCGI or FastCGI, as \
-              a front server wakes the worker there before it has written the request. Programs that the application starts inherit it.",
+              a front server wakes the worker there before it has written the request, unless this process was given another policy. Programs that the application starts inherit it.",
         ..PLAIN
     },
     Setting {
