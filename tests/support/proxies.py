@@ -6,6 +6,7 @@ in its place.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -168,10 +169,27 @@ class Proxy(FrontProcess):
     def freeze(self) -> None:
         """Have it see nothing until it is thawed, as if it were very busy."""
         self._tell(signal.SIGSTOP)
+        end = time.monotonic() + PATIENCE_S
+        # What runs on another processor goes on for a moment, long enough to open a connection.
+        while any(state != "T" for state in self._states()):
+            if time.monotonic() > end:
+                raise ProxyFailed(f"{self.kind}: does not stop")
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let it go on."""
         self._tell(signal.SIGCONT)
+
+    def _states(self) -> list[str]:
+        """How its threads are (proc(5), `stat`)."""
+        assert self._process is not None
+        states = []
+        for path in Path("/proc").glob("[0-9]*/task/*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self._process.pid:
+                    states.append(state)
+        return states
 
     def _start(self) -> None:
         if self.kind.tls:
