@@ -64,6 +64,6 @@ def test_a_proxys_id_and_time_are_taken_and_a_clients_are_not(kind: Kind, tmp_pa
     assert said["id"] != "mine"
     assert len(said["id"]) == 27 if kind is APACHE else uuid.UUID(said["id"])
     assert answer.headers.get_all("X-Request-ID") == [said["id"]]
-    # The proxy's clock is this one, and counts in milliseconds.
-    assert 0 <= said["waited_us"] <= took_us + 2_000
+    # The proxy's clock is this one, counts in milliseconds, and may have been read some time before.
+    assert 0 <= said["waited_us"] <= took_us + 100_000
     assert log.read_text().splitlines()[-1] == f"{said['id']} {said['waited_us']}"
